@@ -1,0 +1,8 @@
+/* Time, for progress and logs only: nothing that a run computes depends on it. */
+#ifndef LACUNA_BASE_CLOCK_H
+#define LACUNA_BASE_CLOCK_H
+
+/* Seconds since some fixed moment, never going back. */
+double clock_seconds(void);
+
+#endif

@@ -1,0 +1,19 @@
+/* What the processor can do, and which build of the kernels to use. */
+#ifndef LACUNA_BASE_CPU_H
+#define LACUNA_BASE_CPU_H
+
+#include <stdbool.h>
+
+/* Builds of the kernels, in rising order of what they need. CPU_REF: only the plain C reference kernels. */
+typedef enum { CPU_REF, CPU_AVX2, CPU_AVX512, CPU_AVX512BF16, CPU_LEVELS } CpuLevel;
+
+/* The best level this processor can run, or what LACUNA_CPU=ref|avx2|avx512|avx512bf16 asks for. A level the processor lacks or
+ * an unknown name is an error: returns false after error_set(). */
+bool cpu_level(CpuLevel *level);
+
+const char *cpu_level_name(CpuLevel level);
+
+/* Processors this process may run on (its affinity mask, and the control group's quota where one is set), at least 1. */
+int cpu_count(void);
+
+#endif

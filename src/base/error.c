@@ -1,0 +1,45 @@
+#include "base/error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { ERROR_BYTES = 2048 };
+
+static _Thread_local char text[ERROR_BYTES];
+
+bool error_set(const char *format, ...)
+{
+    /* The arguments may point into `text` itself. */
+    char next[ERROR_BYTES];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(next, sizeof next, format, args);
+    va_end(args);
+    memcpy(text, next, sizeof text);
+    return false;
+}
+
+bool error_context(const char *format, ...)
+{
+    char next[ERROR_BYTES];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(next, sizeof next, format, args);
+    va_end(args);
+    if (n < 0 || n >= (int)sizeof next)
+        return false;
+    snprintf(next + n, sizeof next - (size_t)n, ": %s", text);
+    memcpy(text, next, sizeof text);
+    return false;
+}
+
+const char *error_text(void)
+{
+    return text;
+}
+
+void error_clear(void)
+{
+    text[0] = 0;
+}
