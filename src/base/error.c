@@ -29,7 +29,7 @@ bool error_context(const char *format, ...)
     va_end(args);
     if (n < 0 || n >= (int)sizeof next)
         return false;
-    snprintf(next + n, sizeof next - (size_t)n, ": %s", text);
+    snprintf(next + n, sizeof next - (size_t)n, ": %.*s", (int)(sizeof next - 3 - (size_t)n), text);
     memcpy(text, next, sizeof text);
     return false;
 }

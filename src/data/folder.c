@@ -1,0 +1,152 @@
+/* A folder of pictures, flat or in one subfolder per class. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "data/kinds.h"
+#include "data/listing.h"
+
+enum { LARGEST_FILE = 1 << 30 };
+
+typedef struct {
+    Listing listing;
+    int32_t *labels; /* NULL: not labelled */
+} Folder;
+
+static const char *name_of(const Folder *folder, size_t i)
+{
+    return folder->listing.text + folder->listing.names[i];
+}
+
+static void folder_close(void *self)
+{
+    Folder *folder = self;
+    listing_free(&folder->listing);
+    memory_free(folder->labels);
+    memory_free(folder);
+}
+
+static void folder_key(const Source *source, size_t i, char *room, size_t size)
+{
+    snprintf(room, size, "%s", name_of(source->self, i));
+}
+
+static int folder_label(const Source *source, size_t i)
+{
+    const Folder *folder = source->self;
+    return folder->labels ? folder->labels[i] : -1;
+}
+
+static bool folder_picture(const Source *source, size_t i, int channels, Image *out)
+{
+    char *path = file_join(source->where, name_of(source->self, i));
+    size_t size = 0;
+    char *bytes = path ? file_read(path, LARGEST_FILE, &size) : NULL;
+    bool ok = bytes && image_decode(bytes, size, path, channels, out);
+    memory_free(bytes);
+    memory_free(path);
+    return ok;
+}
+
+static bool folder_fingerprint(const Source *source, const uint64_t *samples, size_t count, uint64_t *hash)
+{
+    *hash = hash_bytes(HASH_START, source->where, strlen(source->where) + 1);
+    for (size_t s = 0; s < count; s++) {
+        const char *name = name_of(source->self, samples[s]);
+        struct stat info;
+        char *path = file_join(source->where, name);
+        bool known = path && stat(path, &info) == 0;
+        memory_free(path);
+        if (!known)
+            return false;
+        int64_t what[] = {info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
+        *hash = hash_bytes(*hash, name, strlen(name) + 1);
+        *hash = hash_bytes(*hash, what, sizeof what);
+    }
+    return true;
+}
+
+static const SourceKind folder_kind = {folder_close, folder_key, folder_label, NULL, folder_picture, folder_fingerprint};
+
+static int compare_classes(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Classes are the first-level subfolders that pictures lie in; those of one class follow each other in the listing, though the
+ * classes may come in another order ("a b/" is sorted before "a/"). */
+static bool label(Source *source, Folder *folder)
+{
+    size_t count = folder->listing.count, capacity = 0;
+    char **names = NULL;
+    int classes = 0;
+    bool ok = false;
+    for (size_t i = 0; i < count; i++)
+        if (!strchr(name_of(folder, i), '/'))
+            return true; /* a picture outside: no classes */
+    folder->labels = memory_new(count, sizeof *folder->labels);
+    if (!folder->labels)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        const char *name = name_of(folder, i);
+        size_t n = (size_t)(strchr(name, '/') - name);
+        if (classes && strlen(names[classes - 1]) == n && !memcmp(names[classes - 1], name, n))
+            continue;
+        if (!memory_grow((void **)&names, (size_t)classes, &capacity, sizeof *names) ||
+            !(names[classes] = memory_new(n + 1, 1)))
+            goto done;
+        memcpy(names[classes++], name, n);
+    }
+    qsort(names, (size_t)classes, sizeof *names, compare_classes);
+    for (size_t i = 0; i < count; i++) {
+        const char *name = name_of(folder, i);
+        size_t n = (size_t)(strchr(name, '/') - name);
+        if (i && !strncmp(name, name_of(folder, i - 1), n + 1)) {
+            folder->labels[i] = folder->labels[i - 1];
+            continue;
+        }
+        int low = 0, high = classes - 1;
+        while (low < high) {
+            int middle = (low + high) / 2, order = strncmp(names[middle], name, n);
+            if (order > 0 || (order == 0 && strlen(names[middle]) >= n))
+                high = middle;
+            else
+                low = middle + 1;
+        }
+        folder->labels[i] = low;
+    }
+    ok = true;
+done:
+    source->class_names = names;
+    source->class_count = classes;
+    return ok;
+}
+
+bool folder_open(Source *source)
+{
+    Folder *folder = memory_new(1, sizeof *folder);
+    if (!folder)
+        return false;
+    source->self = folder;
+    source->kind = &folder_kind;
+    const char *where = source->where;
+    char *stored = source->no_cache ? NULL : cache_path("listing", hash_bytes(HASH_START, where, strlen(where)));
+    bool ok = listing_make(&folder->listing, where, stored);
+    memory_free(stored);
+    if (!ok)
+        return false;
+    source->count = folder->listing.count;
+    if (source->count == 0)
+        return error_set("no pictures at %s: neither it nor the folders in it hold a .jpg, .jpeg or .png file", where);
+    if (!label(source, folder))
+        return false;
+    text_add(&source->summary, "%zu picture%s ", source->count, source->count == 1 ? "" : "s");
+    if (source->class_count)
+        text_add(&source->summary, "in %d class%s ", source->class_count, source->class_count == 1 ? "" : "es");
+    text_add(&source->summary, "(folder %s)", where);
+    return !source->summary.failed;
+}

@@ -1,0 +1,49 @@
+/* Private to src/data: what the kinds of sources fill in, and the helpers they share. */
+#ifndef LACUNA_DATA_KINDS_H
+#define LACUNA_DATA_KINDS_H
+
+#include "base/text.h"
+#include "data/source.h"
+
+/* A kind's functions get the source whose `self` the kind made; what they do is said in source.h. */
+typedef struct {
+    void (*close)(void *self);
+    void (*key)(const Source *source, size_t i, char *room, size_t size);
+    int (*label)(const Source *source, size_t i);                           /* NULL: nothing is labelled */
+    bool (*view)(const Source *source, size_t i, int channels, Image *out); /* NULL: none */
+    bool (*picture)(const Source *source, size_t i, int channels, Image *out);
+    /* A number that changes when one of the samples does, for stored statistics. NULL or false: store nothing. */
+    bool (*fingerprint)(const Source *source, const uint64_t *samples, size_t count, uint64_t *hash);
+} SourceKind;
+
+struct Source {
+    const SourceKind *kind;
+    void *self;
+    size_t count;
+    int class_count;
+    char **class_names; /* owned, each and all */
+    char *where;        /* owned */
+    Text summary;
+    bool no_cache;
+};
+
+/* Each fills source->kind, self, count, class_* and summary; source->where is set. What is filled is freed by source_close(),
+ * also after a failure. False after error_set(). */
+bool folder_open(Source *source);
+bool cifar_open(Source *source);
+bool world_open(Source *source, const SourceOptions *options);
+
+/* Whether a path is CIFAR's: a file, or a folder with one of its files. */
+bool cifar_is_here(const char *path);
+
+/* FNV-1a over bytes, going on from `hash`; start with HASH_START. */
+#define HASH_START 0xCBF29CE484222325u
+uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t count);
+
+/* A path below file_cache_folder(): FOLDER/KIND-HASH, the folder made. Fresh string; NULL (and no error text) without one. */
+char *cache_path(const char *kind, uint64_t hash);
+
+/* Makes room for class names. False after error_set(). */
+bool source_classes(Source *source, int count);
+
+#endif

@@ -1,0 +1,31 @@
+/* Private to src/data: which pictures lie below a folder, read from the disk or from what was stored about it. */
+#ifndef LACUNA_DATA_LISTING_H
+#define LACUNA_DATA_LISTING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A folder that was read, with what tells that its entries are still the same. */
+typedef struct {
+    uint64_t name; /* offset in `text` of the path below the root, "" for the root */
+    uint64_t device, inode;
+    int64_t seconds, nanoseconds; /* of its last change */
+} ListedFolder;
+
+/* {0} at first. */
+typedef struct {
+    char *text;      /* all names, each with a zero byte behind it */
+    uint64_t *names; /* offsets in `text` of the pictures' paths below the root, sorted bytewise */
+    ListedFolder *folders;
+    size_t text_size, text_capacity, count, name_capacity, folder_count, folder_capacity;
+    bool stored; /* it came from the file, not from the folders */
+} Listing;
+
+/* Lists the pictures below `root` (an absolute path), with `stored` a file to take the listing from when no folder has changed
+ * since, and to put it into otherwise; may be NULL. False after error_set() when a folder cannot be read or memory is out. */
+bool listing_make(Listing *listing, const char *root, const char *stored);
+
+void listing_free(Listing *listing);
+
+#endif

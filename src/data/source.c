@@ -1,0 +1,191 @@
+#include "data/source.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "data/kinds.h"
+
+uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t count)
+{
+    for (const uint8_t *b = bytes; count; b++, count--)
+        hash = (hash ^ *b) * 0x100000001B3u;
+    return hash;
+}
+
+char *cache_path(const char *kind, uint64_t hash)
+{
+    char name[64], *folder = file_cache_folder(), *path = NULL;
+    snprintf(name, sizeof name, "%s-%016llx", kind, (unsigned long long)hash);
+    if (folder)
+        path = file_join(folder, name);
+    if (!path)
+        error_clear();
+    memory_free(folder);
+    return path;
+}
+
+bool source_classes(Source *source, int count)
+{
+    source->class_names = memory_new((size_t)count, sizeof *source->class_names);
+    source->class_count = source->class_names ? count : 0;
+    return source->class_names != NULL;
+}
+
+/* An absolute path without links, or the path as it is where that cannot be had. */
+static char *absolute(const char *path)
+{
+    char *real = realpath(path, NULL), *copy = memory_string(real ? real : path);
+    free(real); /* the C library's */
+    return copy;
+}
+
+Source *source_open(const char *where, const SourceOptions *options)
+{
+    SourceOptions none = {0};
+    if (!options)
+        options = &none;
+    Source *source = memory_new(1, sizeof *source);
+    if (!source)
+        return NULL;
+    source->no_cache = options->no_cache;
+    bool world = !strcmp(where, "world"), ok = false;
+    source->where = world ? memory_string(where) : absolute(where);
+    if (!source->where)
+        goto done;
+    if (world)
+        ok = world_open(source, options);
+    else if (!file_exists(where))
+        error_set("no pictures at %s: there is no such file or folder", where);
+    else if (cifar_is_here(source->where))
+        ok = cifar_open(source);
+    else if (file_is_folder(source->where))
+        ok = folder_open(source);
+    else
+        error_set("no pictures at %s: neither a folder nor one of CIFAR's .bin files", where);
+done:
+    if (ok)
+        return source;
+    source_close(source);
+    return NULL;
+}
+
+void source_close(Source *source)
+{
+    if (!source)
+        return;
+    if (source->kind)
+        source->kind->close(source->self);
+    for (int c = 0; c < source->class_count; c++)
+        memory_free(source->class_names[c]);
+    memory_free(source->class_names);
+    memory_free(source->where);
+    text_free(&source->summary);
+    memory_free(source);
+}
+
+size_t source_count(const Source *source)
+{
+    return source->count;
+}
+
+char *source_key(const Source *source, size_t i, char *room, size_t size)
+{
+    if (!room) {
+        size = SOURCE_KEY_SIZE;
+        room = memory_new(size, 1);
+        if (!room)
+            return NULL;
+    }
+    source->kind->key(source, i, room, size);
+    return room;
+}
+
+int source_label(const Source *source, size_t i)
+{
+    return source->kind->label && source->class_count ? source->kind->label(source, i) : -1;
+}
+
+int source_class_count(const Source *source)
+{
+    return source->class_count;
+}
+
+const char *source_class_name(const Source *source, int label)
+{
+    return source->class_names[label];
+}
+
+bool source_picture(const Source *source, size_t i, int channels, Image *out)
+{
+    return source->kind->picture(source, i, channels, out);
+}
+
+bool source_view(const Source *source, size_t i, int channels, Image *out)
+{
+    return source->kind->view && source->kind->view(source, i, channels, out);
+}
+
+const char *source_summary(const Source *source)
+{
+    return source->summary.data;
+}
+
+const char *source_where(const Source *source)
+{
+    return source->where;
+}
+
+void sample_list_free(SampleList *list)
+{
+    memory_free(list->samples);
+    *list = (SampleList){0};
+}
+
+bool source_split(const Source *source, double share, SampleList *train, SampleList *held_out)
+{
+    *train = *held_out = (SampleList){0};
+    size_t count = source->count;
+    double *draws = memory_new(count, sizeof *draws);
+    char *key = memory_new(SOURCE_KEY_SIZE, 1);
+    train->samples = memory_new(count, sizeof *train->samples);
+    held_out->samples = memory_new(count, sizeof *held_out->samples);
+    bool ok = draws && key && train->samples && held_out->samples;
+    if (ok && !(share >= 0 && share <= 1))
+        ok = error_set("a share of %g of the pictures cannot be held out: data.val_share goes from 0 to 1", share);
+    if (!ok)
+        goto done;
+    size_t smallest = 0, largest = 0;
+    for (size_t i = 0; i < count; i++) {
+        source_key(source, i, key, SOURCE_KEY_SIZE);
+        /* Not the run's seed: two runs that are compared, and a later probe, must hold out the same pictures. */
+        Random r = random_stream(0, RANDOM_SPLIT, 0, 0, random_hash(key));
+        draws[i] = random_uniform(&r);
+        if (draws[i] < draws[smallest])
+            smallest = i;
+        if (draws[i] >= draws[largest])
+            largest = i;
+    }
+    bool both = share > 0 && share < 1 && count > 1;
+    for (size_t i = 0; i < count; i++) {
+        bool held = draws[i] < share;
+        if (both && i == smallest)
+            held = true;
+        if (both && i == largest)
+            held = false;
+        SampleList *list = held ? held_out : train;
+        list->samples[list->count++] = i;
+    }
+done:
+    memory_free(draws);
+    memory_free(key);
+    if (!ok) {
+        sample_list_free(train);
+        sample_list_free(held_out);
+    }
+    return ok;
+}

@@ -1,0 +1,88 @@
+/* Where pictures come from: a folder, CIFAR's binary files, or the world that the program draws itself.
+ *
+ * A source is an ordered list of samples. The order, the keys and the labels depend on nothing but what is there: not on the
+ * machine, the file system or the number of threads. Everything but opening and closing may be called from several threads. */
+#ifndef LACUNA_DATA_SOURCE_H
+#define LACUNA_DATA_SOURCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "image/image.h"
+
+typedef struct Source Source;
+
+/* All zero is fine. */
+typedef struct {
+    size_t world_count;            /* pictures of the built-in world; 0: 10000 */
+    int world_height, world_width; /* their size in pixels; 0: 64 */
+    uint64_t world_seed;
+    bool no_cache; /* neither reads nor writes stored listings and statistics */
+} SourceOptions;
+
+/* Opens `where`, one of
+ * - "world": the built-in world; the label is the shape;
+ * - a folder with CIFAR's files (data_batch_1.bin .. 5, else train.bin; a folder that holds only test_batch.bin or test.bin
+ *   gives that), or one .bin file (multiples of 3073 bytes: CIFAR-10; of 3074: CIFAR-100, labelled by the fine classes);
+ * - a folder of .jpg, .jpeg, .png files in any case and depth, sorted by relative path, bytewise. When every picture lies in a
+ *   subfolder, the first-level subfolders are the classes, sorted bytewise, labels from 0. Entries whose name starts with a dot
+ *   are left out; a symbolic link to a folder is followed unless it leads back into a folder that is being read.
+ * `options` may be NULL. The source is owned by the caller. NULL after error_set(): nothing there, no picture in it, a file of
+ * a wrong size. Files are not opened here: a broken picture shows when it is asked for. The listing of each folder is stored
+ * under file_cache_folder() with the folders' times of change, so that an unchanged tree is not read again. */
+Source *source_open(const char *where, const SourceOptions *options);
+void source_close(Source *source);
+
+size_t source_count(const Source *source);
+
+/* The stable name of sample i: the relative path, "data_batch_1.bin#17", "world#5". Fresh string or, when `room` is given,
+ * written into it (cut at `size` bytes, always terminated). Returns `room`. */
+char *source_key(const Source *source, size_t i, char *room, size_t size);
+enum { SOURCE_KEY_SIZE = 4096 }; /* bytes of room that hold every key */
+
+/* The class of sample i, from 0; -1: not labelled. */
+int source_label(const Source *source, size_t i);
+
+/* 0: not labelled. */
+int source_class_count(const Source *source);
+
+/* Name of a class; CIFAR's come from batches.meta.txt or fine_label_names.txt beside the files, else "0", "1", ..
+ * Owned by the source. */
+const char *source_class_name(const Source *source, int label);
+
+/* The picture of sample i as bytes with `channels` (1 or 3) channels (spec 1.1), into *out as image_decode() would: the caller
+ * frees it with image_free(). False after error_set() with the sentence to put into the list of bad files. */
+bool source_picture(const Source *source, size_t i, int channels, Image *out);
+
+/* The picture of sample i where it already lies in memory in that form (CIFAR with 3 channels): *out borrows the source's bytes
+ * and is never freed. False, without an error, for all others. */
+bool source_view(const Source *source, size_t i, int channels, Image *out);
+
+/* One line for people, e.g. "50000 pictures in 10 classes (folder /data/train)". Owned by the source. */
+const char *source_summary(const Source *source);
+
+/* What `where` named, absolute where it is a path. Owned by the source. */
+const char *source_where(const Source *source);
+
+/* A list of sample indices, rising. */
+typedef struct {
+    uint64_t *samples;
+    size_t count;
+} SampleList;
+void sample_list_free(SampleList *list);
+
+/* Divides the samples into training and held-out ones. A sample is held out when a uniform number drawn from the hash of its
+ * key is below `share`, so that a picture stays on its side when others come or go and for every seed of a run. With 0 < share
+ * < 1 and two samples or more neither list is empty (the sample with the smallest, or largest, number is moved). Lists are
+ * owned by the caller. False after error_set(). */
+bool source_split(const Source *source, double share, SampleList *train, SampleList *held_out);
+
+/* Spec 1.5, `auto`: mean and population standard deviation of every channel over all pixels of the given samples (NULL: all)
+ * after decoding, on a scale of 0..1. The same bits for any number of threads (at least 1): sums are integers. Samples that
+ * cannot be decoded are left out. A channel that never varies gets a deviation of 1. Stored under file_cache_folder() and taken
+ * from there while files' sizes and times stay. False after error_set(), also when not one picture could be read. */
+bool source_statistics(const Source *source, const uint64_t *samples, size_t count, int channels, int threads, float *mean,
+                       float *std);
+
+#endif

@@ -1,0 +1,86 @@
+#include "device/parallel.h"
+
+#include <linux/futex.h>
+#include <omp.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+/* How often a thread looks before it sleeps. Kernels of a step take 10 us and more, so waits are short when every thread has a
+ * core of its own; when something else runs there (the loader), spinning longer would only keep that other thread, or a team
+ * mate, from finishing. */
+enum { SPINS = 4000 };
+
+struct Team {
+    int threads;
+    _Alignas(64) atomic_int arrived;
+    _Alignas(64) atomic_int round; /* futex: grows by one when all have arrived */
+    _Alignas(64) atomic_int sleepers;
+    _Alignas(64) atomic_int_fast64_t tile[2]; /* the present phase's counter and the next one's */
+};
+
+static void relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+int64_t worker_next(Worker *w)
+{
+    return atomic_fetch_add_explicit(&w->team->tile[w->phase & 1], 1, memory_order_relaxed);
+}
+
+void worker_sync(Worker *w)
+{
+    Team *team = w->team;
+    w->phase++;
+    if (team->threads == 1) {
+        atomic_store_explicit(&team->tile[w->phase & 1], 0, memory_order_relaxed);
+        return;
+    }
+    int round = atomic_load_explicit(&team->round, memory_order_relaxed);
+    if (atomic_fetch_add(&team->arrived, 1) == team->threads - 1) {
+        /* All are here, so nobody reads the counter of the phase that begins: it was last used two phases ago. */
+        atomic_store_explicit(&team->tile[w->phase & 1], 0, memory_order_relaxed);
+        atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
+        atomic_store(&team->round, round + 1);
+        if (atomic_load(&team->sleepers))
+            syscall(SYS_futex, &team->round, FUTEX_WAKE_PRIVATE, team->threads, NULL, NULL, 0);
+        return;
+    }
+    for (int i = 0; i < SPINS; i++) {
+        if (atomic_load_explicit(&team->round, memory_order_acquire) != round)
+            return;
+        relax();
+    }
+    atomic_fetch_add(&team->sleepers, 1);
+    while (atomic_load(&team->round) == round)
+        syscall(SYS_futex, &team->round, FUTEX_WAIT_PRIVATE, round, NULL, NULL, 0);
+    atomic_fetch_sub(&team->sleepers, 1);
+}
+
+void parallel_run(const Step *steps, int count, int threads, double *seconds)
+{
+    Team team = {0};
+#pragma omp parallel num_threads(threads)
+    {
+        /* The runtime may grant fewer threads than were asked for. */
+#pragma omp single
+        team.threads = omp_get_num_threads();
+        Worker worker = {.thread = omp_get_thread_num(), .threads = team.threads, .team = &team};
+        double last = seconds ? clock_seconds() : 0;
+        for (int i = 0; i < count; i++) {
+            if (!steps[i].serial || worker.thread == 0)
+                steps[i].kernel(steps[i].call, &worker);
+            worker_sync(&worker);
+            if (seconds && worker.thread == 0) {
+                double now = clock_seconds();
+                seconds[i] += now - last;
+                last = now;
+            }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+/* Gradients: nodes appended behind the forward ones, in reverse order. Whether a contribution overwrites or adds is known when
+ * it is appended, so nothing is zeroed and hardly anything is added. */
+#include <stdio.h>
+
+#include "graph/tape_private.h"
+
+static bool adds_parameter_gradients(const Tape *tape)
+{
+    return tape->segment == SEGMENT_MORE || tape->segment == SEGMENT_LAST;
+}
+
+Ref grad_of(const Tape *tape, Ref out)
+{
+    if (!ref_given(out))
+        return REF_NONE;
+    return tape_latest(tape, tape->values[out.slot].grad);
+}
+
+/* The slot of a parameter's gradient: the same place in the buffer that mirrors the weights. */
+static Ref param_grad(Tape *tape, const Value *v)
+{
+    const ParamUse *use = &tape->uses[tape->use];
+    Ref whole = tape_params_whole(tape, use->name, "grad");
+    if (!ref_given(whole))
+        return REF_NONE;
+    char name[128];
+    snprintf(name, sizeof name, "%s.grad", use->name);
+    return tape_storage_part(tape, name, v->offset, v->shape);
+}
+
+Ref grad_into(Tape *tape, Ref in, int bit, uint32_t *accumulate)
+{
+    if (tape->failed || !ref_needs_grad(tape, in))
+        return REF_NONE;
+    if (ref_given(tape->values[in.slot].grad)) {
+        *accumulate |= 1u << bit;
+        return tape_latest(tape, tape->values[in.slot].grad);
+    }
+    /* Copied: the array of values may move below. */
+    Value v = tape->values[in.slot];
+    Ref grad;
+    if (v.param >= 0) {
+        grad = param_grad(tape, &v);
+        if (adds_parameter_gradients(tape))
+            *accumulate |= 1u << bit;
+    } else {
+        grad = tape_temp(tape, DTYPE_REAL, v.shape, false);
+    }
+    tape->values[in.slot].grad = grad;
+    return grad;
+}
+
+void grad_pass(Tape *tape, Ref in, Ref gradient, void (*add)(Tape *, Ref target, Ref term, uint32_t accumulate))
+{
+    if (tape->failed || !ref_needs_grad(tape, in) || !ref_given(gradient))
+        return;
+    Value *to = &tape->values[in.slot], *from = &tape->values[gradient.slot];
+    bool free_to_take = from->home == HOME_ARENA && !from->lent && !from->keep && to->param < 0;
+    if (!ref_given(to->grad) && free_to_take) {
+        from->lent = true;
+        to->grad = gradient;
+        return;
+    }
+    uint32_t accumulate = 0;
+    Ref target = grad_into(tape, in, 0, &accumulate);
+    add(tape, target, gradient, accumulate);
+}
+
+void tape_gradient(Tape *tape, const Ref *losses, const double *weights, int count,
+                   void (*fill)(Tape *, Ref target, double value))
+{
+    for (int i = 0; i < count && !tape->failed; i++) {
+        if (!ref_needs_grad(tape, losses[i])) {
+            tape_fail(tape, "the loss does not depend on any trained parameter");
+            return;
+        }
+        Ref seed = tape_temp(tape, DTYPE_REAL, *ref_shape(tape, losses[i]), false);
+        fill(tape, seed, weights[i]);
+        if (!tape->failed)
+            tape->values[losses[i].slot].grad = tape_latest(tape, seed);
+    }
+    size_t last = tape->node_count;
+    for (size_t i = last; i-- > tape->segment_start && !tape->failed;) {
+        /* Copied: the array of nodes moves while gradients are appended. */
+        Node node = tape->nodes[i];
+        bool reached = false, wanted = false;
+        for (int k = 0; k < node.op->out_count; k++)
+            reached |= ref_given(grad_of(tape, node.out[k]));
+        for (int k = 0; k < node.op->in_count; k++)
+            wanted |= ref_needs_grad(tape, node.in[k]);
+        if (!reached || !wanted)
+            continue;
+        if (!node.op->gradient) {
+            tape_fail(tape, "%s has no gradient", node.op->name);
+            return;
+        }
+        tape->scope_text = node.scope;
+        node.op->gradient(tape, &node);
+    }
+    tape->scope_text = NULL;
+    if (tape->failed || tape->use < 0 || adds_parameter_gradients(tape))
+        return;
+    const ParamUse *use = &tape->uses[tape->use];
+    for (size_t i = 0; i < use->slot_count && !tape->failed; i++) {
+        int32_t slot = use->slots[i];
+        if (slot < 0 || !tape->values[slot].needs_grad || ref_given(tape->values[slot].grad))
+            continue;
+        uint32_t ignored = 0;
+        fill(tape, grad_into(tape, (Ref){slot, tape->values[slot].version}, 0, &ignored), 0);
+        use = &tape->uses[tape->use];
+    }
+}

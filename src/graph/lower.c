@@ -1,0 +1,65 @@
+#include "graph/lower.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+
+Ref lower_temp(Lowering *lowering, DType dtype, Shape shape)
+{
+    Ref r = tape_temp(lowering->tape, dtype, shape, false);
+    lowering->failed |= tape_failed(lowering->tape);
+    return r;
+}
+
+static void append(Lowering *lowering, const Node *node)
+{
+    if (lowering->failed)
+        return;
+    if (!memory_grow((void **)&lowering->nodes, lowering->count, &lowering->capacity, sizeof *lowering->nodes)) {
+        lowering->failed = true;
+        return;
+    }
+    lowering->nodes[lowering->count++] = *node;
+}
+
+static bool is_output(const Node *node, Ref r)
+{
+    for (int i = 0; i < node->op->out_count; i++)
+        if (ref_given(node->out[i]) && node->out[i].slot == r.slot)
+            return true;
+    return false;
+}
+
+void lower_append(Lowering *lowering, const Op *op, const void *attr, const Ref *ins, Ref *outs, uint32_t accumulate)
+{
+    Node node = {.op = op, .accumulate = accumulate, .segment = lowering->node->segment, .scope = lowering->node->scope};
+    if (attr && !(node.attr = tape_attr(lowering->tape, attr, op->attr_size))) {
+        lowering->failed = true;
+        return;
+    }
+    for (int i = 0; i < CALL_IN; i++)
+        node.in[i] = i < op->in_count ? ins[i] : REF_NONE;
+    for (int i = 0; i < CALL_OUT; i++) {
+        node.out[i] = i < op->out_count ? outs[i] : REF_NONE;
+        if (ref_given(node.out[i]) && !is_output(lowering->node, node.out[i])) {
+            node.out[i].version++;
+            outs[i].version++;
+        }
+    }
+    append(lowering, &node);
+}
+
+bool lower_tape(Lowering *lowering, Tape *tape, const Device *device)
+{
+    *lowering = (Lowering){.tape = tape, .device = device};
+    for (size_t i = 0; i < tape_node_count(tape) && !lowering->failed; i++) {
+        Node node = *tape_node(tape, i);
+        lowering->node = &node;
+        if (!node.op->lower || !node.op->lower(lowering, &node))
+            append(lowering, &node);
+    }
+    if (!lowering->failed)
+        return true;
+    memory_free(lowering->nodes);
+    lowering->nodes = NULL;
+    return error_context("lowering for %s", device_describe(device));
+}

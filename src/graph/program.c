@@ -1,0 +1,533 @@
+#include "graph/program.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "device/parallel.h"
+#include "graph/lower.h"
+#include "graph/tape_private.h"
+
+struct Program {
+    Tape *tape;
+    Device device;
+    Node *nodes; /* lowered, in order of their segments */
+    size_t node_count;
+    size_t begin[SEGMENTS], end[SEGMENTS];
+    Call *calls;
+    Step *steps;
+    double *seconds; /* NULL unless measured */
+    PlanItem *items;
+    size_t item_count;
+    int64_t arena_bytes;
+    char *arena;
+    void **storages; /* by index of the tape's */
+    bool *own_storage;
+    void **data; /* by slot */
+};
+
+/* ---- check */
+
+static const char *value_name(const Tape *tape, const Node *node, int in)
+{
+    const Value *v = &tape->values[node->in[in].slot];
+    if (v->name)
+        return v->name;
+    if (v->param >= 0 && v->home == HOME_STORAGE)
+        return tape->storages[v->storage].set->params[v->param].name;
+    return node->op->in_names ? node->op->in_names[in] : "its input";
+}
+
+/* Replays all writes: a value must be written before it is read, and not again before its last read. */
+static bool check_versions(const Tape *tape, const Node *nodes, size_t count)
+{
+    Value *values = memory_new(tape->value_count, sizeof *values);
+    if (!values)
+        return false;
+    memcpy(values, tape->values, tape->value_count * sizeof *values);
+    for (size_t i = 0; i < tape->value_count; i++)
+        values[i].version = 0;
+    bool ok = true;
+    for (size_t n = 0; ok && n < count; n++) {
+        const Node *node = &nodes[n];
+        for (int i = 0; ok && i < node->op->in_count; i++) {
+            Ref r = node->in[i];
+            if (!ref_given(r))
+                continue;
+            if (values[r.slot].version > r.version)
+                ok = error_set("%s: %s reads %s after it was overwritten", node->scope, node->op->name,
+                               value_name(tape, node, i));
+            else if (values[r.slot].version < r.version || (r.version == 0 && values[r.slot].home == HOME_ARENA))
+                ok = error_set("%s: %s reads %s before it is written", node->scope, node->op->name, value_name(tape, node, i));
+        }
+        for (int i = 0; ok && i < node->op->out_count; i++) {
+            Ref r = node->out[i];
+            if (!ref_given(r))
+                continue;
+            if (values[r.slot].version == 0 && values[r.slot].home == HOME_ARENA && (node->accumulate >> i & 1))
+                ok = error_set("%s: %s adds to a value that was never written", node->scope, node->op->name);
+            tape_write(values, tape->value_count, r.slot);
+        }
+    }
+    memory_free(values);
+    return ok;
+}
+
+/* ---- plan */
+
+typedef struct {
+    int first, last;
+    int root;    /* the slot whose memory it uses */
+    bool always; /* alive from start to end */
+    int segment; /* -1: none yet */
+} Life;
+
+static int root_of(Life *lives, int slot)
+{
+    while (lives[slot].root != slot)
+        slot = lives[slot].root = lives[lives[slot].root].root;
+    return slot;
+}
+
+static void touch(Life *life, int position, Segment segment)
+{
+    if (life->segment < 0) {
+        life->segment = (int)segment;
+        life->first = position;
+    } else if (life->segment != (int)segment) {
+        life->always = true; /* segments run in their own order and more than once */
+    }
+    life->last = position;
+}
+
+static size_t element(const Program *p, const Value *v)
+{
+    return device_element(&p->device, v->dtype);
+}
+
+static int64_t value_bytes(const Program *p, int slot)
+{
+    const Value *v = &p->tape->values[slot];
+    return shape_count(&v->shape) * (int64_t)element(p, v);
+}
+
+static bool in_arena(const Value *v)
+{
+    return v->home != HOME_STORAGE;
+}
+
+/* Lets an output take over the memory of an input that nobody reads later. */
+static void merge_in_place(Program *p, Life *lives)
+{
+    const Tape *tape = p->tape;
+    for (size_t n = 0; n < p->node_count; n++) {
+        const Node *node = &p->nodes[n];
+        for (int i = 0; i < node->op->out_count; i++) {
+            int from = node->op->in_place[i] - 1;
+            if (from < 0 || !ref_given(node->out[i]) || !ref_given(node->in[from]) || (node->accumulate >> i & 1))
+                continue;
+            int out = node->out[i].slot, in = root_of(lives, node->in[from].slot);
+            const Value *a = &tape->values[node->in[from].slot], *b = &tape->values[out];
+            bool first_write = lives[out].root == out && lives[out].first == (int)n;
+            if (a->home != HOME_ARENA || b->home != HOME_ARENA || a->keep || b->keep || lives[in].always || lives[out].always ||
+                !first_write || in == out || lives[in].last != (int)n || value_bytes(p, in) < value_bytes(p, out))
+                continue;
+            bool read_elsewhere = false;
+            for (int k = 0; k < node->op->in_count; k++)
+                read_elsewhere |= k != from && ref_given(node->in[k]) && root_of(lives, node->in[k].slot) == in;
+            if (read_elsewhere)
+                continue;
+            lives[out].root = in;
+            lives[in].last = lives[out].last;
+        }
+    }
+}
+
+static void set_call_shapes(const Program *p, const Node *node, Call *call)
+{
+    for (int k = 0; k < CALL_IN + CALL_OUT; k++) {
+        Ref r = k < CALL_IN ? node->in[k] : node->out[k - CALL_IN];
+        Tensor *t = k < CALL_IN ? &call->in[k] : &call->out[k - CALL_IN];
+        if (!ref_given(r))
+            continue;
+        const Value *v = &p->tape->values[r.slot];
+        *t = (Tensor){.rows = shape_rows(&v->shape), .columns = shape_columns(&v->shape), .dtype = v->dtype, .shape = v->shape};
+    }
+    call->accumulate = node->accumulate;
+    call->attr = node->attr;
+}
+
+/* One item a root slot, then one a workspace. workspace_item[n] is the item of node n's, or -1; item_of[slot] is the slot's. */
+static bool make_plan(Program *p, int *item_of, int *workspace_item)
+{
+    const Tape *tape = p->tape;
+    size_t slots = tape->value_count;
+    Life *lives = memory_new(slots, sizeof *lives);
+    p->items = memory_new(slots + p->node_count, sizeof *p->items);
+    if (!lives || !p->items) {
+        memory_free(lives);
+        return false;
+    }
+    for (size_t i = 0; i < slots; i++) {
+        const Value *v = &tape->values[i];
+        lives[i] =
+            (Life){.root = (int)i, .segment = -1, .always = v->keep || v->home == HOME_INPUT || v->home == HOME_CONSTANT};
+    }
+    for (size_t n = 0; n < p->node_count; n++) {
+        const Node *node = &p->nodes[n];
+        for (int i = 0; i < node->op->in_count; i++)
+            if (ref_given(node->in[i]))
+                touch(&lives[node->in[i].slot], (int)n, node->segment);
+        for (int i = 0; i < node->op->out_count; i++)
+            if (ref_given(node->out[i]))
+                touch(&lives[node->out[i].slot], (int)n, node->segment);
+    }
+    merge_in_place(p, lives);
+    int end = (int)p->node_count;
+    for (size_t i = 0; i < slots; i++) {
+        item_of[i] = -1;
+        const Value *v = &tape->values[i];
+        bool used = lives[i].segment >= 0 || v->home == HOME_INPUT;
+        if (!in_arena(v) || !used || lives[i].root != (int)i)
+            continue;
+        item_of[i] = (int)p->item_count;
+        p->items[p->item_count++] = (PlanItem){.bytes = value_bytes(p, (int)i),
+                                               .first = lives[i].always ? 0 : lives[i].first,
+                                               .last = lives[i].always ? end : lives[i].last};
+    }
+    for (size_t i = 0; i < slots; i++)
+        if (in_arena(&tape->values[i]) && lives[i].root != (int)i)
+            item_of[i] = item_of[root_of(lives, (int)i)];
+    for (size_t n = 0; n < p->node_count; n++) {
+        const Op *op = p->nodes[n].op;
+        size_t bytes = op->workspace ? op->workspace(&p->calls[n], &p->device) : 0;
+        workspace_item[n] = bytes ? (int)p->item_count : -1;
+        if (bytes)
+            p->items[p->item_count++] = (PlanItem){.bytes = (int64_t)bytes, .first = (int)n, .last = (int)n};
+    }
+    memory_free(lives);
+    return plan_place(p->items, p->item_count, &p->arena_bytes);
+}
+
+/* ---- bind */
+
+static void *find_binding(const Binding *bindings, int count, const char *name)
+{
+    for (int i = 0; i < count; i++)
+        if (!strcmp(bindings[i].name, name))
+            return bindings[i].data;
+    return NULL;
+}
+
+static bool bind_storages(Program *p, const Binding *bindings, int count)
+{
+    const Tape *tape = p->tape;
+    size_t real = device_element(&p->device, DTYPE_REAL);
+    p->storages = memory_new(tape->storage_count, sizeof *p->storages);
+    p->own_storage = memory_new(tape->storage_count, sizeof *p->own_storage);
+    if (!p->storages || !p->own_storage)
+        return false;
+    for (size_t i = 0; i < tape->storage_count; i++) {
+        const Storage *s = &tape->storages[i];
+        p->storages[i] = find_binding(bindings, count, s->name);
+        if (p->storages[i])
+            continue;
+        size_t elements = (size_t)storage_count(s);
+        p->storages[i] = memory_new_aligned(elements, real);
+        if (!p->storages[i])
+            return false;
+        memset(p->storages[i], 0, elements * real);
+        p->own_storage[i] = true;
+    }
+    return true;
+}
+
+static void fill_constant(const Program *p, const Value *v, void *to)
+{
+    int64_t count = shape_count(&v->shape);
+    if (v->dtype == DTYPE_I32)
+        memcpy(to, v->data, (size_t)count * sizeof(int32_t));
+    else if (p->device.f64)
+        memcpy(to, v->data, (size_t)count * sizeof(double));
+    else
+        for (int64_t i = 0; i < count; i++)
+            ((float *)to)[i] = (float)((const double *)v->data)[i];
+}
+
+static Kernel pick_kernel(const Program *p, const Op *op, bool *serial)
+{
+    *serial = false;
+    if (p->device.kind == DEVICE_CPU)
+        for (int level = (int)p->device.level; level > CPU_REF; level--)
+            if (op->cpu[level])
+                return op->cpu[level];
+    *serial = true;
+    return op->ref[p->device.f64];
+}
+
+static bool bind_nodes(Program *p, const int *item_of, const int *workspace_item)
+{
+    const Tape *tape = p->tape;
+    for (size_t i = 0; i < tape->value_count; i++) {
+        const Value *v = &tape->values[i];
+        if (v->home == HOME_STORAGE)
+            p->data[i] = (char *)p->storages[v->storage] + (size_t)v->offset * element(p, v);
+        else if (item_of[i] >= 0)
+            p->data[i] = p->arena + p->items[item_of[i]].offset;
+        if (v->home == HOME_CONSTANT && p->data[i])
+            fill_constant(p, v, p->data[i]);
+        else if (v->home == HOME_INPUT && p->data[i])
+            memset(p->data[i], 0, (size_t)value_bytes(p, (int)i));
+    }
+    for (size_t n = 0; n < p->node_count; n++) {
+        const Node *node = &p->nodes[n];
+        Call *call = &p->calls[n];
+        for (int i = 0; i < CALL_IN; i++)
+            if (ref_given(node->in[i]))
+                call->in[i].data = p->data[node->in[i].slot];
+        for (int i = 0; i < CALL_OUT; i++)
+            if (ref_given(node->out[i]))
+                call->out[i].data = p->data[node->out[i].slot];
+        if (workspace_item[n] >= 0)
+            call->work = p->arena + p->items[workspace_item[n]].offset;
+        Step *step = &p->steps[n];
+        step->call = call;
+        step->kernel = pick_kernel(p, node->op, &step->serial);
+        if (!step->kernel)
+            return error_set("%s: %s has no kernel for %s", node->scope, node->op->name, device_describe(&p->device));
+    }
+    return true;
+}
+
+static void find_segments(Program *p)
+{
+    for (size_t n = 0; n < p->node_count; n++) {
+        Segment s = p->nodes[n].segment;
+        if (p->end[s] == 0)
+            p->begin[s] = n;
+        p->end[s] = n + 1;
+    }
+}
+
+Program *program_make(Tape *tape, const Device *device, const Binding *bindings, int count)
+{
+    if (tape->failed)
+        return NULL;
+    Program *p = memory_new(1, sizeof *p);
+    if (!p)
+        return NULL;
+    p->tape = tape;
+    p->device = *device;
+    Lowering lowering;
+    int *item_of = NULL, *workspace_item = NULL;
+    bool ok = lower_tape(&lowering, tape, device);
+    if (!ok)
+        goto done;
+    p->nodes = lowering.nodes;
+    p->node_count = lowering.count;
+    ok = check_versions(tape, p->nodes, p->node_count);
+    if (!ok)
+        goto done;
+    find_segments(p);
+    p->calls = memory_new(p->node_count, sizeof *p->calls);
+    p->steps = memory_new(p->node_count, sizeof *p->steps);
+    p->data = memory_new(tape->value_count, sizeof *p->data);
+    item_of = memory_new(tape->value_count, sizeof *item_of);
+    workspace_item = memory_new(p->node_count, sizeof *workspace_item);
+    ok = p->calls && p->steps && p->data && item_of && workspace_item;
+    for (size_t n = 0; ok && n < p->node_count; n++)
+        set_call_shapes(p, &p->nodes[n], &p->calls[n]);
+    ok = ok && make_plan(p, item_of, workspace_item) && bind_storages(p, bindings, count) &&
+         (p->arena = memory_new_aligned((size_t)p->arena_bytes, 1)) != NULL && bind_nodes(p, item_of, workspace_item);
+done:
+    memory_free(item_of);
+    memory_free(workspace_item);
+    if (ok)
+        return p;
+    program_free(p);
+    return NULL;
+}
+
+void program_free(Program *p)
+{
+    if (!p)
+        return;
+    for (size_t i = 0; p->storages && p->own_storage && i < p->tape->storage_count; i++)
+        if (p->own_storage[i])
+            memory_free(p->storages[i]);
+    memory_free(p->storages);
+    memory_free(p->own_storage);
+    memory_free(p->nodes);
+    memory_free(p->calls);
+    memory_free(p->steps);
+    memory_free(p->seconds);
+    memory_free(p->items);
+    memory_free(p->arena);
+    memory_free(p->data);
+    memory_free(p);
+}
+
+/* ---- run and look */
+
+void program_run(Program *p, Segment segment)
+{
+    size_t begin = p->begin[segment], end = p->end[segment];
+    if (begin < end)
+        parallel_run(p->steps + begin, (int)(end - begin), p->device.threads, p->seconds ? p->seconds + begin : NULL);
+}
+
+bool program_has(const Program *p, Segment segment)
+{
+    return p->begin[segment] < p->end[segment];
+}
+
+static int find_input(const Program *p, const char *name)
+{
+    for (size_t i = 0; i < p->tape->value_count; i++)
+        if (p->tape->values[i].home == HOME_INPUT && !strcmp(p->tape->values[i].name, name))
+            return (int)i;
+    return -1;
+}
+
+static int find_kept(const Program *p, Segment segment, const char *name)
+{
+    for (size_t i = 0; i < p->tape->keep_count; i++)
+        if (p->tape->keeps[i].segment == segment && !strcmp(p->tape->keeps[i].name, name))
+            return p->tape->keeps[i].slot;
+    return -1;
+}
+
+void *program_input(Program *p, const char *name)
+{
+    int slot = find_input(p, name);
+    return slot < 0 ? NULL : p->data[slot];
+}
+
+void *program_kept(Program *p, Segment segment, const char *name)
+{
+    int slot = find_kept(p, segment, name);
+    return slot < 0 ? NULL : p->data[slot];
+}
+
+void *program_storage(Program *p, const char *name)
+{
+    for (size_t i = 0; i < p->tape->storage_count; i++)
+        if (!strcmp(p->tape->storages[i].name, name))
+            return p->storages[i];
+    return NULL;
+}
+
+const Shape *program_shape(const Program *p, Segment segment, const char *name)
+{
+    int slot = find_input(p, name);
+    if (slot < 0)
+        slot = find_kept(p, segment, name);
+    return slot < 0 ? NULL : &p->tape->values[slot].shape;
+}
+
+void program_write_real(const Program *p, void *to, const float *from, size_t count)
+{
+    if (!p->device.f64)
+        memcpy(to, from, count * sizeof *from);
+    else
+        for (size_t i = 0; i < count; i++)
+            ((double *)to)[i] = from[i];
+}
+
+void program_read_real(const Program *p, const void *from, float *to, size_t count)
+{
+    if (!p->device.f64)
+        memcpy(to, from, count * sizeof *to);
+    else
+        for (size_t i = 0; i < count; i++)
+            to[i] = (float)((const double *)from)[i];
+}
+
+const Device *program_device(const Program *p)
+{
+    return &p->device;
+}
+
+int64_t program_arena_bytes(const Program *p)
+{
+    return p->arena_bytes;
+}
+
+int64_t program_floor_bytes(const Program *p)
+{
+    return plan_floor(p->items, p->item_count);
+}
+
+bool program_plan_is_sound(const Program *p)
+{
+    return plan_is_sound(p->items, p->item_count);
+}
+
+size_t program_step_count(const Program *p, Segment segment)
+{
+    return p->end[segment] - p->begin[segment];
+}
+
+Cost program_cost(const Program *p, Segment segment)
+{
+    Cost sum = {0};
+    for (size_t n = p->begin[segment]; n < p->end[segment]; n++) {
+        if (!p->nodes[n].op->cost)
+            continue;
+        Cost c = p->nodes[n].op->cost(&p->calls[n]);
+        sum.flops += c.flops;
+        sum.bytes += c.bytes;
+    }
+    return sum;
+}
+
+bool program_measure(Program *p)
+{
+    if (!p->seconds)
+        p->seconds = memory_new(p->node_count, sizeof *p->seconds);
+    return p->seconds != NULL;
+}
+
+typedef struct {
+    const char *name;
+    double seconds, flops, bytes;
+    int calls;
+} Line;
+
+static int slowest_first(const void *a, const void *b)
+{
+    double x = ((const Line *)a)->seconds, y = ((const Line *)b)->seconds;
+    return (x < y) - (x > y);
+}
+
+void program_profile(const Program *p, int runs)
+{
+    enum { MOST = 64 };
+    Line lines[MOST];
+    int count = 0;
+    double total = 0;
+    for (size_t n = 0; p->seconds && n < p->node_count; n++) {
+        const Op *op = p->nodes[n].op;
+        int k = 0;
+        while (k < count && lines[k].name != op->name)
+            k++;
+        if (k == MOST)
+            break;
+        if (k == count)
+            lines[count++] = (Line){.name = op->name};
+        Cost c = op->cost ? op->cost(&p->calls[n]) : (Cost){0};
+        lines[k].seconds += p->seconds[n] / runs;
+        lines[k].flops += c.flops;
+        lines[k].bytes += c.bytes;
+        lines[k].calls++;
+        total += p->seconds[n] / runs;
+    }
+    qsort(lines, (size_t)count, sizeof *lines, slowest_first);
+    printf("%-28s %6s %10s %7s %9s %8s\n", "op", "calls", "ms", "share", "GFLOP/s", "GB/s");
+    for (int k = 0; k < count; k++)
+        printf("%-28s %6d %10.3f %6.1f%% %9.1f %8.1f\n", lines[k].name, lines[k].calls, 1e3 * lines[k].seconds,
+               100 * lines[k].seconds / total, lines[k].flops / lines[k].seconds / 1e9,
+               lines[k].bytes / lines[k].seconds / 1e9);
+}

@@ -1,0 +1,50 @@
+/* A program: a tape lowered for a device, planned in one arena, and bound to kernels. It is immutable; running it allocates
+ * nothing and starts no thread. */
+#ifndef LACUNA_GRAPH_PROGRAM_H
+#define LACUNA_GRAPH_PROGRAM_H
+
+#include "graph/plan.h"
+#include "graph/tape.h"
+
+typedef struct Program Program;
+
+/* Memory for a storage of the tape: `data` holds storage_count() REAL elements of the device, aligned to 64 bytes, owned by the
+ * caller and outliving the program. */
+typedef struct {
+    const char *name;
+    void *data;
+} Binding;
+
+/* Lowers, checks, plans, allocates the arena and binds. Storages that `bindings` leaves out belong to the program and start as
+ * zeros. The tape (to which lowering adds temporaries) must outlive the program. NULL after error_set(): a failed tape, a read
+ * of an overwritten value (named), memory out. */
+Program *program_make(Tape *tape, const Device *device, const Binding *bindings, int count);
+void program_free(Program *program);
+
+/* Runs the nodes of one segment. */
+void program_run(Program *program, Segment segment);
+bool program_has(const Program *program, Segment segment);
+
+/* Memory of an input, a kept value or a storage by name; NULL when there is none. Kept values of several segments are told
+ * apart by `segment`. */
+void *program_input(Program *program, const char *name);
+void *program_kept(Program *program, Segment segment, const char *name);
+void *program_storage(Program *program, const char *name);
+const Shape *program_shape(const Program *program, Segment segment, const char *name); /* of an input or kept value */
+
+/* Copies between host numbers and REAL values of this program's device. */
+void program_write_real(const Program *program, void *to, const float *from, size_t count);
+void program_read_real(const Program *program, const void *from, float *to, size_t count);
+
+const Device *program_device(const Program *program);
+int64_t program_arena_bytes(const Program *program); /* the arena */
+int64_t program_floor_bytes(const Program *program); /* the largest sum alive at once */
+bool program_plan_is_sound(const Program *program);
+size_t program_step_count(const Program *program, Segment segment);
+Cost program_cost(const Program *program, Segment segment);
+
+/* From now on, runs add the seconds and costs of each op; program_profile() prints a table, slowest first. */
+bool program_measure(Program *program);
+void program_profile(const Program *program, int runs);
+
+#endif

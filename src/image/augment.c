@@ -1,0 +1,69 @@
+#include "image/augment.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { TRIES = 10, LEVELS = 256 };
+
+const ImageStatistics IMAGE_STATISTICS_IMAGENET = {"imagenet", {0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}};
+const ImageStatistics IMAGE_STATISTICS_CLIP = {
+    "clip", {0.48145466f, 0.4578275f, 0.40821073f}, {0.26862954f, 0.26130258f, 0.27577711f}};
+
+const ImageStatistics *image_statistics_find(const char *name)
+{
+    const ImageStatistics *all[] = {&IMAGE_STATISTICS_IMAGENET, &IMAGE_STATISTICS_CLIP};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (!strcmp(name, all[i]->name))
+            return all[i];
+    return NULL;
+}
+
+static double uniform_between(Random *random, double low, double high)
+{
+    return low + (high - low) * random_uniform(random);
+}
+
+ImageBox crop_draw(Random *random, int height, int width, const double scale[2], const double ratio[2])
+{
+    double low = log(ratio[0]), high = log(ratio[1]);
+    for (int i = 0; i < TRIES; i++) {
+        double area = (double)width * height * uniform_between(random, scale[0], scale[1]);
+        double aspect = exp(uniform_between(random, low, high));
+        double w = nearbyint(sqrt(area * aspect)), h = nearbyint(sqrt(area / aspect));
+        if (!(w > 0 && w <= width && h > 0 && h <= height))
+            continue;
+        ImageBox box = {.height = (int)h, .width = (int)w};
+        box.top = (int)random_below(random, (uint32_t)(height - box.height) + 1);
+        box.left = (int)random_below(random, (uint32_t)(width - box.width) + 1);
+        return box;
+    }
+    double shape = (double)width / height;
+    ImageBox box = {.height = height, .width = width};
+    if (shape < ratio[0])
+        box.height = (int)fmax(1, fmin(height, nearbyint(width / ratio[0])));
+    else if (shape > ratio[1])
+        box.width = (int)fmax(1, fmin(width, nearbyint(height * ratio[1])));
+    box.top = (height - box.height) / 2;
+    box.left = (width - box.width) / 2;
+    return box;
+}
+
+void image_to_tensor(const uint8_t *pixels, int height, int width, int channels, bool flip, const float *mean, const float *std,
+                     float *out)
+{
+    size_t step = (size_t)channels, columns = (size_t)width;
+    for (int c = 0; c < channels; c++) {
+        float level[LEVELS];
+        for (int i = 0; i < LEVELS; i++)
+            level[i] = ((float)i / 255.0f - mean[c]) / std[c];
+        for (int y = 0; y < height; y++, out += columns) {
+            const uint8_t *row = pixels + (size_t)y * columns * step + c;
+            if (flip)
+                for (size_t x = 0; x < columns; x++)
+                    out[columns - 1 - x] = level[row[x * step]];
+            else
+                for (size_t x = 0; x < columns; x++)
+                    out[x] = level[row[x * step]];
+        }
+    }
+}

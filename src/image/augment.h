@@ -1,0 +1,32 @@
+/* From picture to network input: crop boxes and tensors. docs/spec/pretraining.md sections 1.2, 1.4 and 1.5. */
+#ifndef LACUNA_IMAGE_AUGMENT_H
+#define LACUNA_IMAGE_AUGMENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/random.h"
+#include "image/image.h"
+
+/* Mean and standard deviation per channel (R, G, B), of samples on 0..1. */
+typedef struct {
+    const char *name;
+    float mean[3], std[3];
+} ImageStatistics;
+
+extern const ImageStatistics IMAGE_STATISTICS_IMAGENET, IMAGE_STATISTICS_CLIP;
+
+/* The named statistics ("imagenet", "clip"); NULL, without setting an error, for another name. */
+const ImageStatistics *image_statistics_find(const char *name);
+
+/* Section 1.2: a random rectangle of a height x width picture whose share of the area lies in scale[0]..scale[1] and whose
+ * width over height in ratio[0]..ratio[1], tried 10 times, then the centred rectangle that only obeys the ratio. 0 < scale[0]
+ * <= scale[1], 0 < ratio[0] <= ratio[1]. Each try draws area then aspect; the accepted one then top and left. */
+ImageBox crop_draw(Random *random, int height, int width, const double scale[2], const double ratio[2]);
+
+/* Sections 1.4 and 1.5: pixels (height, width, channels) bytes to out (channels, height, width), (byte / 255 - mean[c]) /
+ * std[c], mirrored left to right when `flip`. Allocates nothing. `mean` and `std` have one entry per channel. */
+void image_to_tensor(const uint8_t *pixels, int height, int width, int channels, bool flip, const float *mean, const float *std,
+                     float *out);
+
+#endif

@@ -1,0 +1,26 @@
+/* The seam between image.c and the codecs, one codec a file. Not for use outside this folder. */
+#ifndef LACUNA_IMAGE_CODEC_H
+#define LACUNA_IMAGE_CODEC_H
+
+#include "image/image.h"
+
+/* What a file announces. */
+typedef struct {
+    int height, width;
+    bool grey;
+} CodecHeader;
+
+typedef struct {
+    const char *name;
+    /* Whether the first bytes are this format's. */
+    bool (*matches)(const uint8_t *bytes, size_t size);
+    /* Reads the header. False after error_set(). */
+    bool (*header)(const uint8_t *bytes, size_t size, CodecHeader *header);
+    /* Decodes to `channels` 1 or 3; 1 only for a grey file. *out was made by image_new() with the header's size and may hold
+     * anything on failure. Errors say what is wrong, not with which file. */
+    bool (*decode)(const uint8_t *bytes, size_t size, const ImageLimits *limits, Image *out);
+} Codec;
+
+extern const Codec CODEC_JPEG, CODEC_PNG;
+
+#endif

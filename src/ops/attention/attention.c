@@ -1,0 +1,138 @@
+#include "ops/attention/attention.h"
+
+#include <math.h>
+
+#include "ops/attention/slots.h"
+#include "ops/attention/work.h"
+#include "ops/kernels.h"
+
+REF_DECLARE(attention);
+REF_DECLARE(attention_grad);
+CPU_DECLARE(attention);
+CPU_DECLARE(attention_grad);
+
+static const char *const in_names[] = {"q", "kv"}, *const out_names[] = {"o", "lse"};
+static const char *const grad_in_names[] = {"do", "q", "kv", "o", "lse"}, *const grad_out_names[] = {"dq", "dkv"};
+
+/* `products` matrix products of Tq x Tk x d a head. */
+static Cost product_cost(const AttentionAttr *a, double products)
+{
+    double g = (double)a->groups, q = (double)a->queries, k = (double)a->keys, w = (double)a->width;
+    return (Cost){2 * products * g * q * k * w, 4 * g * w * (2 * q + 2 * k) * products / 2};
+}
+
+static Cost cost(const Call *c)
+{
+    return product_cost(c->attr, 2);
+}
+
+static Cost grad_cost(const Call *c)
+{
+    return product_cost(c->attr, 5);
+}
+
+static const Op attention_grad_op = {.name = "attention_grad",
+                                     .in_count = ATTENTION_GRAD_IN,
+                                     .out_count = ATTENTION_GRAD_OUT,
+                                     .in_names = grad_in_names,
+                                     .out_names = grad_out_names,
+                                     .attr_size = sizeof(AttentionAttr),
+                                     .workspace = attention_grad_workspace,
+                                     .cost = grad_cost,
+                                     .ref = REF_KERNELS(attention_grad),
+                                     .cpu = CPU_KERNELS(attention_grad)};
+
+static void gradient(Tape *tape, const Node *node)
+{
+    Ref q = node->in[ATTENTION_Q], kv = node->in[ATTENTION_KV];
+    uint32_t accumulate = 0;
+    Ref dq = grad_into(tape, q, ATTENTION_GRAD_DQ, &accumulate), dkv = REF_NONE;
+    if (q.slot != kv.slot)
+        dkv = grad_into(tape, kv, ATTENTION_GRAD_DKV, &accumulate);
+    tape_append(tape, &attention_grad_op, node->attr,
+                (Ref[]){grad_of(tape, node->out[ATTENTION_O]), q, kv, node->out[ATTENTION_O], node->out[ATTENTION_LSE]},
+                (Ref[]){dq, dkv}, accumulate);
+}
+
+static Ref example(Tape *tape, int index)
+{
+    static const struct {
+        int groups, tokens, width, heads;
+    } packed[] = {{2, 5, 6, 2}, {1, 4, 12, 3}, {3, 1, 4, 1}, {2, 17, 32, 2}, {1, 35, 40, 2}};
+    if (index < 5)
+        return self_attention(
+            tape,
+            tape_input(tape, "qkv", DTYPE_REAL, shape_3(packed[index].groups, packed[index].tokens, 3 * packed[index].width)),
+            packed[index].heads);
+    if (index > 6)
+        return REF_NONE;
+    /* Queries of their own: fewer than keys. */
+    int queries = index == 5 ? 2 : 19, keys = index == 5 ? 5 : 33;
+    return attention(tape, (AttentionArgs){.q = tape_input(tape, "q", DTYPE_REAL, shape_3(2, queries, 6)),
+                                           .kv = tape_input(tape, "kv", DTYPE_REAL, shape_3(2, keys, 12)),
+                                           .v_column = 6,
+                                           .width = 6,
+                                           .heads = 2,
+                                           .scale = 0.7,
+                                           .index = REF_NONE,
+                                           .bias = REF_NONE,
+                                           .mask = REF_NONE});
+}
+
+static const Op attention_op = {.name = "attention",
+                                .in_count = ATTENTION_IN,
+                                .out_count = ATTENTION_OUT,
+                                .in_names = in_names,
+                                .out_names = out_names,
+                                .attr_size = sizeof(AttentionAttr),
+                                .gradient = gradient,
+                                .workspace = attention_workspace,
+                                .cost = cost,
+                                .ref = REF_KERNELS(attention),
+                                .cpu = CPU_KERNELS(attention),
+                                .example = example};
+
+const Op *const attention_room[] = {&attention_op, &attention_grad_op, NULL};
+
+Ref attention(Tape *tape, AttentionArgs a)
+{
+    if (tape_failed(tape))
+        return REF_NONE;
+    const Shape *q = ref_shape(tape, a.q), *kv = ref_shape(tape, a.kv);
+    if (ref_given(a.index) || ref_given(a.bias) || ref_given(a.mask))
+        return tape_fail(tape, "attention: row index, bias and mask are not carried out yet");
+    if (q->n != 3 || kv->n != 3 || q->d[0] != kv->d[0])
+        return tape_fail(tape, "attention: q and kv are not (groups, rows, columns) of the same groups");
+    if (a.heads < 1 || a.width % a.heads)
+        return tape_fail(tape, "attention: width %lld is not divisible by %d heads", (long long)a.width, a.heads);
+    if (a.q_column + a.width > q->d[2] || a.k_column + a.width > kv->d[2] || a.v_column + a.width > kv->d[2])
+        return tape_fail(tape, "attention: q, k or v lie outside their rows");
+    AttentionAttr attr = {.groups = q->d[0],
+                          .queries = q->d[1],
+                          .keys = kv->d[1],
+                          .q_column = a.q_column,
+                          .k_column = a.k_column,
+                          .v_column = a.v_column,
+                          .width = a.width,
+                          .heads = a.heads,
+                          .scale = a.scale > 0 ? a.scale : 1 / sqrt((double)a.width / a.heads)};
+    bool needs_grad = ref_needs_grad(tape, a.q) || ref_needs_grad(tape, a.kv);
+    Ref out[] = {tape_temp(tape, DTYPE_REAL, shape_3(attr.groups, attr.queries, a.width), needs_grad),
+                 tape_temp(tape, DTYPE_REAL, shape_3(attr.groups, a.heads, attr.queries), false)};
+    tape_append(tape, &attention_op, &attr, (Ref[]){a.q, a.kv}, out, 0);
+    return out[0];
+}
+
+Ref self_attention(Tape *tape, Ref qkv, int heads)
+{
+    int64_t width = ref_columns(tape, qkv) / 3;
+    return attention(tape, (AttentionArgs){.q = qkv,
+                                           .kv = qkv,
+                                           .k_column = width,
+                                           .v_column = 2 * width,
+                                           .width = width,
+                                           .heads = heads,
+                                           .index = REF_NONE,
+                                           .bias = REF_NONE,
+                                           .mask = REF_NONE});
+}

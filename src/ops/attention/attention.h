@@ -1,0 +1,26 @@
+/* Multi-head attention within groups of rows (spec/pretraining.md 5.1): o = softmax(scale q k^T) v for each head, the map never
+ * stored. */
+#ifndef LACUNA_OPS_ATTENTION_H
+#define LACUNA_OPS_ATTENTION_H
+
+#include "graph/tape.h"
+
+typedef struct {
+    Ref q;  /* (G, Tq, ...): G groups of Tq queries; head j reads columns q_column + j d .. + d - 1 */
+    Ref kv; /* (G, Tk, ...): may be the same value as q */
+    int64_t q_column, k_column, v_column; /* where q, k, v begin in a row, in columns */
+    int64_t width;                        /* heads x d */
+    int heads;
+    double scale; /* 0: 1 / sqrt(d) */
+    Ref index;    /* I32 rows of a group in another order (windows, shifts); reserved: must be left out */
+    Ref bias;     /* (heads, Tq, Tk) added to the logits; reserved: must be left out */
+    Ref mask;     /* additive mask; reserved: must be left out */
+} AttentionArgs;
+
+/* Returns (G, Tq, width). */
+Ref attention(Tape *tape, AttentionArgs args);
+
+/* The usual form: qkv (G, T, 3 D) with rows q | k | v. Returns (G, T, D). */
+Ref self_attention(Tape *tape, Ref qkv, int heads);
+
+#endif

@@ -1,0 +1,19 @@
+#include "ops/attention/work.h"
+
+#include "ops/attention/slots.h"
+
+size_t attention_workspace(const Call *call, const Device *device)
+{
+    const AttentionAttr *a = call->attr;
+    if (device->kind == DEVICE_REF)
+        return 0;
+    return (size_t)device->threads * (size_t)attention_floats(a->queries, a->keys, a->width / a->heads) * sizeof(float);
+}
+
+size_t attention_grad_workspace(const Call *call, const Device *device)
+{
+    const AttentionAttr *a = call->attr;
+    if (device->kind == DEVICE_REF)
+        return 0;
+    return (size_t)device->threads * (size_t)attention_grad_floats(a->queries, a->keys, a->width / a->heads) * sizeof(float);
+}

@@ -1,0 +1,32 @@
+/* Workspace of the cpu kernels of attention, the same for every instruction set. */
+#ifndef LACUNA_OPS_ATTENTION_WORK_H
+#define LACUNA_OPS_ATTENTION_WORK_H
+
+#include "graph/op.h"
+
+/* Widest panel of any build, in floats. */
+enum { ATTENTION_PANEL = 32 };
+
+size_t attention_workspace(const Call *call, const Device *device);
+size_t attention_grad_workspace(const Call *call, const Device *device);
+
+/* n rounded up to whole panels. */
+static inline int64_t attention_padded(int64_t n)
+{
+    return (n + ATTENTION_PANEL - 1) / ATTENTION_PANEL * ATTENTION_PANEL;
+}
+
+/* Floats that one thread needs: maps (Tq x padded Tk) and packed operands. */
+static inline int64_t attention_floats(int64_t queries, int64_t keys, int64_t d)
+{
+    int64_t map = queries * attention_padded(keys);
+    return map + d * attention_padded(keys) + keys * attention_padded(d);
+}
+
+static inline int64_t attention_grad_floats(int64_t queries, int64_t keys, int64_t d)
+{
+    int64_t map = queries * attention_padded(keys);
+    return 2 * map + 2 * d * attention_padded(keys) + keys * attention_padded(d) + 2 * queries * attention_padded(d);
+}
+
+#endif

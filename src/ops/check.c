@@ -1,0 +1,215 @@
+#include "ops/check.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "graph/program.h"
+#include "ops/distance/distance.h"
+#include "ops/fill/fill.h"
+
+enum { MOST_INPUTS = 64, TRIES = 48 /* elements of an input that are varied */ };
+
+/* A built and bound example. */
+typedef struct {
+    Tape *tape;
+    Program *program;
+    int inputs[MOST_INPUTS]; /* slots of REAL inputs */
+    int input_count;
+    bool differentiated;
+} Example;
+
+static void example_close(Example *e)
+{
+    program_free(e->program);
+    tape_free(e->tape);
+}
+
+static Ref loss_of(Tape *tape, Ref value)
+{
+    if (ref_shape(tape, value)->n == 0)
+        return value;
+    double count = (double)ref_rows(tape, value);
+    double scale = 1 / count;
+    Ref target = tape_constant_example(tape, *ref_shape(tape, value));
+    return distance(tape, (DistanceArgs){.pred = value,
+                                         .target = target,
+                                         .weight = REF_NONE,
+                                         .scale = tape_constant(tape, shape_0(), &scale),
+                                         .kind = DISTANCE_L2});
+}
+
+static CheckOutcome example_open(Example *e, CheckBuild build, int index, bool differentiate, const Device *device,
+                                 CheckPlant plant, const void *what)
+{
+    *e = (Example){.tape = tape_new()};
+    if (!e->tape)
+        return CHECK_ERROR;
+    tape_segment(e->tape, SEGMENT_ONLY);
+    if (differentiate)
+        tape_differentiate_inputs(e->tape);
+    Ref value = build(e->tape, index);
+    if (tape_failed(e->tape))
+        return CHECK_ERROR;
+    if (!ref_given(value))
+        return CHECK_END;
+    tape_keep(e->tape, value, "value");
+    for (size_t i = 0; i < tape_value_count(e->tape); i++)
+        if (tape_value(e->tape, (int32_t)i)->home == HOME_INPUT && tape_value(e->tape, (int32_t)i)->dtype == DTYPE_REAL &&
+            e->input_count < MOST_INPUTS)
+            e->inputs[e->input_count++] = (int)i;
+    e->differentiated = differentiate && ref_needs_grad(e->tape, value);
+    if (e->differentiated) {
+        Ref loss = loss_of(e->tape, value);
+        tape_keep(e->tape, loss, "loss");
+        tape_gradient(e->tape, &loss, (double[]){1.5}, 1, fill);
+        for (int i = 0; i < e->input_count; i++) {
+            char name[32];
+            snprintf(name, sizeof name, "grad.%d", i);
+            tape_keep(e->tape, grad_of(e->tape, (Ref){e->inputs[i], 0}), name);
+        }
+    }
+    if (plant && !plant(e->tape, what)) {
+        error_set("the bug could not be planted");
+        return CHECK_ERROR;
+    }
+    e->program = program_make(e->tape, device, NULL, 0);
+    if (!e->program)
+        return CHECK_ERROR;
+    for (int i = 0; i < e->input_count; i++) {
+        const Value *v = tape_value(e->tape, e->inputs[i]);
+        Random random = random_stream(3, RANDOM_TEST, 0, 0, random_hash(v->name));
+        void *to = program_input(e->program, v->name);
+        for (int64_t k = 0; k < shape_count(&v->shape); k++) {
+            double x = random_normal(&random);
+            if (device->f64)
+                ((double *)to)[k] = (float)x;
+            else
+                ((float *)to)[k] = (float)x;
+        }
+    }
+    return CHECK_DONE;
+}
+
+static double number(const Example *e, const void *from, int64_t i)
+{
+    return program_device(e->program)->f64 ? ((const double *)from)[i] : ((const float *)from)[i];
+}
+
+CheckOutcome check_run(CheckBuild build, int index, const Device *device, CheckPlant plant, const void *what,
+                       CheckResult *result)
+{
+    Example e;
+    *result = (CheckResult){0};
+    /* Ops whose inputs carry no gradient refuse inputs that want one. */
+    CheckOutcome outcome = example_open(&e, build, index, true, device, plant, what);
+    if (outcome == CHECK_ERROR && !plant) {
+        example_close(&e);
+        outcome = example_open(&e, build, index, false, device, NULL, NULL);
+    }
+    if (outcome != CHECK_DONE) {
+        example_close(&e);
+        return outcome;
+    }
+    program_run(e.program, SEGMENT_ONLY);
+    size_t total = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        total = 0;
+        for (int i = -1; i < (e.differentiated ? e.input_count : 0); i++) {
+            char name[32] = "value";
+            if (i >= 0)
+                snprintf(name, sizeof name, "grad.%d", i);
+            const void *data = program_kept(e.program, SEGMENT_ONLY, name);
+            const Shape *shape = program_shape(e.program, SEGMENT_ONLY, name);
+            int64_t count = data ? shape_count(shape) : 0;
+            for (int64_t k = 0; k < count && pass == 1; k++)
+                result->values[total + (size_t)k] = number(&e, data, k);
+            total += (size_t)count;
+        }
+        if (pass == 0 && !(result->values = memory_new(total, sizeof *result->values))) {
+            example_close(&e);
+            return CHECK_ERROR;
+        }
+    }
+    result->count = total;
+    example_close(&e);
+    return CHECK_DONE;
+}
+
+static double loss_now(Example *e)
+{
+    program_run(e->program, SEGMENT_ONLY);
+    return 1.5 * *(double *)program_kept(e->program, SEGMENT_ONLY, "loss");
+}
+
+CheckOutcome check_gradient(CheckBuild build, int index, CheckPlant plant, const void *what, double *error)
+{
+    Example e;
+    Device ref;
+    if (!device_open("ref64", 1, &ref))
+        return CHECK_ERROR;
+    CheckOutcome outcome = example_open(&e, build, index, true, &ref, plant, what);
+    *error = 0;
+    if (outcome == CHECK_DONE && !e.differentiated) {
+        outcome = CHECK_ERROR;
+        error_set("the example carries no gradient");
+    }
+    for (int i = 0; outcome == CHECK_DONE && i < e.input_count; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "grad.%d", i);
+        const Value *v = tape_value(e.tape, e.inputs[i]);
+        double *x = program_input(e.program, v->name);
+        const double *kept = program_kept(e.program, SEGMENT_ONLY, name);
+        int64_t count = shape_count(&v->shape);
+        double *gradient = memory_new((size_t)count, sizeof *gradient), largest = 1e-6;
+        if (!gradient) {
+            outcome = CHECK_ERROR;
+            break;
+        }
+        program_run(e.program, SEGMENT_ONLY);
+        for (int64_t k = 0; kept && k < count; k++) {
+            gradient[k] = kept[k];
+            largest = fmax(largest, fabs(gradient[k]));
+        }
+        Random random = random_stream(5, RANDOM_TEST, 0, (uint32_t)i, 0);
+        for (int try = 0; try < TRIES && try < 2 * count; try++) {
+            int64_t k = count <= TRIES ? try % count : random_below(&random, (uint32_t)count);
+            const double step = 1e-5, before = x[k];
+            x[k] = before + step;
+            double up = loss_now(&e);
+            x[k] = before - step;
+            double down = loss_now(&e);
+            x[k] = before;
+            double difference = (up - down) / (2 * step);
+            double wrong = fabs(gradient[k] - difference) / fmax(largest, fabs(difference));
+            *error = isnan(wrong) ? INFINITY : fmax(*error, wrong);
+        }
+        memory_free(gradient);
+    }
+    example_close(&e);
+    return outcome;
+}
+
+double check_difference(const CheckResult *a, const CheckResult *b)
+{
+    if (a->count != b->count || a->count == 0)
+        return 1e30;
+    double square = 0, worst = 0;
+    for (size_t i = 0; i < b->count; i++)
+        square += b->values[i] * b->values[i];
+    double size = sqrt(square / (double)b->count) + 1e-30;
+    for (size_t i = 0; i < b->count; i++) {
+        double wrong = fabs(a->values[i] - b->values[i]) / size;
+        worst = isnan(wrong) ? 1e30 : fmax(worst, wrong);
+    }
+    return worst;
+}
+
+void check_free(CheckResult *result)
+{
+    memory_free(result->values);
+    *result = (CheckResult){0};
+}

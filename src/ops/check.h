@@ -1,0 +1,38 @@
+/* Checks that every op must pass: gradients against differences, fast kernels and lowered forms against the reference. Used by
+ * tests. */
+#ifndef LACUNA_OPS_CHECK_H
+#define LACUNA_OPS_CHECK_H
+
+#include "graph/tape.h"
+
+/* Something to be differentiated: builds on the tape from tape_input() and constants, returns a value; REF_NONE past the last
+ * index. As op->example. */
+typedef Ref (*CheckBuild)(Tape *tape, int index);
+
+/* Changes the finished tape (plants a bug); returns false when it found nothing to change. */
+typedef bool (*CheckPlant)(Tape *tape, const void *what);
+
+/* The numbers of one run, owned by the caller (check_free): the value, then the gradient of its loss for each REAL input. A
+ * scalar is its own loss, anything else is compared in mean square with fixed random numbers. */
+typedef struct {
+    double *values;
+    size_t count;
+} CheckResult;
+
+typedef enum { CHECK_END, CHECK_DONE, CHECK_ERROR } CheckOutcome;
+
+/* Builds example `index`, runs it on the device with fixed random inputs. CHECK_END: no such example. CHECK_ERROR:
+ * error_text(). */
+CheckOutcome check_run(CheckBuild build, int index, const Device *device, CheckPlant plant, const void *what,
+                       CheckResult *result);
+
+/* Compares gradients with central differences in f64. *error: the largest |gradient - difference| over the largest |gradient|
+ * of the same input. */
+CheckOutcome check_gradient(CheckBuild build, int index, CheckPlant plant, const void *what, double *error);
+
+/* Largest |a - b| over the root mean square of b, in the runs of numbers that belong together; 1e30 when lengths differ. */
+double check_difference(const CheckResult *a, const CheckResult *b);
+
+void check_free(CheckResult *result);
+
+#endif

@@ -1,0 +1,358 @@
+/* Every op: gradients against differences, kernels and lowered forms against the reference, and proof that the gradient check
+ * finds bugs. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/random.h"
+#include "ops/activation/activation.h"
+#include "ops/add/add.h"
+#include "ops/attention/slots.h"
+#include "ops/check.h"
+#include "ops/gather/gather.h"
+#include "ops/key_free_bias/key_free_bias.h"
+#include "ops/layer_norm/layer_norm.h"
+#include "ops/linear/slots.h"
+#include "ops/ops.h"
+
+static void gradients_match_differences(void **state)
+{
+    (void)state;
+    int checked = 0;
+    for (int i = 0; ops_at(i); i++) {
+        const Op *op = ops_at(i);
+        if (!op->gradient || !op->example)
+            continue;
+        double error;
+        CheckOutcome outcome;
+        for (int k = 0; (outcome = check_gradient(op->example, k, NULL, NULL, &error)) == CHECK_DONE; k++) {
+            if (error > 1e-6)
+                fail_msg("%s, example %d: gradient is off by %g", op->name, k, error);
+            checked++;
+        }
+        if (outcome == CHECK_ERROR)
+            fail_msg("%s: %s", op->name, error_text());
+    }
+    assert_true(checked >= 25);
+}
+
+/* ---- random compositions of shape (2, 6, 8) */
+
+static Ref random_composition(Tape *tape, int index)
+{
+    enum { COUNT = 30, STEPS = 6, WIDTH = 8 };
+    static const int32_t order[] = {3, -1, 5, 0, 1, 2, 9, 8, -1, 6, 7, 11},
+                         inverse[] = {3, 4, 5, 0, -1, 2, 9, 10, 7, 6, -1, 11};
+    if (index >= COUNT)
+        return REF_NONE;
+    Random r = random_stream(11, RANDOM_TEST, 0, 0, (uint64_t)index);
+    Ref past[STEPS + 1] = {tape_input(tape, "x", DTYPE_REAL, shape_3(2, 6, WIDTH))}, x = past[0];
+    for (int step = 0; step < STEPS; step++) {
+        char name[6][32];
+        for (int i = 0; i < 6; i++)
+            snprintf(name[i], sizeof name[i], "p%d.%d", step, i);
+        Ref earlier = past[random_below(&r, (uint32_t)step + 1)];
+        Ref gamma = tape_input(tape, name[0], DTYPE_REAL, shape_1(WIDTH)),
+            beta = tape_input(tape, name[1], DTYPE_REAL, shape_1(WIDTH));
+        switch (random_below(&r, 6)) {
+        case 0:
+        case 1:
+            x = linear(tape, (LinearArgs){.x = x,
+                                          .w = tape_input(tape, name[2], DTYPE_REAL, shape_2(WIDTH, WIDTH)),
+                                          .b = gamma,
+                                          .prologue = (Prologue)random_below(&r, 4),
+                                          .gamma = gamma,
+                                          .beta = beta,
+                                          .eps = 1e-2,
+                                          .column_scale = random_below(&r, 2) ? beta : REF_NONE,
+                                          .row_scale = random_below(&r, 2) ? tape_constant_example(tape, shape_1(2)) : REF_NONE,
+                                          .residual = random_below(&r, 2) ? earlier : REF_NONE});
+            break;
+        case 2: {
+            Ref qkv = linear(tape, (LinearArgs){.x = x,
+                                                .w = tape_input(tape, name[3], DTYPE_REAL, shape_2(3 * WIDTH, WIDTH)),
+                                                .b = key_free_bias(tape, gamma, beta),
+                                                .prologue = PROLOGUE_LAYER_NORM,
+                                                .gamma = gamma,
+                                                .beta = beta,
+                                                .eps = 1e-2,
+                                                .column_scale = REF_NONE,
+                                                .row_scale = REF_NONE,
+                                                .residual = REF_NONE});
+            x = self_attention(tape, qkv, 2);
+            break;
+        }
+        case 3:
+            x = layer_norm(tape, x, gamma, beta, 1e-2);
+            break;
+        case 4:
+            x = add(tape, activation(tape, x, random_below(&r, 2) ? ACTIVATION_GELU : ACTIVATION_QUICK_GELU), earlier);
+            break;
+        default:
+            x = gather(tape, (GatherArgs){.x = x,
+                                          .index = tape_constant_i32(tape, shape_1(12), order),
+                                          .inverse = tape_constant_i32(tape, shape_1(12), inverse),
+                                          .tokens = tape_input(tape, name[4], DTYPE_REAL, shape_2(1, WIDTH)),
+                                          .table = tape_input(tape, name[5], DTYPE_REAL, shape_2(6, WIDTH)),
+                                          .place = REF_NONE,
+                                          .shape = shape_3(2, 6, WIDTH)});
+        }
+        past[step + 1] = x;
+    }
+    return x;
+}
+
+static void random_compositions_match_differences(void **state)
+{
+    (void)state;
+    double error;
+    CheckOutcome outcome;
+    int k = 0;
+    for (; (outcome = check_gradient(random_composition, k, NULL, NULL, &error)) == CHECK_DONE; k++)
+        if (error > 2e-6)
+            fail_msg("composition %d: gradient is off by %g", k, error);
+    if (outcome == CHECK_ERROR)
+        fail_msg("composition %d: %s", k, error_text());
+    assert_int_equal(k, 30);
+}
+
+/* ---- planted bugs */
+
+typedef enum { CLEAR_ACCUMULATE, DROP_INPUT, SWAP_INPUTS, DOUBLE_FIRST, CHANGE_DOUBLE, CHANGE_INT, REPLACE_OP } BugKind;
+
+typedef struct {
+    const char *says;
+    const char *built_from; /* op whose examples are used; NULL: the random compositions */
+    const char *in_op;      /* the node that is changed: the first of this op */
+    BugKind kind;
+    int a, b;     /* input or output numbers, offset in the attributes */
+    double value; /* new value, or factor for CHANGE_DOUBLE */
+} Bug;
+
+static const Bug bugs[] = {
+    {"dW recomputes LayerNorm with gamma and beta swapped", "linear", "linear_dw", SWAP_INPUTS, DW_GAMMA, DW_BETA, 0},
+    {"dW recomputes the input without its activation", "linear", "linear_dw", CHANGE_INT, offsetof(LinearAttr, prologue), 0,
+     PROLOGUE_NONE},
+    {"dW ignores drop path", "linear", "linear_dw", DROP_INPUT, DW_ROW_SCALE, 0, 0},
+    {"dW ignores the layer scale", "linear", "linear_dw", DROP_INPUT, DW_COLUMN_SCALE, 0, 0},
+    {"the layer scale's gradient forgets the bias", "linear", "linear_dw", DROP_INPUT, DW_B, 0, 0},
+    {"dx ignores drop path", "linear", "linear_dx", DROP_INPUT, DX_ROW_SCALE, 0, 0},
+    {"dx ignores the layer scale", "linear", "linear_dx", DROP_INPUT, DX_COLUMN_SCALE, 0, 0},
+    {"dx leaves the activation's slope out", "linear", "linear_dx", CHANGE_INT, offsetof(LinearAttr, prologue), 0,
+     PROLOGUE_NONE},
+    {"dx takes the other activation's slope", "linear", "linear_dx", CHANGE_INT, offsetof(LinearAttr, prologue), 0,
+     PROLOGUE_QUICK_GELU},
+    {"a sum of gradients doubles the first instead", NULL, "add_to", DOUBLE_FIRST, 0, 0, 0},
+    {"a residual's gradient is lost", NULL, "linear_dx", CLEAR_ACCUMULATE, DX_DX, 0, 0},
+    {"the gradient of a shared gamma is overwritten", NULL, "linear_dx", CLEAR_ACCUMULATE, DX_DGAMMA, 0, 0},
+    {"the gradient of a shared bias is overwritten", NULL, "linear_dw", CLEAR_ACCUMULATE, DW_DB, 0, 0},
+    {"a LayerNorm's gradient overwrites", NULL, "layer_norm_grad", CLEAR_ACCUMULATE, 0, 0, 0},
+    {"an activation's gradient overwrites", NULL, "activation_grad", CLEAR_ACCUMULATE, 0, 0, 0},
+    {"attention's gradient has another scale", "attention", "attention_grad", CHANGE_DOUBLE, offsetof(AttentionAttr, scale), 0,
+     1.05},
+    {"attention's gradient splits heads otherwise", "attention", "attention_grad", CHANGE_INT, offsetof(AttentionAttr, heads),
+     0, 1},
+    {"attention's gradient takes the output for its gradient", "attention", "attention_grad", SWAP_INPUTS, ATTENTION_GRAD_DO,
+     ATTENTION_GRAD_O, 0},
+    {"attention's gradient takes q for k", "attention", "attention_grad", CHANGE_INT, offsetof(AttentionAttr, k_column), 0, 0},
+    {"LayerNorm's gradient swaps dy and x", "layer_norm", "layer_norm_grad", SWAP_INPUTS, 0, 1, 0},
+    {"GELU's gradient swaps dy and x", "activation", "activation_grad", SWAP_INPUTS, 0, 1, 0},
+    {"GELU's gradient is quick GELU's", "activation", "activation_grad", CHANGE_INT, offsetof(ActivationAttr, kind), 0,
+     ACTIVATION_QUICK_GELU},
+    {"dropped rows come back to the wrong place", "gather", "gather_grad", SWAP_INPUTS, 1, 3, 0},
+    {"gather's gradient takes rows in order", "gather", "gather_grad", DROP_INPUT, 2, 0, 0},
+    {"positions' gradient takes rows in order", "gather", "gather_grad", DROP_INPUT, 3, 0, 0},
+    {"the loss's gradient swaps prediction and target", "distance", "distance_grad", SWAP_INPUTS, 0, 1, 0},
+    {"the loss's gradient counts hidden and visible alike", "distance", "distance_grad", DROP_INPUT, 2, 0, 0},
+    {"the loss's gradient is another loss's", "distance", "distance_grad", CHANGE_INT, 0, 0, 1},
+    {"smooth L1's gradient has another beta", "distance", "distance_grad", CHANGE_DOUBLE, 8, 0, 1.3},
+};
+
+static char changed_attr[256];
+
+/* Changes the first node of that op in which the change makes a difference. */
+static bool plant(Tape *tape, const void *what)
+{
+    const Bug *bug = what;
+    for (size_t i = 0; i < tape_node_count(tape); i++) {
+        Node *node = tape_node_to_break(tape, i);
+        if (strcmp(node->op->name, bug->in_op) != 0)
+            continue;
+        if (bug->kind == CLEAR_ACCUMULATE && (node->accumulate >> bug->a & 1)) {
+            node->accumulate &= ~(1u << bug->a);
+            return true;
+        }
+        if (bug->kind == DROP_INPUT && ref_given(node->in[bug->a])) {
+            node->in[bug->a] = REF_NONE;
+            return true;
+        }
+        if (bug->kind == SWAP_INPUTS && ref_given(node->in[bug->a]) && ref_given(node->in[bug->b])) {
+            Ref kept = node->in[bug->a];
+            node->in[bug->a] = node->in[bug->b];
+            node->in[bug->b] = kept;
+            return true;
+        }
+        if (bug->kind == DOUBLE_FIRST && node->accumulate) {
+            node->in[0] = node->out[0];
+            node->in[0].version--;
+            return true;
+        }
+        if (bug->kind == CHANGE_DOUBLE || bug->kind == CHANGE_INT) {
+            memcpy(changed_attr, node->attr, node->op->attr_size);
+            if (bug->kind == CHANGE_DOUBLE) {
+                double value;
+                memcpy(&value, changed_attr + bug->a, sizeof value);
+                value *= bug->value;
+                memcpy(changed_attr + bug->a, &value, sizeof value);
+            } else {
+                int value = (int)bug->value;
+                if (!memcmp(changed_attr + bug->a, &value, sizeof value))
+                    continue;
+                memcpy(changed_attr + bug->a, &value, sizeof value);
+            }
+            node->attr = changed_attr;
+            return true;
+        }
+    }
+    return false;
+}
+
+static const Op *find_op(const char *name)
+{
+    for (int i = 0; ops_at(i); i++)
+        if (!strcmp(ops_at(i)->name, name))
+            return ops_at(i);
+    return NULL;
+}
+
+static void planted_bugs_are_found(void **state)
+{
+    (void)state;
+    int found = 0;
+    for (size_t b = 0; b < sizeof bugs / sizeof *bugs; b++) {
+        const Bug *bug = &bugs[b];
+        CheckBuild build = bug->built_from ? find_op(bug->built_from)->example : random_composition;
+        double worst = 0;
+        int planted = 0;
+        for (int k = 0; k < 30; k++) {
+            double error = 0;
+            CheckOutcome outcome = check_gradient(build, k, plant, bug, &error);
+            if (outcome == CHECK_END)
+                break;
+            if (outcome == CHECK_DONE) {
+                planted++;
+                worst = error > worst ? error : worst;
+            } else if (!strstr(error_text(), "could not be planted")) {
+                fail_msg("%s: example %d: %s", bug->says, k, error_text());
+            }
+        }
+        if (!planted)
+            fail_msg("%s: found no place for it", bug->says);
+        if (worst < 1e-3)
+            fail_msg("%s: not found, the check says %g", bug->says, worst);
+        found++;
+    }
+    assert_true(found >= 20);
+}
+
+/* ---- kernels and lowering against the reference */
+
+/* Runs all examples on the device and holds them against the reference in f64. Returns how many. */
+static int compare_with_reference(const Device *device, double tolerance)
+{
+    Device ref;
+    assert_true(device_open("ref64", 1, &ref));
+    int compared = 0;
+    for (int i = -1; i < 0 || ops_at(i); i++) {
+        CheckBuild build = i < 0 ? random_composition : ops_at(i)->example;
+        if (!build)
+            continue;
+        for (int k = 0;; k++) {
+            CheckResult expect, got;
+            CheckOutcome outcome = check_run(build, k, &ref, NULL, NULL, &expect);
+            if (outcome == CHECK_END)
+                break;
+            if (outcome == CHECK_ERROR || check_run(build, k, device, NULL, NULL, &got) != CHECK_DONE)
+                fail_msg("%s, example %d: %s", i < 0 ? "composition" : ops_at(i)->name, k, error_text());
+            double error = check_difference(&got, &expect);
+            if (error > tolerance)
+                fail_msg("%s, example %d on %s: off by %g", i < 0 ? "composition" : ops_at(i)->name, k, device_describe(device),
+                         error);
+            check_free(&expect);
+            check_free(&got);
+            compared++;
+        }
+    }
+    return compared;
+}
+
+static void kernels_match_the_reference(void **state)
+{
+    (void)state;
+    CpuLevel best;
+    unsetenv("LACUNA_CPU");
+    assert_true(cpu_level(&best));
+    Device ref;
+    assert_true(device_open("ref", 1, &ref));
+    assert_true(compare_with_reference(&ref, 1e-4) > 50);
+    for (int level = CPU_AVX2; level <= (int)best; level++)
+        for (int threads = 1; threads <= 3; threads++)
+            assert_true(
+                compare_with_reference(&(Device){.kind = DEVICE_CPU, .level = (CpuLevel)level, .threads = threads}, 2e-4) > 50);
+}
+
+static void lowered_forms_match_the_reference(void **state)
+{
+    (void)state;
+    Device device;
+    for (uint32_t lacks = 1; lacks <= (DEVICE_LACKS_PROLOGUE | DEVICE_LACKS_EPILOGUE); lacks++) {
+        assert_true(device_open("ref64", 1, &device));
+        device.lacks = lacks;
+        assert_true(compare_with_reference(&device, 1e-9) > 50);
+    }
+}
+
+/* The same bits whoever computes which tile. */
+static void threads_do_not_change_a_bit(void **state)
+{
+    (void)state;
+    CpuLevel best;
+    assert_true(cpu_level(&best));
+    for (int level = CPU_AVX2; level <= (int)best; level++)
+        for (int i = -1; i < 0 || ops_at(i); i++) {
+            CheckBuild build = i < 0 ? random_composition : ops_at(i)->example;
+            for (int k = 0; build; k++) {
+                CheckResult one, many;
+                if (check_run(build, k, &(Device){.kind = DEVICE_CPU, .level = (CpuLevel)level, .threads = 1}, NULL, NULL,
+                              &one) != CHECK_DONE)
+                    break;
+                for (int threads = 2; threads <= 4; threads++) {
+                    assert_int_equal(check_run(build, k,
+                                               &(Device){.kind = DEVICE_CPU, .level = (CpuLevel)level, .threads = threads},
+                                               NULL, NULL, &many),
+                                     CHECK_DONE);
+                    assert_int_equal(one.count, many.count);
+                    assert_memory_equal(one.values, many.values, one.count * sizeof *one.values);
+                    check_free(&many);
+                }
+                check_free(&one);
+            }
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gradients_match_differences), cmocka_unit_test(random_compositions_match_differences),
+        cmocka_unit_test(planted_bugs_are_found),      cmocka_unit_test(lowered_forms_match_the_reference),
+        cmocka_unit_test(kernels_match_the_reference), cmocka_unit_test(threads_do_not_change_a_bit),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,207 @@
+/* Defaults, merging, checks between keys, and numbers that follow from a recipe. */
+#include "recipe/recipe.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "recipe/schema.h"
+
+void recipe_decoder_defaults(const Recipe *r, RecipeDecoder *d)
+{
+    size_t count;
+    const RecipeKey *rows = schema_rows(&count);
+    memset(d, 0, sizeof *d);
+    for (size_t i = 0; i < count; i++)
+        if (schema_in_decoder(&rows[i]))
+            value_default(&rows[i], schema_field(&rows[i], NULL, d));
+    d->target = r->target;
+    d->loss = r->loss;
+}
+
+void recipe_defaults(Recipe *r)
+{
+    size_t count;
+    const RecipeKey *rows = schema_rows(&count);
+    memset(r, 0, sizeof *r);
+    for (size_t i = 0; i < count; i++)
+        if (!schema_in_decoder(&rows[i]) && rows[i].type != KEY_OTHER && rows[i].type != KEY_RESERVED)
+            value_default(&rows[i], schema_field(&rows[i], r, NULL));
+    r->decoder_count = 1;
+    recipe_decoder_defaults(r, &r->decoders[0]);
+}
+
+void recipe_merge(Recipe *r)
+{
+    size_t count;
+    const RecipeKey *rows = schema_rows(&count);
+    for (int k = 0; k < r->decoder_count; k++) {
+        RecipeDecoder *d = &r->decoders[k];
+        for (size_t i = 0; i < count; i++) {
+            uint64_t bit = schema_own_bit(&rows[i]);
+            if (bit && !(d->own & bit))
+                memcpy(schema_field(&rows[i], r, d), schema_field(&rows[i], r, NULL), schema_field_bytes(&rows[i]));
+            /* A decoder that became a transformer again has no sizes left. */
+            void *field = schema_in_decoder(&rows[i]) ? schema_field(&rows[i], r, d) : NULL;
+            if (!field || (field != &d->width && field != &d->depth && field != &d->heads))
+                continue;
+            if (d->kind != DECODER_TRANSFORMER)
+                *(int *)field = 0;
+            else if (!*(int *)field)
+                value_default(&rows[i], field);
+        }
+    }
+    if (r->schedule.blr < 0 && r->schedule.lr < 0)
+        value_default(schema_find("schedule.blr"), &r->schedule.blr);
+}
+
+double recipe_lr(const Recipe *r)
+{
+    return r->schedule.lr >= 0 ? r->schedule.lr : r->schedule.blr * r->schedule.batch_size / 256.0;
+}
+
+void recipe_grid(const Recipe *r, int *rows, int *columns)
+{
+    *rows = r->image.size[0] / r->encoder.patch;
+    *columns = r->image.size[1] / r->encoder.patch;
+}
+
+int recipe_patches(const Recipe *r)
+{
+    int rows, columns;
+    recipe_grid(r, &rows, &columns);
+    return rows * columns;
+}
+
+int recipe_visible(const Recipe *r)
+{
+    return (int)floor(recipe_patches(r) * (1 - r->mask.ratio));
+}
+
+bool recipe_statistics(const RecipeStatistics *s, bool deviation, int channels, float *out)
+{
+    static const float known[2][2][3] = {
+        {{0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}},
+        {{0.48145466f, 0.4578275f, 0.40821073f}, {0.26862954f, 0.26130258f, 0.27577711f}},
+    };
+    if (s->kind == STATISTICS_AUTO)
+        return error_set("the statistics of the pictures are not known yet");
+    int count = s->kind == STATISTICS_LIST ? s->count : 3;
+    if (count != channels)
+        return error_set("statistics for %d channels are given, but image.channels is %d", count, channels);
+    const float *from = s->kind == STATISTICS_LIST ? s->values : known[s->kind == STATISTICS_CLIP][deviation];
+    memcpy(out, from, sizeof *out * (size_t)channels);
+    return true;
+}
+
+void recipe_statistics_set(RecipeStatistics *s, int count, const float *values)
+{
+    memset(s, 0, sizeof *s);
+    s->kind = STATISTICS_LIST;
+    s->count = count;
+    memcpy(s->values, values, sizeof *values * (size_t)count);
+}
+
+static bool check_statistics(const Recipe *r, const RecipeStatistics *s, const char *key)
+{
+    if (s->kind == STATISTICS_LIST && s->count != r->image.channels)
+        return error_set("%s has %d numbers, but image.channels is %d; give one per channel", key, s->count, r->image.channels);
+    if ((s->kind == STATISTICS_IMAGENET || s->kind == STATISTICS_CLIP) && r->image.channels != 3)
+        return error_set("%s: %s has 3 channels, but image.channels is %d; give a list of %d numbers, or auto", key,
+                         recipe_word("image.mean", (int)s->kind), r->image.channels, r->image.channels);
+    return true;
+}
+
+static bool check_pictures(const Recipe *r)
+{
+    int patch = r->encoder.patch;
+    if (r->image.size[0] % patch || r->image.size[1] % patch)
+        return error_set("image.size %d x %d is not a multiple of encoder.patch %d", r->image.size[0], r->image.size[1], patch);
+    if (!check_statistics(r, &r->image.mean, "image.mean") || !check_statistics(r, &r->image.std, "image.std"))
+        return false;
+    if ((r->image.mean.kind == STATISTICS_AUTO) != (r->image.std.kind == STATISTICS_AUTO))
+        return error_set("image.mean and image.std are measured together: give both as auto, or neither");
+    if (r->augment.crop_scale[0] > r->augment.crop_scale[1])
+        return error_set("augment.crop_scale: the first number must not be larger than the second");
+    if (r->augment.crop_ratio[0] > r->augment.crop_ratio[1])
+        return error_set("augment.crop_ratio: the first number must not be larger than the second");
+    if ((int64_t)patch * patch * r->image.channels > 1 << 24)
+        return error_set("encoder.patch %d with image.channels %d makes patches of more than 2^24 numbers", patch,
+                         r->image.channels);
+    return true;
+}
+
+/* `prefix` is "encoder" or "decoders.K". */
+static bool check_blocks(const Recipe *r, const char *prefix, int width, int heads, bool sincos)
+{
+    if (width % heads)
+        return error_set("%s.width %d is not a multiple of %s.heads %d", prefix, width, prefix, heads);
+    if (sincos && width % 4)
+        return error_set("%s.width %d is not a multiple of 4, as a sincos position table needs", prefix, width);
+    double hidden = width * r->encoder.mlp_ratio;
+    if (hidden < 1 || fabs(hidden - nearbyint(hidden)) > 1e-6 * hidden)
+        return error_set("encoder.mlp_ratio %g times %s.width %d is not a whole number", r->encoder.mlp_ratio, prefix, width);
+    return true;
+}
+
+static bool check_masks(const Recipe *r)
+{
+    int patches = recipe_patches(r), visible = recipe_visible(r);
+    if (visible < 1)
+        return error_set(
+            "mask.ratio %g leaves none of the %d patches of image.size and encoder.patch visible; at least 1 is needed",
+            r->mask.ratio, patches);
+    if (visible >= patches)
+        return error_set("mask.ratio %g hides none of the %d patches of image.size and encoder.patch; at least 1 is needed",
+                         r->mask.ratio, patches);
+    return true;
+}
+
+static bool check_decoder(const Recipe *r, int k)
+{
+    const RecipeDecoder *d = &r->decoders[k];
+    if (d->tap > r->encoder.depth)
+        return error_set("decoders.%d.tap %d lies behind the last block: encoder.depth is %d", k, d->tap, r->encoder.depth);
+    if (d->kind == DECODER_TRANSFORMER) {
+        char prefix[32];
+        snprintf(prefix, sizeof prefix, "decoders.%d", k);
+        if (!check_blocks(r, prefix, d->width, d->heads, true))
+            return false;
+    } else if (r->encoder.input == ENCODER_INPUT_VISIBLE) {
+        return error_set("decoders.%d.kind %s predicts only what the encoder sees: it needs encoder.input mask_token, or kind "
+                         "transformer",
+                         k, recipe_word("decoders.K.kind", (int)d->kind));
+    }
+    int numbers = r->encoder.patch * r->encoder.patch * r->image.channels;
+    if (d->target.normalise == NORMALISE_PATCH && numbers < 2)
+        return error_set(
+            "target.normalise patch needs more than one number in a patch; encoder.patch and image.channels are 1");
+    if (d->loss.kind == LOSS_COSINE && numbers < 2)
+        return error_set("loss.kind cosine needs more than one number in a patch; encoder.patch and image.channels are 1");
+    return true;
+}
+
+bool recipe_check(const Recipe *r)
+{
+    if (!check_pictures(r) || !check_masks(r) ||
+        !check_blocks(r, "encoder", r->encoder.width, r->encoder.heads, r->encoder.position == ENCODER_POSITION_SINCOS))
+        return false;
+    if (r->decoder_count < 1)
+        return error_set("decoders is empty; give at least one");
+    for (int k = 0; k < r->decoder_count; k++)
+        if (!check_decoder(r, k))
+            return false;
+    if (r->schedule.warmup_epochs >= r->schedule.epochs)
+        return error_set("schedule.warmup_epochs %g must be smaller than schedule.epochs %d", r->schedule.warmup_epochs,
+                         r->schedule.epochs);
+    int parts = r->schedule.accumulate, micro = r->run.micro_batch, batch = r->schedule.batch_size;
+    if (parts > 0 && batch % parts)
+        return error_set("schedule.accumulate %d does not divide schedule.batch_size %d", parts, batch);
+    if (micro > 0 && batch % micro)
+        return error_set("run.micro_batch %d does not divide schedule.batch_size %d", micro, batch);
+    if (micro > 0 && parts > 0 && (int64_t)parts * micro != batch)
+        return error_set("schedule.accumulate %d times run.micro_batch %d is not schedule.batch_size %d; leave one of them out",
+                         parts, micro, batch);
+    return true;
+}

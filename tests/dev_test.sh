@@ -1,0 +1,134 @@
+#!/usr/bin/env bash
+# ./dev against made-up tools: what it installs, when it refuses, and that a demo can be run again. Nothing is installed or built.
+set -euo pipefail
+
+source_folder=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+work=$(mktemp -d "$PWD/dev-XXXXXX")
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/tools" "$work/tree"
+cp "$source_folder/dev" "$work/tree/dev"
+cd "$work/tree"
+
+# The tools read what to pretend from these files: packages that are installed, the user's number, whether sudo works.
+installed=$work/installed user=$work/user sudo_works=$work/sudo_works calls=$work/calls
+export installed user sudo_works calls
+
+tool() {
+    { printf '#!/bin/bash\n' && cat; } >"$work/tools/$1"
+    chmod +x "$work/tools/$1"
+}
+tool dpkg-query <<'TEXT'
+status=0
+while [ $# -gt 0 ]; do
+    case $1 in
+    -W) ;;
+    -f) shift ;;
+    *) grep "^$1 " "$installed" || status=1 ;;
+    esac
+    shift
+done
+exit $status
+TEXT
+tool id <<'TEXT'
+cat "$user"
+TEXT
+tool sudo <<'TEXT'
+[ -e "$sudo_works" ] || exit 1
+echo "sudo $*" >>"$calls"
+[ "$1" != -n ] || shift
+exec "$@"
+TEXT
+tool apt-get <<'TEXT'
+echo "apt-get $*" >>"$calls"
+TEXT
+# A build leaves a program that makes its output folder, and fails where one is already there.
+tool cmake <<'TEXT'
+echo "cmake $*" >>"$calls"
+mkdir -p build
+cat >build/lacuna <<'PROGRAM'
+#!/bin/bash
+case $1 in
+pretrain)
+    [ ! -e "$4" ] || { echo "$4 exists" >&2; exit 1; }
+    mkdir -p "$4"
+    [ "${5:-}" != --break ] || exit 130 ;;
+reconstruct) : >"$5" ;;
+esac
+PROGRAM
+chmod +x build/lacuna
+TEXT
+
+count=0
+# expect STATUS TEXT COMMAND..: the command exits with STATUS and says TEXT somewhere.
+expect() {
+    local status=0 said
+    said=$(PATH="$work/tools:$PATH" "${@:3}" 2>&1) || status=$?
+    count=$((count + 1))
+    if [ "$status" != "$1" ] || ! grep -qF -- "$2" <<<"$said"; then
+        printf 'FAILED: %s: status %s (wanted %s), wanted the text: %s\n%s\n' "${*:3}" "$status" "$1" "$2" "$said"
+        exit 1
+    fi
+}
+expect_calls() {
+    count=$((count + 1))
+    if [ "$(cat "$calls")" != "$1" ]; then
+        printf 'FAILED: wanted the calls\n%s\nbut saw\n%s\n' "$1" "$(cat "$calls")"
+        exit 1
+    fi
+}
+all() {
+    printf '%s installed\n' gcc libc6-dev cmake ninja-build pkg-config libjpeg-dev libpng-dev zlib1g-dev libyaml-dev \
+        libjansson-dev libcmocka-dev
+}
+
+echo 1000 >"$user"
+all >"$installed"
+: >"$calls"
+expect 0 '' ./dev packages
+expect_calls ''
+
+# One is unknown to dpkg, one was removed and left its settings.
+all | sed -e '/^cmake /d' -e 's/^libyaml-dev .*/libyaml-dev config-files/' >"$installed"
+wanted='apt-get install -y --no-install-recommends cmake libyaml-dev'
+expect 2 "apt-get update && $wanted" ./dev packages
+expect 2 "apt-get update && $wanted" ./dev test
+expect_calls ''
+
+touch "$sudo_works"
+expect 0 'installing cmake libyaml-dev' ./dev packages
+expect_calls "sudo -n true
+sudo -n env DEBIAN_FRONTEND=noninteractive apt-get update
+apt-get update
+sudo -n env DEBIAN_FRONTEND=noninteractive $wanted
+$wanted"
+
+echo 0 >"$user"
+: >"$calls"
+expect 0 '' ./dev packages
+expect_calls "apt-get update
+$wanted"
+
+tool apt-get <<'TEXT'
+exit 100
+TEXT
+expect 2 "apt-get update && $wanted" ./dev packages
+
+all >"$installed"
+: >"$calls"
+expect 0 '' ./dev build --preset asan
+expect_calls 'cmake --preset asan
+cmake --build --preset asan'
+expect 2 'build does not know --fast' ./dev build --fast
+expect 2 'there is no command bild' ./dev bild
+expect 0 'usage: ./dev COMMAND' ./dev help
+expect 0 'usage: ./dev COMMAND' ./dev
+
+# A finished demo and one that was stopped make room for the next; a folder of somebody else does not.
+expect 0 'runs/demo/sheet.png' ./dev demo
+expect 130 '' ./dev demo --break
+expect 0 'runs/demo/sheet.png' ./dev demo
+rm runs/demo/.made-by-demo
+expect 1 'not made by the demo' ./dev demo
+expect 0 '' test -e runs/demo/sheet.png
+
+printf '%d checks passed\n' "$count"
