@@ -11,8 +11,7 @@ typedef enum { PARAM_TRAINED, PARAM_FIXED, PARAM_STATISTIC } ParamKind;
 
 /* How a parameter starts; the draws themselves are made by nn/init. */
 typedef enum {
-    INIT_ZERO,
-    INIT_ONE,
+    INIT_CONSTANT,   /* a */
     INIT_UNIFORM,    /* on [-a, a] */
     INIT_NORMAL,     /* mean 0, deviation a */
     INIT_CUT_NORMAL, /* normal of deviation a, redrawn until within [-a, a], then divided by b (0: by 1) */

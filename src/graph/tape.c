@@ -130,7 +130,7 @@ static Ref add_value(Tape *tape, Value value, const char *name)
         return tape_fail(tape, NULL);
     value.grad = REF_NONE;
     tape->values[tape->value_count] = value;
-    return (Ref){(int32_t)tape->value_count++, 0};
+    return (Ref){(int32_t)tape->value_count++, value.version};
 }
 
 Ref tape_input(Tape *tape, const char *name, DType dtype, Shape shape)
@@ -144,8 +144,8 @@ Ref tape_input(Tape *tape, const char *name, DType dtype, Shape shape)
         return (Ref){(int32_t)i, v->version};
     }
     bool needs_grad = tape->differentiate_inputs && dtype == DTYPE_REAL;
-    return add_value(
-        tape, (Value){.shape = shape, .dtype = dtype, .home = HOME_INPUT, .needs_grad = needs_grad, .param = -1}, name);
+    return add_value(tape, (Value){.shape = shape, .dtype = dtype, .home = HOME_INPUT, .needs_grad = needs_grad, .param = -1},
+                     name);
 }
 
 void tape_differentiate_inputs(Tape *tape)
@@ -219,6 +219,23 @@ static int storage_index(Tape *tape, const char *name, int64_t count, const Para
     return (int)tape->storage_count++;
 }
 
+static bool overlap(const Value *a, const Value *b)
+{
+    return a->home == HOME_STORAGE && b->home == HOME_STORAGE && a->storage == b->storage &&
+           a->offset < b->offset + shape_count(&b->shape) && b->offset < a->offset + shape_count(&a->shape);
+}
+
+/* How often a part of a storage has been written before it got a slot of its own. */
+static int32_t earlier_writes(const Tape *tape, const Value *v)
+{
+    int32_t writes = 0;
+    for (size_t n = 0; n < tape->node_count; n++)
+        for (int i = 0; i < tape->nodes[n].op->out_count; i++)
+            if (ref_given(tape->nodes[n].out[i]))
+                writes += overlap(v, &tape->values[tape->nodes[n].out[i].slot]);
+    return writes;
+}
+
 /* A value at that place of a storage; the same place and shape is the same slot. */
 static Ref storage_value(Tape *tape, int storage, int64_t offset, Shape shape, bool needs_grad, int index)
 {
@@ -229,14 +246,10 @@ static Ref storage_value(Tape *tape, int storage, int64_t offset, Shape shape, b
         if (v->home == HOME_STORAGE && v->storage == storage && v->offset == offset && shape_equal(&v->shape, &shape))
             return (Ref){(int32_t)i, v->version};
     }
-    return add_value(tape,
-                     (Value){.shape = shape,
-                             .home = HOME_STORAGE,
-                             .storage = storage,
-                             .offset = offset,
-                             .needs_grad = needs_grad,
-                             .param = index},
-                     NULL);
+    Value value = {
+        .shape = shape, .home = HOME_STORAGE, .storage = storage, .offset = offset, .needs_grad = needs_grad, .param = index};
+    value.version = earlier_writes(tape, &value);
+    return add_value(tape, value, NULL);
 }
 
 Ref tape_storage(Tape *tape, const char *name, int64_t count)
@@ -533,15 +546,9 @@ void tape_write(Value *values, size_t count, int32_t slot)
 {
     Value *v = &values[slot];
     v->version++;
-    if (v->home != HOME_STORAGE)
-        return;
-    int64_t begin = v->offset, end = begin + shape_count(&v->shape);
-    for (size_t i = 0; i < count; i++) {
-        Value *o = &values[i];
-        if (o != v && o->home == HOME_STORAGE && o->storage == v->storage && o->offset < end &&
-            o->offset + shape_count(&o->shape) > begin)
-            o->version++;
-    }
+    for (size_t i = 0; v->home == HOME_STORAGE && i < count; i++)
+        if (&values[i] != v && overlap(v, &values[i]))
+            values[i].version++;
 }
 
 void tape_append(Tape *tape, const Op *op, const void *attr, const Ref *ins, Ref *outs, uint32_t accumulate)

@@ -36,30 +36,29 @@ bool find_is_path(const char *name_or_path)
            ends_in(name_or_path, ".json");
 }
 
-/* The i-th folder of recipes, fresh string; NULL when there is none. */
-static char *folder_at(int i)
+/* The i-th folder of recipes into *folder, fresh string; NULL when there is none. False when memory is out. */
+static bool folder_at(int i, char **folder)
 {
+    *folder = NULL;
     if (i == 0) {
         const char *own = getenv("LACUNA_RECIPES");
-        return own && own[0] ? memory_string(own) : NULL;
+        return !own || !own[0] || (*folder = memory_string(own));
     }
     if (i == 1) {
         /* PREFIX/bin/lacuna has its recipes in PREFIX/share/lacuna/recipes. */
         char self[PATH_MAX];
         ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-        if (n <= 0)
-            return NULL;
-        self[n] = 0;
+        self[n > 0 ? n : 0] = 0;
         char *slash = strrchr(self, '/');
         if (!slash)
-            return NULL;
+            return true;
         *slash = 0;
-        return file_join(self, "../share/lacuna/recipes");
+        return (*folder = file_join(self, "../share/lacuna/recipes"));
     }
 #ifdef LACUNA_RECIPES_SOURCE
-    return memory_string(LACUNA_RECIPES_SOURCE);
+    return (*folder = memory_string(LACUNA_RECIPES_SOURCE));
 #else
-    return NULL;
+    return true;
 #endif
 }
 
@@ -114,8 +113,8 @@ static bool find_all(FoundList *all)
 {
     bool ok = true;
     for (int i = 0; ok && i < FOLDERS; i++) {
-        char *folder = folder_at(i);
-        ok = !folder || add_folder(all, folder);
+        char *folder;
+        ok = folder_at(i, &folder) && (!folder || add_folder(all, folder));
         memory_free(folder);
     }
     if (all->count)

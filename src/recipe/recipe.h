@@ -33,7 +33,7 @@ typedef enum {
     ENCODER_POSITION_NONE
 } EncoderPosition;
 typedef enum { QKV_BIAS_TRUE, QKV_BIAS_FALSE, QKV_BIAS_NO_K } QkvBias;
-typedef enum { ACTIVATION_GELU, ACTIVATION_QUICK_GELU } RecipeActivation;
+typedef enum { ENCODER_ACTIVATION_GELU, ENCODER_ACTIVATION_QUICK_GELU } RecipeActivation;
 typedef enum {
     POSITION_RESIZE_BICUBIC,
     POSITION_RESIZE_BICUBIC_ANTIALIAS,

@@ -287,6 +287,22 @@ ValueVerdict value_read(const RecipeKey *row, const RecipeValue *value, void *fi
     return carried || is_default(row, field) ? VALUE_GOOD : VALUE_NOT_YET;
 }
 
+/* Other YAML readers take a number with an exponent for text unless it has a point: 1e-06 becomes 1.0e-06. */
+static void write_number(const char *digits, Text *out)
+{
+    const char *exponent = strchr(digits, 'e');
+    if (exponent && !strchr(digits, '.'))
+        text_add(out, "%.*s.0%s", (int)(exponent - digits), digits, exponent);
+    else
+        text_add(out, "%s", digits);
+}
+
+/* And `off` without quotes for false. */
+static void write_word(const char *word, Text *out)
+{
+    text_add(out, strcmp(word, "off") ? "%s" : "\"%s\"", word);
+}
+
 void value_write_real(double x, Text *out)
 {
     char buffer[40];
@@ -299,7 +315,7 @@ void value_write_real(double x, Text *out)
         if (strtod(buffer, NULL) == x)
             break;
     }
-    text_add(out, "%s", buffer);
+    write_number(buffer, out);
 }
 
 static void write_float(float x, Text *out)
@@ -314,7 +330,7 @@ static void write_float(float x, Text *out)
         if ((float)strtod(buffer, NULL) == x)
             break;
     }
-    text_add(out, "%s", buffer);
+    write_number(buffer, out);
 }
 
 /* Plain where no reader could take it for something else, else with double quotes. */
@@ -352,13 +368,13 @@ void value_write(const RecipeKey *row, const void *field, Text *out)
     case KEY_INT:
     case KEY_COUNT:
         if (row->word && *whole == (int)row->word_value)
-            text_add(out, "%s", row->word);
+            write_word(row->word, out);
         else
             text_add(out, "%d", *whole);
         break;
     case KEY_LONG:
         if (row->word && *(const int64_t *)field == (int64_t)row->word_value)
-            text_add(out, "%s", row->word);
+            write_word(row->word, out);
         else
             text_add(out, "%lld", (long long)*(const int64_t *)field);
         break;
@@ -367,7 +383,7 @@ void value_write(const RecipeKey *row, const void *field, Text *out)
         break;
     case KEY_REAL:
         if (row->word && *(const double *)field == row->word_value)
-            text_add(out, "%s", row->word);
+            write_word(row->word, out);
         else
             value_write_real(*(const double *)field, out);
         break;
@@ -382,11 +398,11 @@ void value_write(const RecipeKey *row, const void *field, Text *out)
         text_add(out, *(const bool *)field ? "true" : "false");
         break;
     case KEY_WORD:
-        text_add(out, "%s", row->names[*whole]);
+        write_word(row->names[*whole], out);
         break;
     case KEY_SIZE:
         if (row->word && whole[0] == (int)row->word_value)
-            text_add(out, "%s", row->word);
+            write_word(row->word, out);
         else if (whole[0] == whole[1])
             text_add(out, "%d", whole[0]);
         else
@@ -407,7 +423,7 @@ void value_write(const RecipeKey *row, const void *field, Text *out)
     }
     case KEY_TEXT:
         if (row->word && !*(const char *)field)
-            text_add(out, "%s", row->word);
+            write_word(row->word, out);
         else
             write_string(field, out);
         break;
@@ -477,10 +493,11 @@ void schema_describe(const RecipeKey *row, Text *out)
         text_add(out, ", or [rows, columns]");
         break;
     case KEY_STATISTICS:
-        text_add(out, "imagenet, clip, auto, or a list with a number per channel");
+        text_add(out, "imagenet, clip, auto, or a list in brackets with a number per channel");
         break;
     case KEY_TEXT:
-        text_add(out, "a path of at most %d bytes of UTF-8", RECIPE_PATH_BYTES - 1);
+        text_add(out, "%sa path of at most %d bytes of UTF-8", !strcmp(row->key, "data.train") ? "world, or " : "",
+                 RECIPE_PATH_BYTES - 1);
         break;
     case KEY_NAMES:
         text_add(out, "a list of at most %d names", RECIPE_NAMES_MAX);

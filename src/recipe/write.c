@@ -35,6 +35,13 @@ static const char *leaf_name(const RecipeKey *row)
     return row->key + n + (n > 0);
 }
 
+/* "key: "; other YAML readers take `on` without quotes for true. */
+static void write_key(const char *lead, const RecipeKey *row, Text *out)
+{
+    const char *name = leaf_name(row);
+    text_add(out, strcmp(name, "on") ? "%s%s: " : "%s\"%s\": ", lead, name);
+}
+
 /* The one of blr and lr that does not count is left out, as are sizes that a kind of decoder does not have. */
 static bool is_written(const RecipeKey *row, const Recipe *r, const RecipeDecoder *d)
 {
@@ -64,7 +71,7 @@ static void write_own(const Recipe *r, const RecipeDecoder *d, const char *group
         else
             text_add(out, "    %s: {", group);
         any = true;
-        text_add(out, "%s: ", leaf_name(&rows[i]));
+        write_key("", &rows[i], out);
         value_write(&rows[i], schema_field_const(&rows[i], r, d), out);
     }
     if (any)
@@ -82,7 +89,7 @@ static void write_decoders(const Recipe *r, Text *out)
         for (size_t i = 0; i < count; i++) {
             if (!schema_in_decoder(&rows[i]) || !is_written(&rows[i], r, d))
                 continue;
-            text_add(out, "%s%s: ", lead, leaf_name(&rows[i]));
+            write_key(lead, &rows[i], out);
             value_write(&rows[i], schema_field_const(&rows[i], r, d), out);
             text_add(out, "\n");
             lead = "    ";
@@ -110,7 +117,7 @@ void recipe_write(const Recipe *r, Text *out)
         for (size_t j = i; j < count; j++) {
             if (!same_group(&rows[i], &rows[j]) || !is_written(&rows[j], r, NULL))
                 continue;
-            text_add(out, "%s%s: ", length ? "  " : "", leaf_name(&rows[j]));
+            write_key(length ? "  " : "", &rows[j], out);
             value_write(&rows[j], schema_field_const(&rows[j], r, NULL), out);
             text_add(out, "\n");
         }

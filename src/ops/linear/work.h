@@ -11,12 +11,20 @@ enum {
     LINEAR_TILE_FLOATS = 96 * 1024, /* input of a tile that stays in a core's second-level cache */
     DW_COLUMNS = 96,                /* a task of dW: columns, */
     DW_ROWS = 192,                  /* rows of dW, */
-    DW_CHUNK = 256                  /* and rows of x and dy taken at a time */
+    DW_CHUNK = 256,                 /* and rows of x and dy taken at a time */
+    DW_THREAD_FLOATS = DW_CHUNK * DW_COLUMNS + DW_ROWS * DW_COLUMNS + DW_ROWS
 };
 
 size_t linear_workspace(const Call *call, const Device *device);
 size_t linear_dw_workspace(const Call *call, const Device *device);
 size_t linear_dx_workspace(const Call *call, const Device *device);
+
+/* Floats from one row of a prepared tile to the next: never a multiple of a memory page, which would put all rows into one set
+ * of the cache. */
+static inline int64_t linear_stride(int64_t n)
+{
+    return (n + 15) / 16 * 16 + 16;
+}
 
 static inline int64_t linear_padded(int64_t n)
 {

@@ -1,0 +1,173 @@
+/* From masks to the inputs of a program: which rows are embedded, where they come back, which ones count. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "mim/model.h"
+#include "mim/names.h"
+
+/* Hidden and visible places of one picture are taken in image order: attention does not care, and results do not depend on the
+ * draw's order. */
+
+static void feed_encoder(Program *p, const Mim *m, int64_t i, const uint8_t *hidden)
+{
+    int32_t *patches = program_input(p, "encoder.patches"), *index = program_input(p, "encoder.index"),
+            *inverse = program_input(p, "encoder.inverse"), *place = program_input(p, "encoder.place"),
+            *replaced = program_input(p, "encoder.replaced"), *replaced_inverse = program_input(p, "encoder.replaced_inverse");
+    int first = m->encoder.class_tokens;
+    int64_t token = i * m->tokens, seen = 0;
+    if (first) {
+        index[token] = -1;
+        place[token] = 0;
+    }
+    for (int l = 0; l < m->places; l++) {
+        int64_t whole = i * m->places + l;
+        if (replaced) {
+            replaced[whole] = hidden[l] ? -1 : (int32_t)whole;
+            replaced_inverse[whole] = hidden[l] ? -1 : (int32_t)whole;
+        } else if (hidden[l]) {
+            if (!patches)
+                inverse[whole] = -1;
+            continue;
+        }
+        /* The embedded row that this token reads: of all patches, or of the visible ones. */
+        int64_t row = patches ? i * m->visible + seen : whole, to = token + first + seen;
+        if (patches)
+            patches[row] = (int32_t)whole;
+        index[to] = (int32_t)row;
+        inverse[row] = (int32_t)to;
+        place[to] = first + l;
+        seen++;
+    }
+}
+
+static void feed_decoder(Program *p, const Mim *m, int64_t i, const uint8_t *hidden)
+{
+    int32_t *index = program_input(p, "decoder.index"), *inverse = program_input(p, "decoder.inverse");
+    if (!index)
+        return;
+    int first = m->encoder.class_tokens;
+    int64_t to = i * (first + m->places), from = i * m->tokens;
+    for (int k = 0; k < first; k++) {
+        index[to + k] = (int32_t)(from + k);
+        inverse[from + k] = (int32_t)(to + k);
+    }
+    for (int l = 0, seen = 0; l < m->places; l++) {
+        if (hidden[l]) {
+            index[to + first + l] = -1;
+            continue;
+        }
+        index[to + first + l] = (int32_t)(from + first + seen);
+        inverse[from + first + seen] = (int32_t)(to + first + l);
+        seen++;
+    }
+}
+
+static void *view_input(Program *p, MimView view, const char *what)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s.%s", mim_view_names[view], what);
+    return program_input(p, name);
+}
+
+/* The rows of pictures 0.. that a loss looks at, packed; behind them, up to the program's room, rows of weight 0. */
+static void feed_view(Program *p, const Mim *m, MimView view, const uint8_t *hidden, int64_t count)
+{
+    int32_t *rows = view_input(p, view, "rows"), *inverse = view_input(p, view, "inverse"),
+            *places = view_input(p, view, "places");
+    char *weight = view_input(p, view, "weight");
+    if (!rows)
+        return;
+    int first = m->encoder.class_tokens;
+    int64_t to = 0, room = mim_view_rows(m, view);
+    size_t real = device_element(program_device(p), DTYPE_REAL);
+    for (int64_t i = 0; i < m->batch; i++) {
+        const uint8_t *mask = hidden + (i < count ? i : 0) * m->places;
+        int64_t from = i * (first + m->places);
+        for (int k = 0; k < first; k++)
+            inverse[from + k] = -1;
+        for (int l = 0; l < m->places; l++) {
+            if (view == MIM_MASKED && !m->plain && !mask[l]) {
+                inverse[from + first + l] = -1;
+                continue;
+            }
+            rows[to] = (int32_t)(from + first + l);
+            inverse[from + first + l] = (int32_t)to;
+            places[to] = (int32_t)(i * m->places + l);
+            float one = i < count && (view == MIM_ALL || mask[l]) ? 1 : 0;
+            if (weight)
+                program_write_real(p, weight + (size_t)to * real, &one, 1);
+            to++;
+        }
+    }
+    for (; to < room; to++) {
+        const float none = 0;
+        rows[to] = first;
+        places[to] = 0;
+        program_write_real(p, weight + (size_t)to * real, &none, 1);
+    }
+}
+
+bool mim_accepts(const Mim *m, const uint8_t *hidden, int64_t count, int64_t *batch_hidden)
+{
+    *batch_hidden = 0;
+    for (int64_t i = 0; i < count; i++) {
+        int here = 0;
+        for (int l = 0; l < m->places; l++)
+            here += hidden[i * m->places + l] != 0;
+        if (!m->encoder.mask_token && here != m->places - m->visible)
+            return error_set("the mask of picture %lld hides %d of %d patches; with encoder.input: visible and mask.ratio %g "
+                             "it must hide %d",
+                             (long long)i, here, m->places, m->recipe->mask.ratio, m->places - m->visible);
+        *batch_hidden += here;
+    }
+    return *batch_hidden > 0 || error_set("no patch of the batch is hidden, so there is nothing to learn from");
+}
+
+void mim_feed(Program *p, const Mim *m, const float *images, const uint8_t *hidden, int64_t count, const uint8_t *kept,
+              int64_t stride, int64_t batch_pictures, int64_t batch_hidden)
+{
+    const VitConfig *c = &m->encoder;
+    size_t size = (size_t)c->channels * (size_t)(c->rows * c->patch) * (size_t)(c->columns * c->patch);
+    size_t real = device_element(program_device(p), DTYPE_REAL);
+    char *image = program_input(p, "image");
+    for (int64_t i = 0; i < m->batch; i++) {
+        int64_t from = i < count ? i : 0;
+        const uint8_t *mask = hidden + from * m->places;
+        program_write_real(p, image + (size_t)i * size * real, images + (size_t)from * size, size);
+        feed_encoder(p, m, i, mask);
+        feed_decoder(p, m, i, mask);
+    }
+    for (int view = 0; view < MIM_VIEWS; view++) {
+        feed_view(p, m, (MimView)view, hidden, count);
+        void *scale = view_input(p, (MimView)view, "scale");
+        double counted = view == MIM_ALL ? (double)m->places * (double)batch_pictures : (double)batch_hidden;
+        float value = (float)(1.0 / counted);
+        if (scale)
+            program_write_real(p, scale, &value, 1);
+    }
+    for (int b = 0; b < m->branch_count; b++) {
+        char name[64];
+        snprintf(name, sizeof name, "drop_path.%d", b);
+        char *factors = program_input(p, name);
+        for (int64_t i = 0; factors && i < m->batch; i++) {
+            bool stays = !kept || kept[b * stride + (i < count ? i : 0)];
+            float factor = stays ? (float)(1 / (1 - m->rates[b])) : 0;
+            program_write_real(p, factors + (size_t)i * real, &factor, 1);
+        }
+    }
+}
+
+void mim_read_places(Program *p, Segment segment, const Mim *m, int decoder, bool target, float *out)
+{
+    char name[32];
+    snprintf(name, sizeof name, "%s.%d", target ? "target" : "pred", decoder);
+    MimView view = m->recipe->decoders[decoder].loss.on == LOSS_ON_ALL ? MIM_ALL : MIM_MASKED;
+    const int32_t *places = view_input(p, view, "places");
+    const char *from = program_kept(p, segment, name);
+    size_t outputs = (size_t)mim_outputs(m, decoder), real = device_element(program_device(p), DTYPE_REAL);
+    memset(out, 0, (size_t)m->batch * (size_t)m->places * outputs * sizeof *out);
+    /* From the back, so that the unused rows at the end, which name place 0, do not stay. */
+    for (int64_t row = from ? mim_view_rows(m, view) : 0; row-- > 0;)
+        program_read_real(p, from + (size_t)row * outputs * real, out + (size_t)places[row] * outputs, outputs);
+}

@@ -1,0 +1,287 @@
+#include "mim/model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "mim/names.h"
+#include "nn/layers.h"
+#include "ops/distance/distance.h"
+#include "ops/gather/gather.h"
+#include "ops/layer_norm/layer_norm.h"
+#include "ops/patches/patches.h"
+#include "ops/standardise/standardise.h"
+
+const char *const mim_view_names[MIM_VIEWS] = {"masked", "all"};
+
+/* ---- from recipe to sizes */
+
+static InitFamily family_of(const Recipe *r)
+{
+    if (r->encoder.init == ENCODER_INIT_BEIT)
+        return FAMILY_BEIT;
+    if (r->encoder.init == ENCODER_INIT_XAVIER)
+        return FAMILY_XAVIER;
+    return r->encoder.input == ENCODER_INPUT_MASK_TOKEN ? FAMILY_BEIT : FAMILY_XAVIER;
+}
+
+static VitConfig encoder_of(const Recipe *r)
+{
+    int rows, columns;
+    recipe_grid(r, &rows, &columns);
+    return (VitConfig){.block = {.width = r->encoder.width,
+                                 .heads = r->encoder.heads,
+                                 .mlp_ratio = r->encoder.mlp_ratio,
+                                 .norm_eps = r->encoder.norm_eps,
+                                 .activation = r->encoder.activation == ENCODER_ACTIVATION_QUICK_GELU ? ACTIVATION_QUICK_GELU
+                                                                                                      : ACTIVATION_GELU,
+                                 .qkv_bias = r->encoder.qkv_bias == QKV_BIAS_NO_K    ? VIT_BIAS_NO_K
+                                             : r->encoder.qkv_bias == QKV_BIAS_FALSE ? VIT_BIAS_NONE
+                                                                                     : VIT_BIAS_ALL,
+                                 .layer_scale = r->encoder.layer_scale,
+                                 .family = family_of(r)},
+                       .channels = r->image.channels,
+                       .patch = r->encoder.patch,
+                       .rows = rows,
+                       .columns = columns,
+                       .depth = r->encoder.depth,
+                       .class_tokens = r->encoder.class_token,
+                       .position = r->encoder.position == ENCODER_POSITION_LEARNED  ? VIT_POSITION_LEARNED
+                                   : r->encoder.position == ENCODER_POSITION_SINCOS ? VIT_POSITION_SINCOS
+                                                                                    : VIT_POSITION_NONE,
+                       .patch_bias = r->encoder.patch_bias,
+                       .norm_pre = r->encoder.norm_pre,
+                       .position_class = r->encoder.position_class,
+                       .mask_token = r->encoder.input == ENCODER_INPUT_MASK_TOKEN};
+}
+
+/* Two branches for each of `depth` blocks, rate rising linearly from 0 (5.2). */
+static bool add_branches(Mim *m, double rate, int depth)
+{
+    if (m->branch_count + 2 * depth > MIM_BRANCHES_MOST)
+        return error_set("encoder and decoders have more than %d blocks together", MIM_BRANCHES_MOST / 2);
+    for (int i = 0; i < depth; i++)
+        for (int k = 0; k < 2; k++)
+            m->rates[m->branch_count++] = depth > 1 ? rate * i / (depth - 1) : 0;
+    return true;
+}
+
+bool mim_open(Mim *m, const Recipe *r, int64_t batch, bool plain, bool evaluate, bool keep)
+{
+    *m = (Mim){.recipe = r,
+               .encoder = encoder_of(r),
+               .batch = batch,
+               .places = recipe_patches(r),
+               .visible = recipe_visible(r),
+               .plain = plain,
+               .evaluate = evaluate,
+               .keep = keep};
+    m->tokens = m->encoder.class_tokens + (m->encoder.mask_token ? m->places : m->visible);
+    for (int i = 0; i < r->optimizer.no_decay.count; i++)
+        m->no_decay[i] = r->optimizer.no_decay.names[i];
+    if (!add_branches(m, r->encoder.drop_path, r->encoder.depth))
+        return false;
+    for (int k = 0; k < r->decoder_count; k++)
+        if (!add_branches(m, r->decoders[k].drop_path, r->decoders[k].depth))
+            return false;
+    return true;
+}
+
+int mim_outputs(const Mim *m, int decoder)
+{
+    (void)decoder; /* pixels, for every decoder so far */
+    return m->encoder.channels * m->encoder.patch * m->encoder.patch;
+}
+
+int64_t mim_view_rows(const Mim *m, MimView view)
+{
+    bool every = view == MIM_ALL || m->plain || m->encoder.mask_token;
+    return m->batch * (every ? m->places : m->places - m->visible);
+}
+
+bool mim_view_weighted(const Mim *m, MimView view)
+{
+    return m->evaluate || (view == MIM_MASKED && (m->plain || m->encoder.mask_token));
+}
+
+/* ---- inputs */
+
+static Ref indices(Tape *t, const char *name, int64_t count)
+{
+    return tape_input(t, name, DTYPE_I32, shape_1(count));
+}
+
+static Ref view_input(Tape *t, MimView view, const char *what, DType dtype, Shape shape)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s.%s", mim_view_names[view], what);
+    return tape_input(t, name, dtype, shape);
+}
+
+/* The factors of a block's two branches. */
+static void keep_of(Tape *t, const Mim *m, int branch, Ref keep[2])
+{
+    for (int k = 0; k < 2; k++) {
+        keep[k] = REF_NONE;
+        if (m->rates[branch + k] == 0 || m->evaluate)
+            continue;
+        char name[64];
+        snprintf(name, sizeof name, "drop_path.%d", branch + k);
+        keep[k] = tape_input(t, name, DTYPE_REAL, shape_1(m->batch));
+    }
+}
+
+/* ---- encoder */
+
+/* states[i]: tokens after i blocks. */
+static void encode(Tape *t, const Mim *m, Ref image, Ref *states)
+{
+    const VitConfig *c = &m->encoder;
+    int64_t n = m->batch, all = n * m->places;
+    bool some = !c->mask_token && !m->plain; /* embed visible patches only */
+    VitInput in = {.batch = n,
+                   .tokens = m->tokens,
+                   .patches = some ? indices(t, "encoder.patches", n * m->visible) : REF_NONE,
+                   .replaced = c->mask_token ? indices(t, "encoder.replaced", all) : REF_NONE,
+                   .replaced_inverse = c->mask_token ? indices(t, "encoder.replaced_inverse", all) : REF_NONE,
+                   .index = indices(t, "encoder.index", n * m->tokens),
+                   .inverse = indices(t, "encoder.inverse", some ? n * m->visible : all),
+                   .place = indices(t, "encoder.place", n * m->tokens)};
+    tape_layer(t, 0);
+    states[0] = tape_name(t, vit_embed(t, image, c, &in), "embed");
+    for (int i = 0; i < c->depth; i++) {
+        Ref keep[2];
+        keep_of(t, m, 2 * i, keep);
+        tape_layer(t, i + 1);
+        scope_push(t, "blocks.%d", i);
+        states[i + 1] = vit_block(t, states[i], &c->block, keep, i);
+        scope_pop(t);
+        tape_name(t, states[i + 1], "blocks.%d", i);
+    }
+    tape_layer(t, c->depth + 1);
+}
+
+/* ---- decoders */
+
+/* Rows of (N, class + L) that count, gathered; x itself when all of them are wanted would still drop the class token. */
+static Ref counted_rows(Tape *t, const Mim *m, MimView view, Ref x)
+{
+    int64_t rows = mim_view_rows(m, view), width = ref_columns(t, x);
+    int64_t from = m->batch * (m->encoder.class_tokens + m->places);
+    return gather(t, (GatherArgs){.x = x,
+                                  .index = view_input(t, view, "rows", DTYPE_I32, shape_1(rows)),
+                                  .inverse = view_input(t, view, "inverse", DTYPE_I32, shape_1(from)),
+                                  .tokens = REF_NONE,
+                                  .table = REF_NONE,
+                                  .place = REF_NONE,
+                                  .shape = shape_2(rows, width)});
+}
+
+/* The map `name` of a tap, through the encoder's final norm when the tap is `last`. */
+static LinearArgs tap_map(Tape *t, const Mim *m, const RecipeDecoder *d, const Norm *final, const char *name, int64_t out)
+{
+    const BlockConfig *b = &m->encoder.block;
+    LinearArgs map = layer_map(t, name, out, b->width, true, b->family, -1);
+    return d->tap == TAP_LAST && m->recipe->encoder.final_norm ? norm_before(map, *final) : map;
+}
+
+static Ref transformer_decoder(Tape *t, const Mim *m, const RecipeDecoder *d, Ref x, const Norm *final, int branch,
+                               MimView view, int outputs)
+{
+    const VitConfig *c = &m->encoder;
+    int64_t n = m->batch, length = c->class_tokens + m->places, width = d->width;
+    x = layer_apply(t, tap_map(t, m, d, final, "embed", width), x);
+    Ref table = param_fixed(t, "pos_embed", shape_3(1, length, width), init_sincos(c->rows, c->columns));
+    GatherArgs in = {.x = x,
+                     .index = REF_NONE,
+                     .inverse = REF_NONE,
+                     .tokens = REF_NONE,
+                     .table = table,
+                     .place = REF_NONE,
+                     .shape = shape_3(n, length, width)};
+    if (!c->mask_token) {
+        in.tokens = param(t, "mask_token", shape_3(1, 1, width), init_token(c->block.family));
+        in.index = indices(t, "decoder.index", n * length);
+        in.inverse = indices(t, "decoder.inverse", n * m->tokens);
+    }
+    x = gather(t, in);
+    BlockConfig block = c->block;
+    block.width = width;
+    block.heads = d->heads;
+    block.layer_scale = 0;
+    for (int i = 0; i < d->depth; i++) {
+        Ref keep[2];
+        keep_of(t, m, branch + 2 * i, keep);
+        scope_push(t, "blocks.%d", i);
+        x = vit_block(t, x, &block, keep, i);
+        scope_pop(t);
+    }
+    Norm norm = norm_params(t, "norm", width, c->block.norm_eps);
+    LinearArgs pred = layer_map(t, "pred", outputs, width, true, c->block.family, -1);
+    return layer_apply(t, norm_before(pred, norm), counted_rows(t, m, view, x));
+}
+
+/* ---- targets and losses */
+
+static Ref target_of(Tape *t, const Mim *m, const RecipeTarget *target, MimView view, Ref image)
+{
+    Ref places = view_input(t, view, "places", DTYPE_I32, shape_1(mim_view_rows(m, view)));
+    Ref x = patches(t, image, places, m->encoder.patch, PATCH_CHANNEL_LAST);
+    return target->normalise == NORMALISE_PATCH ? standardise(t, x) : x;
+}
+
+static Ref loss_of(Tape *t, const Mim *m, const RecipeLoss *loss, MimView view, Ref pred, Ref target)
+{
+    int64_t rows = mim_view_rows(m, view);
+    Ref weight = mim_view_weighted(m, view) ? view_input(t, view, "weight", DTYPE_REAL, shape_1(rows)) : REF_NONE;
+    Ref scale = view_input(t, view, "scale", DTYPE_REAL, shape_0());
+    return distance(t, (DistanceArgs){.pred = pred,
+                                      .target = target,
+                                      .weight = weight,
+                                      .scale = scale,
+                                      .kind = loss->kind == LOSS_L1          ? DISTANCE_L1
+                                              : loss->kind == LOSS_SMOOTH_L1 ? DISTANCE_SMOOTH_L1
+                                                                             : DISTANCE_L2,
+                                      .beta = loss->beta});
+}
+
+void mim_forward(Tape *t, const Mim *m, Ref losses[RECIPE_DECODERS_MAX])
+{
+    const Recipe *r = m->recipe;
+    const VitConfig *c = &m->encoder;
+    enum { DEPTH_MOST = MIM_BRANCHES_MOST / 2 };
+    Ref states[DEPTH_MOST + 1], targets[MIM_VIEWS][2];
+    for (int v = 0; v < MIM_VIEWS; v++)
+        targets[v][0] = targets[v][1] = REF_NONE;
+    tape_decay_rule(t, m->no_decay, r->optimizer.no_decay.count, r->optimizer.decay_all);
+    Ref image = tape_input(t, "image", DTYPE_REAL, shape_4(m->batch, c->channels, r->image.size[0], r->image.size[1]));
+    encode(t, m, image, states);
+    Norm final = {REF_NONE, REF_NONE, 0};
+    for (int k = 0; k < r->decoder_count; k++)
+        if (r->decoders[k].tap == TAP_LAST && r->encoder.final_norm && !ref_given(final.gamma))
+            final = norm_params(t, "norm", c->block.width, c->block.norm_eps);
+    int branch = 2 * c->depth;
+    for (int k = 0; k < r->decoder_count; k++) {
+        const RecipeDecoder *d = &r->decoders[k];
+        MimView view = d->loss.on == LOSS_ON_ALL ? MIM_ALL : MIM_MASKED;
+        Ref x = states[d->tap == TAP_LAST ? c->depth : d->tap], pred;
+        scope_push(t, "decoders.%d", k);
+        if (d->kind == DECODER_LINEAR)
+            pred = layer_apply(t, tap_map(t, m, d, &final, "pred", mim_outputs(m, k)), counted_rows(t, m, view, x));
+        else
+            pred = transformer_decoder(t, m, d, x, &final, branch, view, mim_outputs(m, k));
+        scope_pop(t);
+        branch += 2 * d->depth;
+        Ref *target = &targets[view][d->target.normalise == NORMALISE_PATCH];
+        if (!ref_given(*target))
+            *target = target_of(t, m, &d->target, view, image);
+        losses[k] = loss_of(t, m, &d->loss, view, pred, *target);
+        if (m->keep) {
+            char name[32];
+            snprintf(name, sizeof name, "pred.%d", k);
+            tape_keep(t, pred, name);
+            snprintf(name, sizeof name, "target.%d", k);
+            tape_keep(t, *target, name);
+        }
+    }
+}

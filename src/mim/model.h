@@ -1,0 +1,53 @@
+/* Masked image modelling on the tape: encoder, taps, decoders, targets and losses of a recipe (spec/pretraining.md 4-9). */
+#ifndef LACUNA_MIM_MODEL_H
+#define LACUNA_MIM_MODEL_H
+
+#include "graph/program.h"
+#include "nn/vit.h"
+#include "recipe/recipe.h"
+
+enum { MIM_BRANCHES_MOST = 1024 };
+
+/* What a recipe comes to for a program of `batch` pictures. */
+typedef struct {
+    const Recipe *recipe; /* borrowed */
+    VitConfig encoder;
+    int64_t batch;
+    int places;                      /* L */
+    int visible;                     /* patches that stay; hidden ones are places - visible */
+    int tokens;                      /* rows of a picture in the encoder, class token included */
+    bool plain;                      /* without the exact savings */
+    bool evaluate;                   /* no drop path; each place has a weight, so that a batch need not be full */
+    bool keep;                       /* predictions and targets can be read: "pred.K", "target.K" */
+    int branch_count;                /* drop path: two a block, encoder first */
+    double rates[MIM_BRANCHES_MOST]; /* 0: never dropped */
+    const char *no_decay[RECIPE_NAMES_MAX];
+} Mim;
+
+/* false after error_set(). */
+bool mim_open(Mim *mim, const Recipe *recipe, int64_t batch, bool plain, bool evaluate, bool keep);
+
+/* Appends the forward pass to the tape's present segment, with the parameters in use; losses[k] is decoder k's loss, a scalar:
+ * its part of the batch's sum divided by what counts in the whole batch. Inputs (all filled by mim_feed()): "image" (batch, C,
+ * H, W), indices, scales, "drop_path.B" factors. */
+void mim_forward(Tape *tape, const Mim *mim, Ref losses[RECIPE_DECODERS_MAX]);
+
+/* Fills a program's inputs for its next run. images: `count` <= batch pictures (C, H, W); the rest of the batch repeats the
+ * first one, which is allowed only when evaluating (weight 0). hidden: (count, L), as mim_accepts(). kept: NULL, or for branch
+ * b and picture i kept[b * stride + i]. batch_pictures, batch_hidden: pictures of the whole optimizer step and their hidden
+ * places, over which losses are averaged. */
+void mim_feed(Program *program, const Mim *mim, const float *images, const uint8_t *hidden, int64_t count, const uint8_t *kept,
+              int64_t stride, int64_t batch_pictures, int64_t batch_hidden);
+
+/* Whether masks can be fed: with `input: visible` each picture has as many visible patches as the program was built for;
+ * somewhere something is hidden. Sets *batch_hidden to their sum. false after error_set(). */
+bool mim_accepts(const Mim *mim, const uint8_t *hidden, int64_t count, int64_t *batch_hidden);
+
+/* Numbers that decoder k predicts for a place. */
+int mim_outputs(const Mim *mim, int decoder);
+
+/* Reads "pred.K" (targets false) or "target.K" of a run of that segment into (batch, L, outputs), image order; places that were
+ * left out become zeros. */
+void mim_read_places(Program *program, Segment segment, const Mim *mim, int decoder, bool target, float *out);
+
+#endif

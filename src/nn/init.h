@@ -1,0 +1,25 @@
+/* Initial weights (spec/pretraining.md 5.3). A family says how the parts of a network start; each parameter is drawn from a
+ * stream of its own, named by the parameter, so that its numbers do not depend on what else the network has. */
+#ifndef LACUNA_NN_INIT_H
+#define LACUNA_NN_INIT_H
+
+#include "graph/param.h"
+
+typedef enum { FAMILY_XAVIER, FAMILY_BEIT } InitFamily;
+
+/* Weight (out, in) of a linear map; branch >= 0: it ends a residual branch of the block of that index, which BEiT's family
+ * scales down. */
+Init init_weight(InitFamily family, int64_t out, int64_t in, int branch);
+/* The patch embedding's weight and bias for F = C P P numbers a patch. */
+Init init_patch_weight(InitFamily family, int64_t width, int64_t numbers);
+Init init_patch_bias(InitFamily family, int64_t numbers);
+/* Class tokens, mask tokens, learned position tables. */
+Init init_token(InitFamily family);
+Init init_constant(double value);
+/* Fixed sin-cos table (3.1) of a grid, with or without a class row of zeros. */
+Init init_sincos(int rows, int columns);
+
+/* Draws all parameters of a set into its two buffers (padding is set to zero). stage: of dBOT, 0 otherwise. */
+void init_params(const ParamSet *set, uint64_t seed, uint32_t stage, float *trained, float *fixed);
+
+#endif

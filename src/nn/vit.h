@@ -1,0 +1,50 @@
+/* The vision transformer on the tape (spec/pretraining.md 5): embedding, blocks, and the pieces decoders share with it. */
+#ifndef LACUNA_NN_VIT_H
+#define LACUNA_NN_VIT_H
+
+#include "graph/tape.h"
+#include "nn/init.h"
+#include "ops/activation/activation.h"
+
+typedef enum { VIT_BIAS_ALL, VIT_BIAS_NONE, VIT_BIAS_NO_K } VitBias;
+typedef enum { VIT_POSITION_NONE, VIT_POSITION_SINCOS, VIT_POSITION_LEARNED } VitPosition;
+
+typedef struct {
+    int64_t width;
+    int heads;
+    double mlp_ratio, norm_eps;
+    Activation activation;
+    VitBias qkv_bias;
+    double layer_scale; /* initial value, 0: none */
+    InitFamily family;
+} BlockConfig;
+
+typedef struct {
+    BlockConfig block;
+    int channels, patch, rows, columns; /* grid of patches */
+    int depth, class_tokens;            /* class_tokens 0 or 1 */
+    VitPosition position;
+    bool patch_bias, norm_pre, position_class;
+    bool mask_token; /* hidden patches are replaced, not dropped */
+} VitConfig;
+
+/* x (N, T, D) through SCOPE.*: y = x + dp(ls1 attn(norm1 x)); y + dp(ls2 mlp(norm2 y)). keep: (N) factors of the two branches
+ * (drop path), or REF_NONE. index: of the block, for init. */
+Ref vit_block(Tape *tape, Ref x, const BlockConfig *config, const Ref keep[2], int index);
+
+/* Which rows enter the encoder, as values on the tape. */
+typedef struct {
+    int64_t batch;  /* N */
+    int64_t tokens; /* T of the result, class token included */
+    Ref patches;    /* I32: rows of all N L patches that are embedded; REF_NONE: all */
+    Ref replaced;   /* mask_token: I32 (N L), l's row or -1 where the mask token goes */
+    Ref replaced_inverse;
+    Ref index; /* I32 (N T): row of the embedded patches, -1 the class token */
+    Ref inverse;
+    Ref place; /* I32 (N T): row of the position table */
+} VitInput;
+
+/* image (N, C, H, W) -> tokens (N, T, D) that enter the first block. */
+Ref vit_embed(Tape *tape, Ref image, const VitConfig *config, const VitInput *input);
+
+#endif

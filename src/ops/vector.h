@@ -1,0 +1,157 @@
+/* For cpu.c files: the compiler's vector types and the few functions on them that kernels share. A source is compiled once per
+ * instruction set; LANES says how many floats a vector has there. */
+#ifndef LACUNA_OPS_VECTOR_H
+#define LACUNA_OPS_VECTOR_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "ops/kernels.h"
+
+#if defined(__AVX512F__)
+enum { LANES = 16 };
+#else
+enum { LANES = 8 };
+#endif
+
+typedef float Vec __attribute__((vector_size(LANES * sizeof(float))));
+typedef int32_t VecI __attribute__((vector_size(LANES * sizeof(int32_t))));
+typedef float VecLoose __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));
+
+static inline Vec vec_load(const float *p)
+{
+    return *(const VecLoose *)p;
+}
+
+static inline void vec_store(float *p, Vec v)
+{
+    *(VecLoose *)p = v;
+}
+
+static inline Vec vec_set(float x)
+{
+    return x - (Vec){0};
+}
+
+/* The first n < LANES numbers, zeros behind them. */
+static inline Vec vec_load_some(const float *p, int64_t n)
+{
+    float part[LANES] = {0};
+    memcpy(part, p, (size_t)n * sizeof *p);
+    return vec_load(part);
+}
+
+static inline void vec_store_some(float *p, Vec v, int64_t n)
+{
+    float part[LANES];
+    vec_store(part, v);
+    memcpy(p, part, (size_t)n * sizeof *p);
+}
+
+/* condition ? a : b, for each number. */
+static inline Vec vec_pick(VecI condition, Vec a, Vec b)
+{
+    return (Vec)(((VecI)a & condition) | ((VecI)b & ~condition));
+}
+
+static inline Vec vec_max(Vec a, Vec b)
+{
+    return vec_pick(a > b, a, b);
+}
+
+static inline Vec vec_min(Vec a, Vec b)
+{
+    return vec_pick(a < b, a, b);
+}
+
+static inline Vec vec_abs(Vec a)
+{
+    return (Vec)((VecI)a & 0x7fffffff);
+}
+
+/* Sum of the numbers, always in the same order. */
+static inline float vec_sum(Vec v)
+{
+    float part[LANES];
+    vec_store(part, v);
+    for (int step = LANES / 2; step; step /= 2)
+        for (int i = 0; i < step; i++)
+            part[i] += part[i + step];
+    return part[0];
+}
+
+static inline float vec_largest(Vec v)
+{
+    float part[LANES], most;
+    vec_store(part, v);
+    most = part[0];
+    for (int i = 1; i < LANES; i++)
+        most = part[i] > most ? part[i] : most;
+    return most;
+}
+
+/* e^x to 2e-7 relative; 0 below -87.3, at most 2.4e38 above 88.3; a NaN stays one. x = n ln 2 + r, e^r by its series to the
+ * sixth power. */
+static inline Vec vec_exp(Vec x)
+{
+    const float shift = 12582912.0f; /* 1.5 x 2^23: adding it rounds to an integer */
+    /* Written so that a NaN passes: a comparison with it is false. */
+    VecI low = x<-87.3f, high = x> 88.3f;
+    Vec y = vec_pick(high, vec_set(88.3f), vec_pick(low, vec_set(-87.3f), x));
+    Vec n = y * 1.44269504088896341f + shift;
+    VecI k = (VecI)n << 23;
+    n -= shift;
+    Vec r = y - n * 0.693359375f;
+    r -= n * -2.12194440e-4f;
+    Vec p = vec_set(1.9875691500e-4f);
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    return vec_pick(low, (Vec){0}, (Vec)((VecI)p + k));
+}
+
+/* The normal distribution and e^(-x^2 / 2): gelu(x) = x normal, gelu'(x) = normal + x density / sqrt(2 pi). erfc by Abramowitz
+ * and Stegun 7.1.26 (error below 1.5e-7), written for the side on which it is small. */
+static inline Vec vec_normal(Vec x, Vec *bell)
+{
+    Vec z = vec_abs(x) * 0.70710678118654752f;
+    Vec e = vec_exp(-z * z);
+    Vec t = 1.0f / (1.0f + 0.3275911f * z);
+    Vec p = vec_set(1.061405429f);
+    p = p * t - 1.453152027f;
+    p = p * t + 1.421413741f;
+    p = p * t - 0.284496736f;
+    p = p * t + 0.254829592f;
+    Vec tail = 0.5f * p * t * e;
+    *bell = e;
+    return vec_pick(x > 0.0f, 1.0f - tail, tail);
+}
+
+static inline Vec vec_gelu(Vec x)
+{
+    Vec bell;
+    return x * vec_normal(x, &bell);
+}
+
+static inline Vec vec_gelu_slope(Vec x)
+{
+    Vec bell, normal = vec_normal(x, &bell);
+    return normal + x * bell * 0.39894228040143268f;
+}
+
+static inline Vec vec_quick_gelu(Vec x)
+{
+    return x / (1.0f + vec_exp(-1.702f * x));
+}
+
+static inline Vec vec_quick_gelu_slope(Vec x)
+{
+    Vec s = 1.0f / (1.0f + vec_exp(-1.702f * x));
+    return s * (1.0f + 1.702f * x * (1.0f - s));
+}
+
+#endif

@@ -1,0 +1,368 @@
+#include "train/trainer.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "mim/model.h"
+#include "nn/init.h"
+#include "ops/adamw/adamw.h"
+#include "ops/add/add.h"
+#include "ops/fill/fill.h"
+#include "ops/grad_norm/grad_norm.h"
+#include "ops/weighted_sum/weighted_sum.h"
+
+/* A tape with its program. */
+typedef struct {
+    Mim mim;
+    Tape *tape;
+    Program *program;
+    float *metrics; /* losses of the decoders, their weighted sum, status of grad_norm() */
+} Built;
+
+struct Trainer {
+    Recipe recipe;
+    TrainerOptions options;
+    ParamSet params;
+    Built train, evaluate; /* evaluate is built when it is first asked for */
+    Built *last;           /* whose predictions can be read */
+    Segment last_segment;
+    float *weights, *fixed, *gradient, *moment1, *moment2;
+    int64_t steps;
+};
+
+/* ---- building */
+
+static int metric_count(const Recipe *r)
+{
+    return r->decoder_count + 1 + STATUS_COUNT;
+}
+
+/* One micro-batch: forward, losses into the metrics, and the gradient. */
+static void build_micro_batch(Trainer *t, Built *b, Segment segment)
+{
+    const Recipe *r = &t->recipe;
+    Ref losses[RECIPE_DECODERS_MAX];
+    double weights[RECIPE_DECODERS_MAX];
+    tape_segment(b->tape, segment);
+    tape_use_params(b->tape, &t->params, "params", segment != SEGMENT_EVALUATE);
+    tape_storage(b->tape, "metrics", metric_count(r));
+    mim_forward(b->tape, &b->mim, losses);
+    for (int k = 0; k < r->decoder_count && !tape_failed(b->tape); k++) {
+        bool adds = segment == SEGMENT_MORE || segment == SEGMENT_LAST;
+        add_to(b->tape, tape_storage_part(b->tape, "metrics", k, shape_0()), losses[k], adds);
+        weights[k] = r->decoders[k].weight;
+    }
+    if (segment != SEGMENT_EVALUATE)
+        tape_gradient(b->tape, losses, weights, r->decoder_count, fill);
+}
+
+static Ref build_total(Trainer *t, Built *b)
+{
+    const Recipe *r = &t->recipe;
+    double weights[RECIPE_DECODERS_MAX];
+    for (int k = 0; k < r->decoder_count; k++)
+        weights[k] = r->decoders[k].weight;
+    Ref total = tape_storage_part(b->tape, "metrics", r->decoder_count, shape_0());
+    weighted_sum(b->tape, total, tape_storage_part(b->tape, "metrics", 0, shape_1(r->decoder_count)), weights,
+                 r->decoder_count);
+    return tape_latest(b->tape, total);
+}
+
+/* What AdamW treats alike: neighbours of equal rate and decay are one range. NULL after error_set(). */
+static AdamwRange *optimizer_ranges(const Trainer *t, int *count)
+{
+    const Recipe *r = &t->recipe;
+    AdamwRange *ranges = memory_new(t->params.count + 1, sizeof *ranges);
+    *count = 0;
+    for (size_t i = 0; ranges && i < t->params.count; i++) {
+        const Param *p = &t->params.params[i];
+        if (p->kind != PARAM_TRAINED)
+            continue;
+        double rate = pow(r->optimizer.layer_decay, r->encoder.depth + 1 - p->layer);
+        double decay = p->decay ? r->optimizer.weight_decay : 0;
+        int64_t end = p->offset + (p->count + PARAM_ALIGN - 1) / PARAM_ALIGN * PARAM_ALIGN;
+        AdamwRange *last = *count ? &ranges[*count - 1] : NULL;
+        if (last && last->rate == rate && last->decay == decay && last->offset + last->count == p->offset)
+            last->count = end - last->offset;
+        else
+            ranges[(*count)++] = (AdamwRange){p->offset, end - p->offset, rate, decay};
+    }
+    return ranges;
+}
+
+static void build_update(Trainer *t, Built *b)
+{
+    const Recipe *r = &t->recipe;
+    tape_segment(b->tape, SEGMENT_UPDATE);
+    Ref total = build_total(t, b);
+    Ref status = tape_storage_part(b->tape, "metrics", r->decoder_count + 1, shape_1(STATUS_COUNT));
+    Ref gradient = tape_params_whole(b->tape, "params", "grad");
+    grad_norm(b->tape, status, gradient, total, r->optimizer.clip);
+    int count;
+    AdamwRange *ranges = optimizer_ranges(t, &count);
+    if (!ranges) {
+        tape_fail(b->tape, NULL);
+        return;
+    }
+    adamw(b->tape, (AdamwArgs){.weights = tape_params_whole(b->tape, "params", ""),
+                               .gradient = gradient,
+                               .moment1 = tape_params_whole(b->tape, "params", "moment1"),
+                               .moment2 = tape_params_whole(b->tape, "params", "moment2"),
+                               .inputs = tape_input(b->tape, "optimizer", DTYPE_REAL, shape_1(ADAMW_INPUTS)),
+                               .status = tape_latest(b->tape, status),
+                               .beta1 = r->optimizer.betas[0],
+                               .beta2 = r->optimizer.betas[1],
+                               .eps = r->optimizer.eps,
+                               .ranges = ranges,
+                               .range_count = count});
+    memory_free(ranges);
+}
+
+static bool new_buffer(float **buffer, int64_t count)
+{
+    if (!*buffer && (*buffer = memory_new_aligned((size_t)count, sizeof **buffer)))
+        memset(*buffer, 0, (size_t)count * sizeof **buffer);
+    return *buffer != NULL;
+}
+
+static bool new_buffers(Trainer *t)
+{
+    int64_t trained = t->params.trained_count, fixed = t->params.fixed_count;
+    if (!new_buffer(&t->weights, trained) || !new_buffer(&t->fixed, fixed))
+        return false;
+    return t->options.evaluate_only ||
+           (new_buffer(&t->gradient, trained) && new_buffer(&t->moment1, trained) && new_buffer(&t->moment2, trained));
+}
+
+/* The tape is complete: allocates what is missing and makes the program. */
+static bool finish(Trainer *t, Built *b)
+{
+    if (tape_failed(b->tape) || !new_buffers(t))
+        return false;
+    Binding bindings[] = {{"params", t->weights},
+                          {"params.fixed", t->fixed},
+                          {"params.grad", t->gradient},
+                          {"params.moment1", t->moment1},
+                          {"params.moment2", t->moment2}};
+    b->program = program_make(b->tape, &t->options.device, bindings, sizeof bindings / sizeof *bindings);
+    if (!b->program)
+        return false;
+    b->metrics = program_storage(b->program, "metrics");
+    return true;
+}
+
+static bool build_train(Trainer *t)
+{
+    const TrainerOptions *o = &t->options;
+    Built *b = &t->train;
+    if (!mim_open(&b->mim, &t->recipe, o->micro_batch, o->plain, false, o->keep_predictions) || !(b->tape = tape_new()))
+        return false;
+    int parts = o->batch / o->micro_batch;
+    build_micro_batch(t, b, parts == 1 ? SEGMENT_ONLY : SEGMENT_FIRST);
+    if (parts > 2)
+        build_micro_batch(t, b, SEGMENT_MORE);
+    if (parts > 1)
+        build_micro_batch(t, b, SEGMENT_LAST);
+    build_update(t, b);
+    return finish(t, b);
+}
+
+static bool build_evaluate(Trainer *t)
+{
+    const TrainerOptions *o = &t->options;
+    Built *b = &t->evaluate;
+    if (b->program)
+        return true;
+    if (!mim_open(&b->mim, &t->recipe, o->micro_batch, o->plain, true, o->keep_predictions) || !(b->tape = tape_new()))
+        return false;
+    build_micro_batch(t, b, SEGMENT_EVALUATE);
+    build_total(t, b);
+    return finish(t, b);
+}
+
+Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options)
+{
+    Trainer *t = memory_new(1, sizeof *t);
+    if (!t)
+        return NULL;
+    t->recipe = *recipe;
+    t->options = *options;
+    bool ok = !options->device.f64 || error_set("training keeps its weights in f32: use device ref, not ref64");
+    if (ok && (options->micro_batch < 1 || options->batch % options->micro_batch))
+        ok = error_set("run.micro_batch %d does not divide the batch of %d pictures", options->micro_batch, options->batch);
+    ok = ok && (options->evaluate_only ? build_evaluate(t) : build_train(t));
+    if (!ok) {
+        error_context("making the training program");
+        trainer_close(t);
+        return NULL;
+    }
+    init_params(&t->params, recipe->run.seed, 0, t->weights, t->fixed);
+    return t;
+}
+
+static void close_built(Built *b)
+{
+    program_free(b->program);
+    tape_free(b->tape);
+}
+
+void trainer_close(Trainer *t)
+{
+    if (!t)
+        return;
+    close_built(&t->train);
+    close_built(&t->evaluate);
+    memory_free(t->weights);
+    memory_free(t->fixed);
+    memory_free(t->gradient);
+    memory_free(t->moment1);
+    memory_free(t->moment2);
+    param_set_free(&t->params);
+    memory_free(t);
+}
+
+/* ---- running */
+
+static size_t picture_floats(const Trainer *t)
+{
+    return (size_t)t->recipe.image.channels * (size_t)t->recipe.image.size[0] * (size_t)t->recipe.image.size[1];
+}
+
+bool trainer_step(Trainer *t, const TrainerBatch *batch, TrainerMetrics *metrics)
+{
+    Built *b = &t->train;
+    int micro = t->options.micro_batch, parts = t->options.batch / micro;
+    const Recipe *r = &t->recipe;
+    int64_t hidden;
+    if (!mim_accepts(&b->mim, batch->hidden, t->options.batch, &hidden))
+        return false;
+    for (int part = 0; part < parts; part++) {
+        Segment segment = parts == 1          ? SEGMENT_ONLY
+                          : part == 0         ? SEGMENT_FIRST
+                          : part + 1 == parts ? SEGMENT_LAST
+                                              : SEGMENT_MORE;
+        size_t first = (size_t)part * (size_t)micro;
+        mim_feed(b->program, &b->mim, batch->images + first * picture_floats(t), batch->hidden + first * (size_t)b->mim.places,
+                 micro, batch->kept ? batch->kept + first : NULL, t->options.batch, t->options.batch, hidden);
+        program_run(b->program, segment);
+    }
+    float *inputs = program_input(b->program, "optimizer");
+    double step = (double)(t->steps + 1);
+    inputs[ADAMW_RATE] = (float)batch->lr;
+    inputs[ADAMW_CORRECTION1] = (float)(1 - pow(r->optimizer.betas[0], step));
+    inputs[ADAMW_CORRECTION2] = (float)(1 - pow(r->optimizer.betas[1], step));
+    program_run(b->program, SEGMENT_UPDATE);
+    const float *m = b->metrics, *status = m + r->decoder_count + 1;
+    *metrics =
+        (TrainerMetrics){.loss = m[r->decoder_count], .grad_norm = status[STATUS_NORM], .finite = status[STATUS_FINITE] != 0};
+    for (int k = 0; k < r->decoder_count; k++)
+        metrics->losses[k] = m[k];
+    if (metrics->finite)
+        t->steps++;
+    t->last = b;
+    t->last_segment = parts == 1 ? SEGMENT_ONLY : SEGMENT_FIRST;
+    return true;
+}
+
+bool trainer_evaluate(Trainer *t, const float *images, const uint8_t *hidden, int count, TrainerMetrics *metrics)
+{
+    const Recipe *r = &t->recipe;
+    Built *b = &t->evaluate;
+    *metrics = (TrainerMetrics){.finite = true};
+    if (!build_evaluate(t))
+        return error_context("making the evaluation program");
+    int64_t all_hidden;
+    if (!mim_accepts(&b->mim, hidden, count, &all_hidden))
+        return false;
+    for (int first = 0; first < count; first += t->options.micro_batch) {
+        int some = count - first < t->options.micro_batch ? count - first : t->options.micro_batch;
+        mim_feed(b->program, &b->mim, images + (size_t)first * picture_floats(t),
+                 hidden + (size_t)first * (size_t)b->mim.places, some, NULL, 0, count, all_hidden);
+        program_run(b->program, SEGMENT_EVALUATE);
+        metrics->loss += (double)b->metrics[r->decoder_count];
+        for (int k = 0; k < r->decoder_count; k++)
+            metrics->losses[k] += (double)b->metrics[k];
+    }
+    metrics->finite = isfinite(metrics->loss);
+    t->last = b;
+    t->last_segment = SEGMENT_EVALUATE;
+    return true;
+}
+
+int trainer_outputs(const Trainer *t, int decoder)
+{
+    return mim_outputs(t->train.program ? &t->train.mim : &t->evaluate.mim, decoder);
+}
+
+void trainer_prediction(const Trainer *t, int decoder, float *out)
+{
+    mim_read_places(t->last->program, t->last_segment, &t->last->mim, decoder, false, out);
+}
+
+void trainer_target(const Trainer *t, int decoder, float *out)
+{
+    mim_read_places(t->last->program, t->last_segment, &t->last->mim, decoder, true, out);
+}
+
+/* ---- looking in */
+
+const ParamSet *trainer_params(const Trainer *t)
+{
+    return &t->params;
+}
+
+float *trainer_weights(Trainer *t)
+{
+    return t->weights;
+}
+
+float *trainer_fixed(Trainer *t)
+{
+    return t->fixed;
+}
+
+float *trainer_gradient(Trainer *t)
+{
+    return t->gradient;
+}
+
+float *trainer_moment1(Trainer *t)
+{
+    return t->moment1;
+}
+
+float *trainer_moment2(Trainer *t)
+{
+    return t->moment2;
+}
+
+int64_t trainer_steps(const Trainer *t)
+{
+    return t->steps;
+}
+
+void trainer_set_steps(Trainer *t, int64_t steps)
+{
+    t->steps = steps;
+}
+
+int trainer_branches(const Trainer *t)
+{
+    const Mim *m = t->train.program ? &t->train.mim : &t->evaluate.mim;
+    for (int b = 0; b < m->branch_count; b++)
+        if (m->rates[b] > 0)
+            return m->branch_count;
+    return 0;
+}
+
+double trainer_branch_rate(const Trainer *t, int branch)
+{
+    return (t->train.program ? &t->train.mim : &t->evaluate.mim)->rates[branch];
+}
+
+Program *trainer_program(Trainer *t)
+{
+    return t->train.program;
+}

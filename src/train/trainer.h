@@ -1,0 +1,78 @@
+/* A model in training: weights, gradients, moments, and the program of a step. It knows nothing of files, pictures' sources or
+ * the clock; the loop, the benchmark and the golden cases all drive it. */
+#ifndef LACUNA_TRAIN_TRAINER_H
+#define LACUNA_TRAIN_TRAINER_H
+
+#include "device/device.h"
+#include "graph/param.h"
+#include "graph/program.h"
+#include "recipe/recipe.h"
+
+typedef struct Trainer Trainer;
+
+typedef struct {
+    Device device;
+    int batch;             /* pictures of an optimizer step */
+    int micro_batch;       /* pictures of a program; divides batch */
+    bool plain;            /* without the exact savings */
+    bool keep_predictions; /* predictions and targets can be read after a step (first micro-batch) */
+    bool evaluate_only;    /* no gradients, no optimizer: forward passes */
+} TrainerOptions;
+
+/* One optimizer step's input, owned by the caller. */
+typedef struct {
+    const float *images;   /* (batch, C, H, W), normalised */
+    const uint8_t *hidden; /* (batch, L): 1 = hidden patch */
+    const uint8_t *kept;   /* (branches, batch): 1 = the branch of that picture is kept; NULL when nothing drops. Branches as
+                              trainer_branches() */
+    double lr;
+} TrainerBatch;
+
+typedef struct {
+    double loss;                        /* sum of weight x loss */
+    double losses[RECIPE_DECODERS_MAX]; /* of each decoder, before its weight */
+    double grad_norm;                   /* before clipping; 0 when evaluating */
+    bool finite;                        /* false: the step changed nothing */
+} TrainerMetrics;
+
+/* Builds the programs for a checked recipe and draws the initial weights from run.seed. NULL after error_set(). */
+Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options);
+void trainer_close(Trainer *t);
+
+/* Forward, backward, clip, AdamW. Never allocates. false after error_set(), with nothing changed, when the masks do not fit the
+ * recipe. trainer_steps() grows by one when finite. */
+bool trainer_step(Trainer *t, const TrainerBatch *batch, TrainerMetrics *metrics);
+
+/* Forward only, on any number of pictures; losses are means over what counts in these pictures. The first call builds the
+ * evaluation program: false after error_set() when that fails. */
+bool trainer_evaluate(Trainer *t, const float *images, const uint8_t *hidden, int count, TrainerMetrics *metrics);
+
+/* With keep_predictions: predictions and targets (as the loss sees them: normalised) of decoder k for micro_batch pictures of
+ * the last trainer_step()'s first micro-batch, or of the last trainer_evaluate()'s last one: (micro_batch, L, outputs) in image
+ * order. Without `plain` places that the loss does not look at are zeros. */
+int trainer_outputs(const Trainer *t, int decoder);
+void trainer_prediction(const Trainer *t, int decoder, float *out);
+void trainer_target(const Trainer *t, int decoder, float *out);
+
+/* Layout and buffers (f32, in the order of the layout; trained ones except fixed). Owned by the trainer; moments are NULL when
+ * evaluate_only. */
+const ParamSet *trainer_params(const Trainer *t);
+float *trainer_weights(Trainer *t);
+float *trainer_fixed(Trainer *t);
+float *trainer_gradient(Trainer *t);
+float *trainer_moment1(Trainer *t);
+float *trainer_moment2(Trainer *t);
+
+/* Finite steps taken so far: AdamW's t. Set when a checkpoint is read. */
+int64_t trainer_steps(const Trainer *t);
+void trainer_set_steps(Trainer *t, int64_t steps);
+
+/* Drop path: number of branches (two a block: encoder blocks, then each decoder's) and the rate of each; 0 when nothing drops.
+ */
+int trainer_branches(const Trainer *t);
+double trainer_branch_rate(const Trainer *t, int branch);
+
+/* The training program, for its plan, cost and profile; NULL when evaluate_only. */
+Program *trainer_program(Trainer *t);
+
+#endif
