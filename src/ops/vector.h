@@ -6,6 +6,9 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #include "ops/kernels.h"
 
@@ -34,19 +37,70 @@ static inline Vec vec_set(float x)
     return x - (Vec){0};
 }
 
-/* The first n < LANES numbers, zeros behind them. */
+/* All bits set in the first n numbers, 0 <= n <= LANES. */
+static inline VecI vec_first(int64_t n)
+{
+    const VecI place = {
+        0,
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+        7,
+#if defined(__AVX512F__)
+        8,
+        9,
+        10,
+        11,
+        12,
+        13,
+        14,
+        15
+#endif
+    };
+    return place < (int32_t)n;
+}
+
+/* The first n < LANES numbers, zeros behind them; touches nothing else. */
 static inline Vec vec_load_some(const float *p, int64_t n)
 {
+#if defined(__AVX512F__)
+    return (Vec)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+#elif defined(__AVX2__)
+    return (Vec)_mm256_maskload_ps(p, (__m256i)vec_first(n));
+#else
     float part[LANES] = {0};
     memcpy(part, p, (size_t)n * sizeof *p);
     return vec_load(part);
+#endif
 }
 
 static inline void vec_store_some(float *p, Vec v, int64_t n)
 {
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+#elif defined(__AVX2__)
+    _mm256_maskstore_ps(p, (__m256i)vec_first(n), (__m256)v);
+#else
     float part[LANES];
     vec_store(part, v);
     memcpy(p, part, (size_t)n * sizeof *p);
+#endif
+}
+
+static inline Vec vec_sqrt(Vec v)
+{
+#if defined(__AVX512F__)
+    return (Vec)_mm512_sqrt_ps((__m512)v);
+#elif defined(__AVX2__)
+    return (Vec)_mm256_sqrt_ps((__m256)v);
+#else
+    for (int i = 0; i < LANES; i++)
+        v[i] = sqrtf(v[i]);
+    return v;
+#endif
 }
 
 /* condition ? a : b, for each number. */

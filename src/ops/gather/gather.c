@@ -1,5 +1,6 @@
 #include "ops/gather/gather.h"
 
+#include "ops/gather/work.h"
 #include "ops/kernels.h"
 
 REF_DECLARE(gather);
@@ -23,11 +24,21 @@ static Cost grad_cost(const Call *c)
     return (Cost){0, 8.0 * (double)(c->in[0].rows * c->in[0].columns)};
 }
 
+/* Partial sums of dtokens. */
+static size_t grad_workspace(const Call *c, const Device *device)
+{
+    int64_t tokens = c->out[1].rows, step = gather_tile_rows(tokens);
+    if (device->kind == DEVICE_REF)
+        return 0;
+    return (size_t)((c->in[0].rows + step - 1) / step * tokens * c->in[0].columns) * sizeof(float);
+}
+
 static const Op gather_grad_op = {.name = "gather_grad",
                                   .in_count = 4,
                                   .out_count = 3,
                                   .in_names = grad_in_names,
                                   .out_names = grad_out_names,
+                                  .workspace = grad_workspace,
                                   .cost = grad_cost,
                                   .ref = REF_KERNELS(gather_grad),
                                   .cpu = CPU_KERNELS(gather_grad)};

@@ -1,6 +1,7 @@
 #include "ops/layer_norm/layer_norm.h"
 
 #include "ops/kernels.h"
+#include "ops/layer_norm/work.h"
 
 REF_DECLARE(layer_norm);
 REF_DECLARE(layer_norm_grad);
@@ -23,8 +24,6 @@ static Cost grad_cost(const Call *c)
 }
 
 /* Partial sums of dgamma and dbeta, two rows of D for each tile of LAYER_NORM_TILE rows. */
-enum { LAYER_NORM_TILE = 64 };
-
 static size_t grad_workspace(const Call *c, const Device *device)
 {
     size_t tiles = (size_t)(c->in[0].rows + LAYER_NORM_TILE - 1) / LAYER_NORM_TILE;

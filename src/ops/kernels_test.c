@@ -1,0 +1,494 @@
+/* Fast kernels of single ops called directly, at sizes of several tiles that do not divide, with inputs and outputs left out,
+ * adding or in place: against the reference in f64, and the same bits from any number of threads. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "device/parallel.h"
+#include "ops/activation/activation.h"
+#include "ops/adamw/attr.h"
+#include "ops/check.h"
+#include "ops/distance/attr.h"
+#include "ops/grad_norm/attr.h"
+#include "ops/layer_norm/layer_norm.h"
+#include "ops/ops.h"
+#include "ops/patches/attr.h"
+
+enum { INS = 6, OUTS = 3, GUARD = 32 /* elements after each output that must stay */ };
+
+typedef enum {
+    NONE,   /* left out */
+    NORMAL, /* random numbers */
+    ABOVE,  /* |random numbers| */
+    ZERO_ONE,
+    GIVEN, /* numbers of `given` */
+    INDEX  /* I32 of `index` */
+} Filling;
+
+typedef struct {
+    Filling filling;
+    Shape shape;
+    const double *given;
+    const int32_t *index;
+} Argument;
+
+typedef struct {
+    const char *op;
+    const void *attr;
+    Argument in[INS], out[OUTS]; /* of outputs, `filling` counts where they are added to */
+    uint32_t accumulate;
+    bool in_place; /* out 0 lies on in 0 */
+} Case;
+
+static const Op *find_op(const char *name)
+{
+    for (int i = 0; ops_at(i); i++)
+        if (!strcmp(ops_at(i)->name, name))
+            return ops_at(i);
+    fail_msg("there is no op %s", name);
+    return NULL;
+}
+
+static Tensor tensor(const Argument *a)
+{
+    if (a->filling == NONE)
+        return (Tensor){0};
+    return (Tensor){.rows = shape_rows(&a->shape),
+                    .columns = shape_columns(&a->shape),
+                    .dtype = a->filling == INDEX ? DTYPE_I32 : DTYPE_REAL,
+                    .shape = a->shape};
+}
+
+/* Random numbers made once; an argument takes them from a place of its own on. */
+enum { POOL = 1 << 16 };
+static float pool[POOL];
+
+static int make_pool(void **state)
+{
+    (void)state;
+    Random random = random_stream(17, RANDOM_TEST, 0, 0, 0);
+    for (int i = 0; i < POOL; i++)
+        pool[i] = (float)random_normal(&random);
+    return 0;
+}
+
+static double number(const Argument *a, int64_t i, uint64_t stream)
+{
+    double x = pool[((uint64_t)i + 7919 * stream) % POOL];
+    switch (a->filling) {
+    case ABOVE:
+        return fabs(x) + 0.1;
+    case ZERO_ONE:
+        return x > 0;
+    case GIVEN:
+        return a->given[i];
+    default:
+        return x;
+    }
+}
+
+/* The argument's numbers in f32 or f64, then the guard. */
+static void *fill(const Argument *a, uint64_t stream, bool f64)
+{
+    int64_t count = shape_count(&a->shape);
+    void *data = memory_new_aligned((size_t)count + GUARD, 8);
+    assert_non_null(data);
+    for (int64_t i = 0; i < count + GUARD; i++) {
+        if (a->filling == INDEX) {
+            if (i < count)
+                ((int32_t *)data)[i] = a->index[i];
+            continue;
+        }
+        double x = i < count ? number(a, i, stream) : 12345;
+        if (f64)
+            ((double *)data)[i] = x;
+        else
+            ((float *)data)[i] = (float)x;
+    }
+    return data;
+}
+
+typedef struct {
+    Call call;
+    void *data[INS + OUTS];
+} Run;
+
+static void run_open(Run *r, const Case *k, const Device *device)
+{
+    const Op *op = find_op(k->op);
+    bool f64 = device->kind == DEVICE_REF;
+    *r = (Run){.call = {.attr = k->attr, .accumulate = k->accumulate}};
+    for (int i = 0; i < INS; i++)
+        r->call.in[i] = tensor(&k->in[i]);
+    for (int i = 0; i < OUTS; i++)
+        r->call.out[i] = tensor(&k->out[i]);
+    for (int i = 0; i < INS; i++)
+        if (k->in[i].filling != NONE)
+            r->call.in[i].data = r->data[i] = fill(&k->in[i], (uint64_t)i, f64);
+    for (int i = 0; i < OUTS; i++)
+        if (k->out[i].filling != NONE && i == 0 && k->in_place)
+            r->call.out[0].data = r->call.in[0].data;
+        else if (k->out[i].filling != NONE)
+            r->call.out[i].data = r->data[INS + i] = fill(&k->out[i], 100 + (uint64_t)i, f64);
+    /* Contents of a workspace are undefined: here they are NaN. */
+    size_t work = op->workspace ? op->workspace(&r->call, device) : 0;
+    r->call.work = memory_new_aligned(work, 1);
+    assert_non_null(r->call.work);
+    memset(r->call.work, 0xff, work);
+    Step step = {.kernel = device->kind == DEVICE_REF ? op->ref[1] : op->cpu[device->level],
+                 .call = &r->call,
+                 .serial = device->kind == DEVICE_REF};
+    assert_true(step.kernel != NULL);
+    parallel_run(&step, 1, device->threads, NULL);
+}
+
+static void run_close(Run *r)
+{
+    for (int i = 0; i < INS + OUTS; i++)
+        memory_free(r->data[i]);
+    memory_free(r->call.work);
+}
+
+static void compare(const char *what, const float *got, const double *expect, int64_t count)
+{
+    double square = 0;
+    for (int64_t i = 0; i < count; i++)
+        if (isfinite(expect[i]))
+            square += expect[i] * expect[i];
+    double size = sqrt(square / (double)(count ? count : 1)) + 1e-30;
+    for (int64_t i = 0; i < count; i++) {
+        if (isnan(expect[i]) ? isnan(got[i]) : fabs(got[i] - expect[i]) <= 3e-6 * size + 2e-6 * fabs(expect[i]))
+            continue;
+        if ((float)expect[i] == got[i])
+            continue;
+        fail_msg("%s: element %lld is %g and not %g (size %g)", what, (long long)i, (double)got[i], expect[i], size);
+    }
+    for (int64_t i = count; i < count + GUARD; i++)
+        if (got[i] != 12345)
+            fail_msg("%s: wrote %lld elements past its end", what, (long long)(i - count + 1));
+}
+
+static void check_case(const Case *k)
+{
+    CpuLevel best;
+    assert_true(cpu_level(&best));
+    Run expect;
+    run_open(&expect, k, &(Device){.kind = DEVICE_REF, .f64 = true, .threads = 1});
+    for (int level = CPU_AVX2; level <= (int)best; level++) {
+        Run one;
+        run_open(&one, k, &(Device){.kind = DEVICE_CPU, .level = (CpuLevel)level, .threads = 1});
+        for (int i = 0; i < OUTS; i++) {
+            if (k->out[i].filling == NONE)
+                continue;
+            char what[96];
+            snprintf(what, sizeof what, "%s (%s), %lld x %lld, output %d", k->op, cpu_level_name((CpuLevel)level),
+                     (long long)one.call.out[i].rows, (long long)one.call.out[i].columns, i);
+            compare(what, one.call.out[i].data, expect.call.out[i].data, shape_count(&k->out[i].shape));
+        }
+        for (int threads = 2; threads <= 4; threads++) {
+            Run many;
+            run_open(&many, k, &(Device){.kind = DEVICE_CPU, .level = (CpuLevel)level, .threads = threads});
+            for (int i = 0; i < OUTS; i++)
+                if (k->out[i].filling != NONE)
+                    assert_memory_equal(one.call.out[i].data, many.call.out[i].data,
+                                        (size_t)shape_count(&k->out[i].shape) * sizeof(float));
+            run_close(&many);
+        }
+        run_close(&one);
+    }
+    run_close(&expect);
+}
+
+/* ---- shapes: less than a vector, than a tile, several tiles */
+
+static const int sizes[][2] = {{1, 1}, {5, 3}, {3, 7}, {129, 27}, {700, 48}, {1201, 13}, {67, 385}, {2, 9001}};
+enum { SIZES = sizeof sizes / sizeof *sizes };
+
+static Argument argument(Filling filling, Shape shape)
+{
+    return (Argument){.filling = filling, .shape = shape};
+}
+
+static void elementwise(void **state)
+{
+    (void)state;
+    for (int s = 0; s < SIZES; s++) {
+        Argument x = argument(NORMAL, shape_2(sizes[s][0], sizes[s][1]));
+        check_case(&(Case){.op = "add", .in = {x, x}, .out = {x}});
+        check_case(&(Case){.op = "add", .in = {x, x}, .out = {x}, .in_place = true});
+        check_case(&(Case){.op = "add_to", .in = {x}, .out = {x}});
+        check_case(&(Case){.op = "add_to", .in = {x}, .out = {x}, .accumulate = 1});
+        for (int kind = ACTIVATION_NONE; kind <= ACTIVATION_QUICK_GELU; kind++) {
+            ActivationAttr attr = {(Activation)kind};
+            check_case(&(Case){.op = "activation", .attr = &attr, .in = {x}, .out = {x}, .in_place = s % 2});
+            check_case(&(Case){.op = "activation_grad", .attr = &attr, .in = {x, x}, .out = {x}, .in_place = s % 2});
+            check_case(&(Case){.op = "activation_grad", .attr = &attr, .in = {x, x}, .out = {x}, .accumulate = 1});
+        }
+    }
+}
+
+static void scale_add_of_every_form(void **state)
+{
+    (void)state;
+    for (int s = 0; s < SIZES; s++)
+        for (int with = 0; with < 8; with++) {
+            int64_t rows = sizes[s][0], n = sizes[s][1], groups = rows % 3 ? 1 : 3;
+            Argument x = argument(NORMAL, shape_2(rows, n));
+            check_case(&(Case){.op = "scale_add",
+                               .in = {x, argument(with & 1 ? NORMAL : NONE, shape_1(n)),
+                                      argument(with & 2 ? NORMAL : NONE, shape_1(groups)),
+                                      argument(with & 4 ? NORMAL : NONE, x.shape)},
+                               .out = {x},
+                               .in_place = s % 2});
+        }
+}
+
+static void rows_are_normalised(void **state)
+{
+    (void)state;
+    LayerNormAttr attr = {1e-3};
+    for (int s = 0; s < SIZES; s++) {
+        int64_t rows = sizes[s][0], n = sizes[s][1];
+        Argument x = argument(NORMAL, shape_2(rows, n)), vector = argument(NORMAL, shape_1(n)),
+                 stats = argument(ABOVE, shape_2(rows, 2));
+        for (int with = 0; with < 2; with++)
+            check_case(&(Case){.op = "layer_norm",
+                               .attr = &attr,
+                               .in = {x, vector, vector},
+                               .out = {x, argument(with ? NORMAL : NONE, stats.shape)}});
+        /* Of one column dx is 0 but for rounding, which compares badly. */
+        for (int with = n > 1 ? 1 : 2; with<8; with += n> 1 ? 1 : 2)
+            for (uint32_t accumulate = 0; accumulate < 8; accumulate++)
+                if (s < 4 || accumulate == 0 || accumulate == 7)
+                    check_case(&(Case){.op = "layer_norm_grad",
+                                       .attr = &attr,
+                                       .in = {x, x, stats, vector},
+                                       .out = {argument(with & 1 ? NORMAL : NONE, x.shape),
+                                               argument(with & 2 ? NORMAL : NONE, vector.shape),
+                                               argument(with & 4 ? NORMAL : NONE, vector.shape)},
+                                       .accumulate = accumulate,
+                                       .in_place = (with & 1) && !(accumulate & 1)});
+        if (n > 1)
+            check_case(&(Case){.op = "standardise", .in = {x}, .out = {x}, .in_place = s % 2});
+    }
+}
+
+static void distances(void **state)
+{
+    (void)state;
+    static const double scale = 0.37, dloss = -1.3;
+    for (int s = 0; s < SIZES; s++)
+        for (int kind = DISTANCE_L2; kind <= DISTANCE_SMOOTH_L1; kind++)
+            for (int with = 0; with < 2; with++) {
+                DistanceAttr attr = {(DistanceKind)kind, 0.7};
+                Argument x = argument(NORMAL, shape_2(sizes[s][0], sizes[s][1])),
+                         weight = argument(with ? ZERO_ONE : NONE, shape_1(sizes[s][0])),
+                         one = {.filling = GIVEN, .given = &scale}, other = {.filling = GIVEN, .given = &dloss},
+                         loss = argument(NORMAL, shape_0());
+                check_case(&(Case){.op = "distance", .attr = &attr, .in = {x, x, weight, one}, .out = {loss}});
+                Case gradient = {.op = "distance_grad", .attr = &attr, .in = {x, x, weight, one, other}, .out = {x}};
+                check_case(&gradient);
+                gradient.accumulate = 1;
+                check_case(&gradient);
+                gradient.accumulate = 0;
+                gradient.in_place = true;
+                check_case(&gradient);
+            }
+}
+
+/* Sequences of `length` of a class token, mask tokens and rows of x in an irregular order. */
+static void gathers(void **state)
+{
+    (void)state;
+    static const struct {
+        int sequences, length, columns, tokens, table;
+    } cases[] = {{1, 3, 1, 1, 3}, {3, 5, 7, 2, 5}, {40, 17, 67, 2, 17}, {19, 65, 192, 1, 130}, {31, 40, 33, 20, 1}};
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        int64_t rows = cases[k].sequences * cases[k].length, n = cases[k].columns, tokens = cases[k].tokens,
+                table = cases[k].table, kept = 0;
+        int32_t *index = memory_new((size_t)rows, sizeof *index), *inverse = memory_new((size_t)rows, sizeof *inverse),
+                *place = memory_new((size_t)rows, sizeof *place);
+        assert_true(index && inverse && place);
+        Random random = random_stream(23, RANDOM_TEST, 0, 0, k);
+        for (int64_t row = 0; row < rows; row++) {
+            inverse[row] = -1;
+            place[row] = (int32_t)random_below(&random, (uint32_t)table);
+            index[row] = -1 - (int32_t)random_below(&random, (uint32_t)tokens);
+        }
+        /* Some rows of x are read by none. */
+        for (int64_t row = 0; row < rows; row++)
+            if (row % cases[k].length && random_below(&random, 3) == 0) {
+                index[row] = (int32_t)kept;
+                inverse[kept] = (int32_t)row;
+                kept += 1 + random_below(&random, 2);
+                kept = kept < rows ? kept : rows - 1;
+            }
+        kept += kept == 0;
+        for (int with = 0; with < 4; with++) {
+            Argument y = argument(NORMAL, shape_2(rows, n)), x = argument(NORMAL, shape_2(kept + 1, n)),
+                     token = argument(NORMAL, shape_2(tokens, n)), positions = argument(NORMAL, shape_2(table, n)),
+                     at = {.filling = INDEX, .shape = shape_1(rows), .index = index},
+                     back = {.filling = INDEX, .shape = shape_1(kept + 1 < rows ? kept + 1 : rows), .index = inverse},
+                     where = {.filling = with & 1 ? INDEX : NONE, .shape = shape_1(rows), .index = place};
+            x.shape.d[0] = back.shape.d[0];
+            if (!(with & 2))
+                positions.filling = NONE;
+            check_case(&(Case){.op = "gather", .in = {x, at, token, positions, where}, .out = {y}});
+            for (uint32_t accumulate = 0; accumulate < 8; accumulate += 7)
+                check_case(&(Case){
+                    .op = "gather_grad", .in = {y, at, back, where}, .out = {x, token, positions}, .accumulate = accumulate});
+            check_case(&(Case){.op = "gather_grad", .in = {y, at, back, where}, .out = {{0}, token, positions}});
+            check_case(&(Case){.op = "gather_grad", .in = {y, at, back, where}, .out = {x, {0}, positions}});
+        }
+        /* No index: y is x plus positions. */
+        Argument y = argument(NORMAL, shape_2(rows, n)), positions = argument(NORMAL, shape_2(table, n));
+        check_case(&(Case){.op = "gather", .in = {y, {0}, {0}, positions}, .out = {y}});
+        check_case(&(Case){.op = "gather_grad", .in = {y}, .out = {y, {0}, positions}, .accumulate = 1});
+        memory_free(index);
+        memory_free(inverse);
+        memory_free(place);
+    }
+}
+
+static void pictures_are_cut(void **state)
+{
+    (void)state;
+    static const int cases[][5] = {{1, 1, 3, 2, 1}, {2, 3, 16, 3, 5}, {3, 3, 7, 2, 3}, {2, 3, 4, 9, 6}, {1, 4, 5, 3, 4}};
+    static const int32_t some[] = {3, 0, 5, 1, 1};
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++)
+        for (int form = 0; form < 4; form++) {
+            const int *s = cases[k];
+            PatchesAttr attr = {s[2], form & 1 ? PATCH_CHANNEL_FIRST : PATCH_CHANNEL_LAST};
+            int64_t rows = s[0] * s[3] * s[4], width = s[1] * s[2] * s[2];
+            Argument index = {.shape = shape_1(5), .index = some};
+            if ((form & 2) && rows > 5)
+                index.filling = INDEX;
+            check_case(&(Case){
+                .op = "patches",
+                .attr = &attr,
+                .in = {argument(NORMAL, shape_4(s[0], s[1], s[3] * s[2], s[4] * s[2])), index},
+                .out = {argument(NORMAL, shape_2(index.filling == INDEX ? 5 : rows, width))},
+            });
+        }
+}
+
+/* ---- the optimizer */
+
+static void norms(void **state)
+{
+    (void)state;
+    static const int64_t counts[] = {1, 3, 17, 1000, 32768, 100003};
+    static const double losses[] = {0.5, NAN, INFINITY};
+    static const double odd[] = {NAN, INFINITY, 1e25, -1e30, 1e-30};
+    for (size_t k = 0; k < sizeof counts / sizeof *counts; k++)
+        for (int form = 0; form < 8; form++) {
+            int64_t n = counts[k];
+            GradNormAttr attr = {form % 2 ? 1.0 : 0.0};
+            double *given = memory_new((size_t)n, sizeof *given);
+            assert_non_null(given);
+            Random random = random_stream(29, RANDOM_TEST, 0, 0, (uint64_t)form);
+            for (int64_t i = 0; i < n; i++)
+                given[i] = (float)random_normal(&random);
+            if (form >= 3)
+                given[n * 2 / 3] = (float)odd[form - 3];
+            check_case(&(Case){.op = "grad_norm",
+                               .attr = &attr,
+                               .in = {{.filling = GIVEN, .shape = shape_1(n), .given = given},
+                                      {.filling = GIVEN, .given = &losses[form < 3 ? form : 0]}},
+                               .out = {argument(NORMAL, shape_1(STATUS_COUNT))}});
+            memory_free(given);
+        }
+}
+
+static void steps_of_adamw(void **state)
+{
+    (void)state;
+    enum { N = 40000 };
+    static const double inputs[] = {1e-2, 1 - 0.9 * 0.9 * 0.9, 1 - 0.95 * 0.95 * 0.95},
+                        status[][STATUS_COUNT] = {{3, 0.25, 1}, {NAN, 1, 0}, {1, 1, 1}};
+    /* Out of order, with gaps that must keep their values, one of them longer than two tiles, one empty. */
+    static const AdamwRange ranges[] = {
+        {20003, 17001, 1, 0.05}, {1, 3, 0.5, 0}, {10, 0, 1, 1}, {100, 1999, 0.75, 0.3}, {5000, 9, 1, 0}};
+    AdamwAttr attr = {.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .ranges = ranges, .range_count = 5};
+    for (int k = 0; k < 3; k++)
+        for (int odd = 0; odd < 2; odd++) {
+            Argument x = argument(NORMAL, shape_1(N)), v = argument(ABOVE, shape_1(N));
+            double *given = memory_new(N, sizeof *given);
+            assert_non_null(given);
+            for (int i = 0; i < N; i++)
+                given[i] = (float)(i % 7 ? 0.01 * (i % 101 - 50) : 0);
+            given[25000] = odd ? NAN : 0;
+            check_case(&(Case){.op = "adamw",
+                               .attr = &attr,
+                               .in = {{.filling = GIVEN, .shape = shape_1(N), .given = given},
+                                      {.filling = GIVEN, .shape = shape_1(ADAMW_INPUTS), .given = inputs},
+                                      {.filling = GIVEN, .shape = shape_1(STATUS_COUNT), .given = status[k]}},
+                               .out = {x, x, v},
+                               .accumulate = 7});
+            memory_free(given);
+        }
+    check_case(&(Case){.op = "adamw",
+                       .attr = &(AdamwAttr){.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8},
+                       .in = {argument(NORMAL, shape_1(5)),
+                              {.filling = GIVEN, .shape = shape_1(ADAMW_INPUTS), .given = inputs},
+                              {.filling = GIVEN, .shape = shape_1(STATUS_COUNT), .given = status[0]}},
+                       .out = {argument(NORMAL, shape_1(5)), argument(NORMAL, shape_1(5)), argument(ABOVE, shape_1(5))},
+                       .accumulate = 7});
+}
+
+/* ---- the cpu's kernels in the lowered forms of linear */
+
+static void lowered_linear(void **state)
+{
+    (void)state;
+    CpuLevel best;
+    Device ref;
+    assert_true(cpu_level(&best));
+    assert_true(device_open("ref64", 1, &ref));
+    CheckBuild build = find_op("linear")->example;
+    int compared = 0;
+    for (int level = CPU_AVX2; level <= (int)best; level++)
+        for (uint32_t lacks = 1; lacks <= (DEVICE_LACKS_PROLOGUE | DEVICE_LACKS_EPILOGUE); lacks++)
+            for (int k = 0;; k++) {
+                CheckResult expect, got;
+                CheckOutcome outcome = check_run(build, k, &ref, NULL, NULL, &expect);
+                if (outcome == CHECK_END)
+                    break;
+                Device device = {.kind = DEVICE_CPU, .level = (CpuLevel)level, .threads = 2, .lacks = lacks};
+                if (outcome == CHECK_ERROR || check_run(build, k, &device, NULL, NULL, &got) != CHECK_DONE)
+                    fail_msg("linear, example %d: %s", k, error_text());
+                if (check_difference(&got, &expect) > 2e-4)
+                    fail_msg("linear, example %d, lacking %u: off by %g", k, lacks, check_difference(&got, &expect));
+                check_free(&expect);
+                check_free(&got);
+                compared++;
+            }
+    assert_true(compared >= 24);
+}
+
+int main(void)
+{
+    unsetenv("LACUNA_CPU");
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(elementwise),
+        cmocka_unit_test(scale_add_of_every_form),
+        cmocka_unit_test(rows_are_normalised),
+        cmocka_unit_test(distances),
+        cmocka_unit_test(gathers),
+        cmocka_unit_test(pictures_are_cut),
+        cmocka_unit_test(norms),
+        cmocka_unit_test(steps_of_adamw),
+        cmocka_unit_test(lowered_linear),
+    };
+    return cmocka_run_group_tests(tests, make_pool, NULL);
+}
