@@ -490,6 +490,15 @@ bool program_measure(Program *p)
     return p->seconds != NULL;
 }
 
+double program_op_seconds(const Program *p, const char *op)
+{
+    double sum = 0;
+    for (size_t n = 0; p->seconds && n < p->node_count; n++)
+        if (!strcmp(p->nodes[n].op->name, op))
+            sum += p->seconds[n];
+    return sum;
+}
+
 typedef struct {
     const char *name;
     double seconds, flops, bytes;

@@ -45,6 +45,7 @@ Cost program_cost(const Program *program, Segment segment);
 
 /* From now on, runs add the seconds and costs of each op; program_profile() prints a table, slowest first. */
 bool program_measure(Program *program);
+double program_op_seconds(const Program *program, const char *op); /* so far, over all nodes of that op */
 void program_profile(const Program *program, int runs);
 
 #endif

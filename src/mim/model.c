@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "mim/names.h"
 #include "nn/layers.h"
+#include "ops/cosine/cosine.h"
 #include "ops/distance/distance.h"
 #include "ops/gather/gather.h"
 #include "ops/layer_norm/layer_norm.h"
@@ -235,14 +236,22 @@ static Ref loss_of(Tape *t, const Mim *m, const RecipeLoss *loss, MimView view, 
     int64_t rows = mim_view_rows(m, view);
     Ref weight = mim_view_weighted(m, view) ? view_input(t, view, "weight", DTYPE_REAL, shape_1(rows)) : REF_NONE;
     Ref scale = view_input(t, view, "scale", DTYPE_REAL, shape_0());
-    return distance(t, (DistanceArgs){.pred = pred,
-                                      .target = target,
-                                      .weight = weight,
-                                      .scale = scale,
-                                      .kind = loss->kind == LOSS_L1          ? DISTANCE_L1
-                                              : loss->kind == LOSS_SMOOTH_L1 ? DISTANCE_SMOOTH_L1
-                                                                             : DISTANCE_L2,
-                                      .beta = loss->beta});
+    DistanceArgs args = {.pred = pred, .target = target, .weight = weight, .scale = scale, .beta = loss->beta};
+    switch (loss->kind) {
+    case LOSS_L2:
+        args.kind = DISTANCE_L2;
+        return distance(t, args);
+    case LOSS_L1:
+        args.kind = DISTANCE_L1;
+        return distance(t, args);
+    case LOSS_SMOOTH_L1:
+        args.kind = DISTANCE_SMOOTH_L1;
+        return distance(t, args);
+    case LOSS_COSINE:
+        return cosine(t, (CosineArgs){.pred = pred, .target = target, .weight = weight, .scale = scale});
+    default:
+        return tape_fail(t, "loss.kind %s is not carried out yet", recipe_word("loss.kind", loss->kind));
+    }
 }
 
 void mim_forward(Tape *t, const Mim *m, Ref losses[RECIPE_DECODERS_MAX])

@@ -127,12 +127,23 @@ static inline Vec vec_abs(Vec a)
 /* Sum of the numbers, always in the same order. */
 static inline float vec_sum(Vec v)
 {
+#if defined(__AVX2__)
+#if defined(__AVX512F__)
+    __m256 half = _mm512_castps512_ps256((__m512)v) + _mm512_extractf32x8_ps((__m512)v, 1);
+#else
+    __m256 half = (__m256)v;
+#endif
+    __m128 quarter = _mm256_castps256_ps128(half) + _mm256_extractf128_ps(half, 1);
+    quarter += _mm_movehl_ps(quarter, quarter);
+    return quarter[0] + quarter[1];
+#else
     float part[LANES];
     vec_store(part, v);
     for (int step = LANES / 2; step; step /= 2)
         for (int i = 0; i < step; i++)
             part[i] += part[i + step];
     return part[0];
+#endif
 }
 
 static inline float vec_largest(Vec v)

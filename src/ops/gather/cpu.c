@@ -46,16 +46,54 @@ static void rows_of_x(const Call *c, Span rows)
     }
 }
 
+/* to += four rows. Four at a time, as one would read and write `to` as often as it reads dy. */
+static void row_add_four(float *to, const float *const from[4], int64_t n)
+{
+    for (int64_t i = 0; i < n; i += LANES) {
+        Vec even = vec_read(from[0] + i, n - i) + vec_read(from[1] + i, n - i),
+            odd = vec_read(from[2] + i, n - i) + vec_read(from[3] + i, n - i);
+        vec_put(to + i, even + odd, n - i, true);
+    }
+}
+
+/* Rows on their way to one sum. */
+typedef struct {
+    float *to;
+    const float *from[4];
+    int count;
+} Waiting;
+
+static void waiting_flush(Waiting *w, int64_t n)
+{
+    for (int i = 0; i < w->count; i++)
+        row_add(w->to, w->from[i], n);
+    w->count = 0;
+}
+
+static void waiting_add(Waiting *w, float *to, const float *from, int64_t n)
+{
+    if (w->to != to)
+        waiting_flush(w, n);
+    w->to = to;
+    w->from[w->count++] = from;
+    if (w->count == 4) {
+        row_add_four(to, w->from, n);
+        w->count = 0;
+    }
+}
+
 /* What these rows of dy add to dtokens. */
 static void rows_of_tokens(const Call *c, Span rows, float *partial)
 {
     const int32_t *index = c->in[1].data;
     const float *dy = c->in[0].data;
     int64_t n = c->in[0].columns;
+    Waiting waiting = {0};
     memset(partial, 0, (size_t)(c->out[1].rows * n) * sizeof *partial);
     for (int64_t row = rows.first; row < rows.end; row++)
         if (index[row] < 0)
-            row_add(partial + (-1 - (int64_t)index[row]) * n, dy + row * n, n);
+            waiting_add(&waiting, partial + (-1 - (int64_t)index[row]) * n, dy + row * n, n);
+    waiting_flush(&waiting, n);
 }
 
 /* Some rows and columns of dtable, in full. */
@@ -73,9 +111,13 @@ static void part_of_table(const Call *c, Span places, Span columns)
                 row_add(to + place[row] * n, dy + row * n, width);
         return;
     }
-    for (int64_t first = 0; first < rows; first += period)
-        for (int64_t p = places.first; p < places.end && first + p < rows; p++)
-            row_add(to + p * n, dy + (first + p) * n, width);
+    for (int64_t first = 0; first < rows; first += 4 * period)
+        for (int64_t p = places.first; p < places.end; p++) {
+            Waiting waiting = {0};
+            for (int64_t row = first + p; row < least(rows, first + 4 * period); row += period)
+                waiting_add(&waiting, to + p * n, dy + row * n, width);
+            waiting_flush(&waiting, width);
+        }
 }
 
 void CPU(gather_grad)(const Call *c, Worker *w)

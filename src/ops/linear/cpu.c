@@ -369,7 +369,7 @@ void CPU(linear_dx)(const Call *c, Worker *worker)
 /* A task: rows row.. of dW, columns column.. of it, over all rows of x and dy. */
 typedef struct {
     int64_t row, rows, column, columns;
-    float *chunk, *sums, *dy_sums; /* the thread's own */
+    float *chunk, *sums, *dy_sums, *left; /* the thread's own */
 } Slice;
 
 /* Packs rows first.. of prologue(x), columns of the slice, as panels. */
@@ -443,27 +443,40 @@ static void finish_slice(const Call *c, const Slice *s, float *partial)
     }
 }
 
+/* Copies `columns` <= MR columns of dy's rows side by side. Read where they lie, a few bytes every row, they would fall into
+ * few sets of the cache and drive each other out. */
+static void pack_left(const float *dy, int64_t n, int64_t count, int64_t columns, float *to)
+{
+    for (int64_t r = 0; r < count; r++)
+        vec_store(to + r * DW_LEFT, columns == LANES ? vec_load(dy + r * n) : vec_load_some(dy + r * n, columns));
+}
+
 static void multiply_slice(const Call *c, const Slice *s)
 {
     int64_t rows = c->in[DW_X].rows, n = c->in[DW_DY].columns;
     const float *dy = c->in[DW_DY].data;
-    bool sums_dy = s->column == 0;
+    bool sums_dy = s->column == 0, copied = n % 512 == 0;
     if (sums_dy)
         memset(s->dy_sums, 0, (size_t)s->rows * sizeof *s->dy_sums);
     for (int64_t first = 0; first < rows; first += DW_CHUNK) {
         int64_t count = least(DW_CHUNK, rows - first);
         pack_chunk(c, s, first, count);
-        for (int64_t i = 0; i < s->rows; i += MR)
+        for (int64_t i = 0; i < s->rows; i += MR) {
+            int height = (int)least(MR, s->rows - i);
+            const float *from = dy + first * n + s->row + i;
+            if (copied)
+                pack_left(from, n, count, height, s->left);
             for (int64_t j = 0; j < s->columns; j += NR) {
                 Product product = {.depth = count,
-                                   .a = dy + first * n + s->row + i,
-                                   .lda = n,
+                                   .a = copied ? s->left : from,
+                                   .lda = copied ? DW_LEFT : n,
                                    .b = s->chunk + j * DW_CHUNK,
                                    .c = s->sums + i * DW_COLUMNS + j,
                                    .ldc = DW_COLUMNS,
                                    .add = first > 0};
-                product_columns(&product, (int)least(MR, s->rows - i), s->columns - j > LANES);
+                product_columns(&product, height, s->columns - j > LANES);
             }
+        }
         if (sums_dy)
             sum_dy(c, s, first, count);
     }
@@ -481,6 +494,7 @@ void CPU(linear_dw)(const Call *c, Worker *worker)
         s.columns = least(DW_COLUMNS, k - s.column);
         s.sums = s.chunk + DW_CHUNK * DW_COLUMNS;
         s.dy_sums = s.sums + DW_ROWS * DW_COLUMNS;
+        s.left = s.dy_sums + DW_ROWS;
         multiply_slice(c, &s);
         finish_slice(c, &s, partial);
     }

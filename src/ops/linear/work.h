@@ -11,8 +11,9 @@ enum {
     LINEAR_TILE_FLOATS = 96 * 1024, /* input of a tile that stays in a core's second-level cache */
     DW_COLUMNS = 96,                /* a task of dW: columns, */
     DW_ROWS = 192,                  /* rows of dW, */
-    DW_CHUNK = 256,                 /* and rows of x and dy taken at a time */
-    DW_THREAD_FLOATS = DW_CHUNK * DW_COLUMNS + DW_ROWS * DW_COLUMNS + DW_ROWS
+    DW_CHUNK = 256,                 /* rows of x and dy taken at a time, */
+    DW_LEFT = 16, /* and columns of dy copied for one block of rows of dW: a block's rows rounded up to a vector */
+    DW_THREAD_FLOATS = DW_CHUNK * DW_COLUMNS + DW_ROWS * DW_COLUMNS + DW_ROWS + DW_CHUNK * DW_LEFT
 };
 
 size_t linear_workspace(const Call *call, const Device *device);

@@ -3,29 +3,49 @@
 
 CPU_DECLARE(patches);
 
+/* Patches have short lines: the usual lengths are spelt out as constants, which leaves no loop. */
+static inline void copy_line(const float *from, int64_t p, float *to)
+{
+    if (p == 2)
+        memcpy(to, from, 2 * sizeof *to);
+    else if (p == 4)
+        memcpy(to, from, 4 * sizeof *to);
+    else
+        row_copy(to, from, p);
+}
+
+static inline __attribute__((always_inline)) void interleave(const float *from, int64_t channels, int64_t plane, int64_t p,
+                                                             float *restrict to)
+{
+    for (int64_t x = 0; x < p; x++)
+        for (int64_t k = 0; k < channels; k++)
+            to[x * channels + k] = from[k * plane + x];
+}
+
+static inline void interleave_line(const float *from, int64_t channels, int64_t plane, int64_t p, float *to)
+{
+    if (channels == 3 && p == 2)
+        interleave(from, 3, plane, 2, to);
+    else if (channels == 3 && p == 4)
+        interleave(from, 3, plane, 4, to);
+    else if (channels == 3)
+        interleave(from, 3, plane, p, to);
+    else
+        interleave(from, channels, plane, p, to);
+}
+
 /* One patch; `plane` numbers from a channel to the next, `line` from a row of the picture to the next. */
 static void channel_first(const float *from, int64_t channels, int64_t plane, int64_t line, int64_t p, float *to)
 {
     for (int64_t k = 0; k < channels; k++)
         for (int64_t y = 0; y < p; y++, to += p)
-            row_copy(to, from + k * plane + y * line, p);
+            copy_line(from + k * plane + y * line, p, to);
 }
 
-static void channel_last(const float *from, int64_t channels, int64_t plane, int64_t line, int64_t p, float *restrict to)
+static void channel_last(const float *from, int64_t channels, int64_t plane, int64_t line, int64_t p, float *to)
 {
-    for (int64_t y = 0; y < p; y++, to += p * channels) {
-        const float *row = from + y * line;
-        if (channels == 3) /* a constant, which the compiler can turn into shuffles */
-            for (int64_t x = 0; x < p; x++) {
-                to[3 * x] = row[x];
-                to[3 * x + 1] = row[plane + x];
-                to[3 * x + 2] = row[2 * plane + x];
-            }
-        else
-            for (int64_t k = 0; k < channels; k++)
-                for (int64_t x = 0; x < p; x++)
-                    to[x * channels + k] = row[k * plane + x];
-    }
+    for (int64_t y = 0; y < p; y++, to += p * channels)
+        interleave_line(from + y * line, channels, plane, p, to);
 }
 
 void CPU(patches)(const Call *c, Worker *w)
