@@ -1,0 +1,261 @@
+/* lacuna bench: what a training step costs. The work of a configuration is that of bench/torch_mae.py: embedding, encoder, a
+ * decoder for each tap, loss on the hidden patches, backward, clipping, AdamW; pictures and masks are drawn before the clock
+ * starts and stay the same. */
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "cli/cli.h"
+#include "mim/mask.h"
+#include "recipe/recipe.h"
+#include "train/trainer.h"
+
+enum { TAPS_MAX = 4 };
+
+typedef struct {
+    const char *name;
+    int image, patch, width, depth, heads;
+    int decoder_width, decoder_depth, decoder_heads;
+    int taps[TAPS_MAX]; /* 0: no more; depth: behind the final norm */
+    int batch;
+} Config;
+
+static const Config CONFIGS[] = {
+    {"cifar_p4", 32, 4, 192, 12, 3, 192, 2, 3, {12}, 256},
+    {"cifar_p2", 32, 2, 192, 12, 3, 192, 2, 3, {12}, 64},
+    {"vit_s", 224, 16, 384, 12, 6, 256, 4, 8, {12}, 32},
+    {"vit_b", 224, 16, 768, 12, 12, 512, 8, 16, {12}, 16},
+    {"vit_l", 224, 16, 1024, 24, 16, 512, 8, 16, {24}, 64},
+    {"deepmim_s", 224, 16, 384, 12, 6, 256, 2, 8, {6, 8, 10, 12}, 32},
+    {"deepmim_b", 224, 16, 768, 12, 12, 512, 4, 16, {6, 8, 10, 12}, 16},
+};
+
+typedef struct {
+    const Config *config;
+    const char *device; /* as asked for */
+    int steps, warmup, batch, threads;
+    bool plain, profile, json;
+    /* measured */
+    Device opened;
+    double *seconds; /* of each measured step */
+    double median, loss_first, loss_last, flops;
+    int64_t parameters, planned, floor;
+} Bench;
+
+static const Config *config_find(const char *name)
+{
+    for (size_t i = 0; i < sizeof CONFIGS / sizeof *CONFIGS; i++)
+        if (!strcmp(CONFIGS[i].name, name))
+            return &CONFIGS[i];
+    error_set("there is no configuration %s; use cifar_p4, cifar_p2, vit_s, vit_b, vit_l, deepmim_s or deepmim_b", name);
+    return NULL;
+}
+
+static void make_recipe(const Bench *b, Recipe *r)
+{
+    const Config *c = b->config;
+    recipe_defaults(r);
+    r->image.size[0] = r->image.size[1] = c->image;
+    r->encoder.patch = c->patch;
+    r->encoder.width = c->width;
+    r->encoder.depth = c->depth;
+    r->encoder.heads = c->heads;
+    r->mask.ratio = 0.75;
+    r->target.normalise = NORMALISE_PATCH;
+    r->optimizer.weight_decay = 0.05;
+    r->optimizer.clip = 3.0;
+    r->schedule.batch_size = b->batch;
+    RecipeDecoder model = r->decoders[0];
+    model.target = r->target;
+    model.width = c->decoder_width;
+    model.depth = c->decoder_depth;
+    model.heads = c->decoder_heads;
+    r->decoder_count = 0;
+    for (int k = 0; k < TAPS_MAX && c->taps[k]; k++) {
+        model.tap = c->taps[k] == c->depth ? TAP_LAST : c->taps[k];
+        r->decoders[r->decoder_count++] = model;
+    }
+}
+
+/* Normal pictures, and a mask for each. False after error_set(). */
+static bool draw_input(const Recipe *r, int batch, float **images, uint8_t **hidden)
+{
+    size_t size = (size_t)r->image.channels * (size_t)r->image.size[0] * (size_t)r->image.size[1];
+    int places = recipe_patches(r);
+    *hidden = memory_new((size_t)batch, (size_t)places);
+    *images = *hidden && size_multiply(size, (size_t)batch, &size) ? memory_new(size, sizeof **images) : NULL;
+    if (!*images)
+        return *hidden ? error_set("%d pictures do not fit into memory", batch) : false;
+    Random random = random_stream(0, RANDOM_BENCH, 0, 0, 0);
+    for (size_t i = 0; i < size; i++)
+        (*images)[i] = (float)random_normal(&random);
+    for (int i = 0; i < batch; i++)
+        mask_random(&random, places, recipe_visible(r), *hidden + (size_t)i * (size_t)places);
+    return true;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* NaN-free by construction; 0 when memory is out. */
+static double median_of(const double *values, int count)
+{
+    double *sorted = memory_new((size_t)count, sizeof *sorted);
+    if (!sorted)
+        return 0;
+    memcpy(sorted, values, (size_t)count * sizeof *sorted);
+    qsort(sorted, (size_t)count, sizeof *sorted, by_size);
+    double median = (sorted[(count - 1) / 2] + sorted[count / 2]) / 2;
+    memory_free(sorted);
+    return median;
+}
+
+static bool measure(Bench *b)
+{
+    Recipe recipe;
+    Trainer *t = NULL;
+    float *images = NULL;
+    uint8_t *hidden = NULL;
+    bool ok = false;
+    make_recipe(b, &recipe);
+    TrainerOptions options = {.device = b->opened, .batch = b->batch, .micro_batch = b->batch, .plain = b->plain};
+    b->seconds = memory_new((size_t)b->steps, sizeof *b->seconds);
+    if (!b->seconds || !recipe_check(&recipe) || !draw_input(&recipe, b->batch, &images, &hidden) ||
+        !(t = trainer_open(&recipe, &options)))
+        goto done;
+    TrainerBatch input = {.images = images, .hidden = hidden, .lr = 1.5e-4};
+    Program *program = trainer_program(t);
+    for (int i = 0; i < b->warmup + b->steps; i++) {
+        TrainerMetrics metrics;
+        if (i == b->warmup && b->profile && !program_measure(program))
+            goto done;
+        double start = clock_seconds();
+        if (!trainer_step(t, &input, &metrics))
+            goto done;
+        if (i >= b->warmup)
+            b->seconds[i - b->warmup] = clock_seconds() - start;
+        if (i == 0)
+            b->loss_first = metrics.loss;
+        b->loss_last = metrics.loss;
+    }
+    b->median = median_of(b->seconds, b->steps);
+    b->parameters = param_trained_numbers(trainer_params(t));
+    b->planned = program_arena_bytes(program);
+    b->floor = program_floor_bytes(program);
+    b->flops = program_cost(program, SEGMENT_ONLY).flops + program_cost(program, SEGMENT_UPDATE).flops;
+    if (b->profile)
+        program_profile(program, b->steps);
+    ok = b->median > 0 || error_set("the clock does not run");
+done:
+    trainer_close(t);
+    memory_free(images);
+    memory_free(hidden);
+    return ok;
+}
+
+static long long peak_rss(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) ? 0 : (long long)usage.ru_maxrss * 1024;
+}
+
+/* The keys of bench/torch_mae.py, then our own. */
+static void print_json(const Bench *b)
+{
+    printf("{\"config\": \"%s\", \"precision\": \"f32\", \"compiled\": false, \"device\": \"%s\", \"threads\": %d, "
+           "\"batch_size\": %d, \"parameters\": %lld, \"steps\": %d, \"step_seconds\": [",
+           b->config->name, b->opened.kind == DEVICE_REF ? "ref" : "cpu", b->opened.threads, b->batch, (long long)b->parameters,
+           b->steps);
+    for (int i = 0; i < b->steps; i++)
+        printf("%s%.9g", i ? ", " : "", b->seconds[i]);
+    printf("], \"step_seconds_median\": %.9g, \"images_per_second\": %.9g, \"peak_rss_bytes\": %lld, \"peak_device_bytes\": 0, "
+           "\"loss_first\": %.9g, \"loss_last\": %.9g, \"planned_bytes\": %lld, \"floor_bytes\": %lld, \"gflops\": %.9g, "
+           "\"gflops_per_second\": %.9g}\n",
+           b->median, b->batch / b->median, peak_rss(), b->loss_first, b->loss_last, (long long)b->planned, (long long)b->floor,
+           b->flops / 1e9, b->flops / 1e9 / b->median);
+}
+
+static void print_table(const Bench *b)
+{
+    printf("%s, f32, %s, %lld parameters, %d pictures a step\n", b->config->name, device_describe(&b->opened),
+           (long long)b->parameters, b->batch);
+    printf("  step       %.4f s (median of %d)\n", b->median, b->steps);
+    printf("  pictures   %.1f a second\n", b->batch / b->median);
+    printf("  work       %.2f GFLOP a step, %.1f GFLOP/s\n", b->flops / 1e9, b->flops / 1e9 / b->median);
+    printf("  memory     %.1f MB planned (at least %.1f MB), %.1f MB resident at most\n", (double)b->planned / 1e6,
+           (double)b->floor / 1e6, (double)peak_rss() / 1e6);
+    printf("  loss       %.6f at first, %.6f at last\n", b->loss_first, b->loss_last);
+}
+
+/* False after error_set(). */
+static bool read_arguments(Bench *b, int argc, char **argv)
+{
+    static const char *const FLAGS[] = {"config",  "precision", "device",  "steps", "warmup", "batch-size",
+                                        "threads", "plain",     "profile", "json",  "help",   NULL};
+    const char *what = NULL, *config = NULL, *precision = "f32";
+    ArgReader args = arg_reader(argc, argv);
+    for (ArgKind kind; (kind = arg_next(&args)) != ARG_END;) {
+        bool ok, flag = kind == ARG_FLAG;
+        if (kind == ARG_WORD && !what)
+            ok = (what = args.text) != NULL;
+        else if (flag && arg_is(&args, "config"))
+            ok = (config = arg_value(&args)) != NULL;
+        else if (flag && arg_is(&args, "precision"))
+            ok = (precision = arg_value(&args)) != NULL;
+        else if (flag && arg_is(&args, "device"))
+            ok = (b->device = arg_value(&args)) != NULL;
+        else if (flag && arg_is(&args, "steps"))
+            ok = arg_int(&args, 1, 1000000, &b->steps);
+        else if (flag && arg_is(&args, "warmup"))
+            ok = arg_int(&args, 0, 1000000, &b->warmup);
+        else if (flag && arg_is(&args, "batch-size"))
+            ok = arg_int(&args, 1, 1 << 20, &b->batch);
+        else if (flag && arg_is(&args, "threads"))
+            ok = arg_int(&args, 1, 1024, &b->threads);
+        else if (flag && arg_is(&args, "plain"))
+            ok = arg_switch(&args, &b->plain);
+        else if (flag && arg_is(&args, "profile"))
+            ok = arg_switch(&args, &b->profile);
+        else if (flag && arg_is(&args, "json"))
+            ok = arg_switch(&args, &b->json);
+        else
+            ok = arg_unknown(&args, FLAGS);
+        if (!ok)
+            return false;
+    }
+    if (!what || strcmp(what, "train") != 0)
+        return error_set("bench wants to be told what to measure: train");
+    if (!config)
+        return error_set("bench train wants --config NAME, for instance cifar_p4");
+    if (strcmp(precision, "f32") != 0)
+        return error_set("precision %s is not carried out yet; use f32", precision);
+    if (b->json && b->profile)
+        return error_set("--json and --profile both print on standard output: use one of them");
+    if (!(b->config = config_find(config)) || !device_open(b->device, b->threads, &b->opened))
+        return false;
+    b->batch = b->batch ? b->batch : b->config->batch;
+    return true;
+}
+
+int command_bench(int argc, char **argv)
+{
+    Bench b = {.device = "cpu", .steps = 10, .warmup = 3};
+    if (!read_arguments(&b, argc, argv))
+        return cli_usage("bench");
+    bool ok = measure(&b);
+    if (ok && b.json)
+        print_json(&b);
+    else if (ok)
+        print_table(&b);
+    memory_free(b.seconds);
+    return ok ? EXIT_DONE : cli_failed();
+}

@@ -1,0 +1,277 @@
+/* Golden cases of training: kind `pretrain`. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "cli/parity_case.h"
+#include "recipe/recipe.h"
+#include "train/schedule.h"
+#include "train/trainer.h"
+
+typedef struct {
+    ParityCase *golden;
+    Recipe recipe;
+    int steps, steps_per_epoch, batch, micro_batch;
+    int places;      /* L */
+    Trainer *train;  /* does the steps */
+    Trainer *looker; /* does the first one without savings, to read predictions and targets of all places */
+    float *images;   /* of the present step */
+    uint8_t *hidden, *kept;
+    TrainerBatch input;
+} Run;
+
+static bool tensor_name(char room[64], const char *what, int number)
+{
+    snprintf(room, 64, "%s.%d", what, number);
+    return true;
+}
+
+static bool read_sizes(Run *run)
+{
+    const ParityCase *c = run->golden;
+    const Recipe *r = &run->recipe;
+    const SafeTensor *images = safetensors_find(c->stored, "image.0");
+    if (!parity_int(c->about, "case", "steps", 1, 1 << 20, &run->steps) ||
+        !parity_int(c->about, "case", "steps_per_epoch", 1, 1 << 30, &run->steps_per_epoch))
+        return false;
+    if (!images || images->ndim != 4 || images->shape[0] < 1 || images->shape[0] > 1 << 16)
+        return error_set("image.0 is missing, or is not (N, C, H, W)");
+    int parts = r->schedule.accumulate > 0 ? r->schedule.accumulate : 1;
+    run->batch = (int)images->shape[0];
+    run->places = recipe_patches(r);
+    if (run->batch % parts)
+        return error_set("image.0 has %d pictures, which schedule.accumulate %d does not divide", run->batch, parts);
+    run->micro_batch = run->batch / parts;
+    for (int k = 0; k < r->decoder_count; k++)
+        if (r->decoders[k].drop_path > 0)
+            return error_set("decoders.%d.drop_path: a case gives no draws for decoders", k);
+    return true;
+}
+
+/* Inputs that this kind of case does not have would be skipped without a word. */
+static bool check_names(const Run *run)
+{
+    static const char *const known[] = {"image.", "noise.", "mask.", "keep.", "weight.", "expect.", "grad.", "after."};
+    const SafeTensors *stored = run->golden->stored;
+    for (size_t i = 0; i < safetensors_count(stored); i++) {
+        const char *name = safetensors_at(stored, i)->name;
+        bool found = false;
+        for (size_t k = 0; k < sizeof known / sizeof *known; k++)
+            found = found || !strncmp(name, known[k], strlen(known[k]));
+        if (!found)
+            return error_set("tensor %s is not carried out yet", name);
+        if (!strncmp(name, "weight.", 7) && param_find(trainer_params(run->train), name + 7) < 0)
+            return error_set("%s is not a parameter of this recipe's model", name);
+    }
+    return true;
+}
+
+static int64_t param_shape(const Param *p, int64_t shape[SHAPE_MAX])
+{
+    for (int i = 0; i < p->shape.n; i++)
+        shape[i] = p->shape.d[i];
+    return p->count;
+}
+
+/* Start weights of a trainer from the case. Tables that the program computes itself stay, to be compared (`tables`). */
+static bool load_weights(Run *run, Trainer *t, bool tables)
+{
+    const ParamSet *set = trainer_params(t);
+    for (size_t i = 0; i < set->count; i++) {
+        const Param *p = &set->params[i];
+        char name[256];
+        int64_t shape[SHAPE_MAX];
+        param_shape(p, shape);
+        snprintf(name, sizeof name, "weight.%s", p->name);
+        float *values = parity_input(run->golden, name, p->shape.n, shape);
+        if (!values)
+            return false;
+        if (p->kind == PARAM_TRAINED)
+            memcpy(trainer_weights(t) + p->offset, values, (size_t)p->count * sizeof *values);
+        memory_free(values);
+        if (p->kind == PARAM_TRAINED || !tables)
+            continue;
+        snprintf(name, sizeof name, "table.%s", p->name);
+        float *table = parity_result(run->golden, name, p->shape.n, shape);
+        if (!table)
+            return false;
+        memcpy(table, trainer_fixed(t) + p->offset, (size_t)p->count * sizeof *table);
+    }
+    return true;
+}
+
+/* ---- inputs of a step */
+
+/* Hidden are all but the `visible` patches of the smallest noise. */
+static void hide_by_noise(const float *noise, int places, int visible, uint8_t *hidden)
+{
+    for (int i = 0; i < places; i++) {
+        int rank = 0;
+        for (int j = 0; j < places; j++)
+            rank += noise[j] < noise[i] || (noise[j] == noise[i] && j < i);
+        hidden[i] = rank >= visible;
+    }
+}
+
+static bool read_masks(Run *run, int step)
+{
+    char name[64];
+    const Recipe *r = &run->recipe;
+    bool given = tensor_name(name, "mask", step) && safetensors_find(run->golden->stored, name);
+    if (!given)
+        tensor_name(name, "noise", step);
+    float *values = parity_input(run->golden, name, 2, (int64_t[]){run->batch, run->places});
+    int visible = recipe_visible(r);
+    for (int i = 0; values && i < run->batch; i++) {
+        const float *from = values + (size_t)i * (size_t)run->places;
+        uint8_t *to = run->hidden + (size_t)i * (size_t)run->places;
+        if (!given)
+            hide_by_noise(from, run->places, visible, to);
+        for (int l = 0; given && l < run->places; l++)
+            to[l] = from[l] != 0;
+    }
+    memory_free(values);
+    return values != NULL;
+}
+
+static bool read_kept(Run *run, int step)
+{
+    char name[64];
+    tensor_name(name, "keep", step);
+    int branches = trainer_branches(run->train), depth = run->recipe.encoder.depth;
+    run->input.kept = NULL;
+    if (!safetensors_find(run->golden->stored, name) && !branches)
+        return true;
+    float *values = parity_input(run->golden, name, 3, (int64_t[]){depth, 2, run->batch});
+    for (int b = 0; values && b < 2 * depth; b++)
+        for (int i = 0; i < run->batch; i++) {
+            size_t at = (size_t)b * (size_t)run->batch + (size_t)i;
+            bool drops = branches && trainer_branch_rate(run->train, b) > 0;
+            if (values[at] == 0 && !drops) {
+                memory_free(values);
+                return error_set("%s drops branch %d, which encoder.drop_path never drops", name, b);
+            }
+            if (branches)
+                run->kept[at] = values[at] != 0;
+        }
+    memory_free(values);
+    if (branches)
+        run->input.kept = run->kept;
+    return values != NULL;
+}
+
+static bool read_step(Run *run, int step)
+{
+    const Recipe *r = &run->recipe;
+    char name[64];
+    memory_free(run->images);
+    tensor_name(name, "image", step);
+    run->images =
+        parity_input(run->golden, name, 4, (int64_t[]){run->batch, r->image.channels, r->image.size[0], r->image.size[1]});
+    run->input.images = run->images;
+    run->input.hidden = run->hidden;
+    run->input.lr = schedule_rate(r, (double)step / run->steps_per_epoch);
+    return run->images && read_masks(run, step) && read_kept(run, step);
+}
+
+/* ---- results */
+
+static bool take_params(Run *run, const char *prefix, const float *buffer)
+{
+    const ParamSet *set = trainer_params(run->train);
+    for (size_t i = 0; i < set->count; i++) {
+        const Param *p = &set->params[i];
+        if (p->kind != PARAM_TRAINED)
+            continue;
+        char name[256];
+        int64_t shape[SHAPE_MAX];
+        param_shape(p, shape);
+        snprintf(name, sizeof name, "%s.%s", prefix, p->name);
+        float *to = parity_result(run->golden, name, p->shape.n, shape);
+        if (!to)
+            return false;
+        memcpy(to, buffer + p->offset, (size_t)p->count * sizeof *to);
+    }
+    return true;
+}
+
+/* Predictions and targets of all places, from a step of its own on the start weights. */
+static bool look(Run *run)
+{
+    TrainerMetrics metrics;
+    if (!trainer_step(run->looker, &run->input, &metrics))
+        return false;
+    for (int k = 0; k < run->recipe.decoder_count; k++) {
+        char name[64];
+        int64_t shape[] = {run->batch, run->places, trainer_outputs(run->looker, k)};
+        tensor_name(name, "expect.pred", k);
+        float *predictions = parity_result(run->golden, name, 3, shape);
+        tensor_name(name, "expect.target", k);
+        float *targets = predictions ? parity_result(run->golden, name, 3, shape) : NULL;
+        if (!targets)
+            return false;
+        trainer_prediction(run->looker, k, predictions);
+        trainer_target(run->looker, k, targets);
+    }
+    return true;
+}
+
+static bool do_steps(Run *run)
+{
+    const int decoders = run->recipe.decoder_count;
+    float *series[3 + RECIPE_DECODERS_MAX];
+    const char *const names[] = {"expect.lr", "expect.loss", "expect.grad_norm"};
+    int64_t shape[] = {run->steps};
+    for (int i = 0; i < 3 + decoders; i++) {
+        char name[64];
+        if (i >= 3)
+            tensor_name(name, "expect.loss", i - 3);
+        if (!(series[i] = parity_result(run->golden, i < 3 ? names[i] : name, 1, shape)))
+            return false;
+    }
+    for (int step = 0; step < run->steps; step++) {
+        TrainerMetrics metrics;
+        if (!read_step(run, step) || (step == 0 && !look(run)) || !trainer_step(run->train, &run->input, &metrics))
+            return false;
+        if (step == 0 && !take_params(run, "grad", trainer_gradient(run->train)))
+            return false;
+        series[0][step] = (float)run->input.lr;
+        series[1][step] = (float)metrics.loss;
+        series[2][step] = (float)metrics.grad_norm;
+        for (int k = 0; k < decoders; k++)
+            series[3 + k][step] = (float)metrics.losses[k];
+    }
+    return take_params(run, "after", trainer_weights(run->train));
+}
+
+bool parity_pretrain(ParityCase *c, const ParityOptions *options)
+{
+    Run run = {.golden = c};
+    TrainerOptions how = {.device = options->device, .plain = options->plain};
+    bool ok = false;
+    if (!recipe_load_case(&run.recipe, c->path) || !recipe_check(&run.recipe) || !read_sizes(&run))
+        goto done;
+    how.batch = run.batch;
+    how.micro_batch = run.micro_batch;
+    if (!(run.train = trainer_open(&run.recipe, &how)))
+        goto done;
+    how.micro_batch = run.batch;
+    how.plain = how.keep_predictions = true;
+    if (!(run.looker = trainer_open(&run.recipe, &how)))
+        goto done;
+    size_t branches = (size_t)trainer_branches(run.train) + 1, batch = (size_t)run.batch;
+    run.hidden = memory_new(batch, (size_t)run.places);
+    run.kept = memory_new(batch, branches);
+    if (!run.hidden || !run.kept)
+        goto done;
+    memset(run.kept, 1, batch * branches);
+    ok = check_names(&run) && load_weights(&run, run.train, true) && load_weights(&run, run.looker, false) && do_steps(&run);
+done:
+    trainer_close(run.train);
+    trainer_close(run.looker);
+    memory_free(run.images);
+    memory_free(run.hidden);
+    memory_free(run.kept);
+    return ok;
+}

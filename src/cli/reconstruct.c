@@ -1,0 +1,235 @@
+/* lacuna reconstruct: a sheet of what a run makes of masked pictures. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "cli/cli.h"
+#include "image/augment.h"
+#include "image/draw.h"
+#include "train/checkpoint.h"
+#include "train/pictures.h"
+#include "train/reconstruct.h"
+
+enum { PICTURES_MOST = 1000 };
+
+typedef struct {
+    const char *from, *data, *out;
+    char **files; /* of --images */
+    int file_count;
+    int count, threads;
+    bool seeded;
+    uint64_t seed;
+    const char *device;
+    /* made on the way */
+    Device opened;
+    Recipe recipe;
+    float *images;     /* (count, C, H, W) */
+    uint64_t *samples; /* by which the masks are drawn */
+} Job;
+
+static size_t picture_floats(const Recipe *r)
+{
+    return (size_t)r->image.channels * (size_t)r->image.size[0] * (size_t)r->image.size[1];
+}
+
+static bool new_pictures(Job *job, int count)
+{
+    size_t floats;
+    job->count = count;
+    job->samples = memory_new((size_t)count, sizeof *job->samples);
+    if (job->samples && size_multiply(picture_floats(&job->recipe), (size_t)count, &floats))
+        job->images = memory_new(floats, sizeof *job->images);
+    return job->images != NULL;
+}
+
+/* ---- pictures from files */
+
+/* The largest rectangle in the middle with the shape height x width. */
+static ImageBox centre_box(const Image *image, int height, int width)
+{
+    int64_t h = image->height, w = image->width, by_width = (2 * w * height + width) / (2 * width),
+            by_height = (2 * h * width + height) / (2 * height);
+    if (w * height > h * width)
+        w = by_height < 1 ? 1 : by_height < w ? by_height : w;
+    else
+        h = by_width < 1 ? 1 : by_width < h ? by_width : h;
+    return (ImageBox){(int)(image->height - h) / 2, (int)(image->width - w) / 2, (int)h, (int)w};
+}
+
+static bool read_file(const Job *job, const char *path, ResizeScratch *scratch, uint8_t *bytes, float *out)
+{
+    const Recipe *r = &job->recipe;
+    int channels = r->image.channels, height = r->image.size[0], width = r->image.size[1];
+    float mean[RECIPE_CHANNELS_MAX], std[RECIPE_CHANNELS_MAX];
+    Image image;
+    if (!recipe_statistics(&r->image.mean, false, channels, mean) || !recipe_statistics(&r->image.std, true, channels, std) ||
+        !image_read(path, channels, &image))
+        return false;
+    ResizeFilter filter = r->augment.interpolation == INTERPOLATION_BILINEAR  ? RESIZE_BILINEAR
+                          : r->augment.interpolation == INTERPOLATION_LANCZOS ? RESIZE_LANCZOS
+                                                                              : RESIZE_BICUBIC;
+    bool ok = image_resize(&image, centre_box(&image, height, width), height, width, filter, scratch, bytes);
+    if (ok)
+        image_to_tensor(bytes, height, width, channels, false, mean, std, out);
+    image_free(&image);
+    return ok;
+}
+
+static bool read_files(Job *job)
+{
+    ResizeScratch scratch = {0};
+    uint8_t *bytes = memory_new(picture_floats(&job->recipe), 1);
+    bool ok = bytes && new_pictures(job, job->file_count);
+    for (int i = 0; ok && i < job->count; i++) {
+        job->samples[i] = (uint64_t)i;
+        ok = read_file(job, job->files[i], &scratch, bytes, job->images + (size_t)i * picture_floats(&job->recipe));
+    }
+    resize_scratch_free(&scratch);
+    memory_free(bytes);
+    return ok;
+}
+
+/* ---- pictures from a source */
+
+/* `count` samples spread evenly over those held out, or over all. */
+static bool choose_samples(Job *job, const Pictures *p)
+{
+    const SampleList *list = p->val.count ? &p->val : &p->train;
+    if (!new_pictures(job, (size_t)job->count < list->count ? job->count : (int)list->count))
+        return false;
+    for (int i = 0; i < job->count; i++)
+        job->samples[i] = list->samples[(size_t)i * list->count / (size_t)job->count];
+    return true;
+}
+
+static bool load_samples(Job *job, const Pictures *p, const Recipe *r)
+{
+    LoaderOptions options = pictures_val_options(p, r, job->count);
+    options.samples = job->samples;
+    options.count = (size_t)job->count;
+    options.ring = options.workers = 1;
+    LoaderBatch batch = {0};
+    Loader *loader = loader_open(&options);
+    bool ok = loader && loader_next(loader, &batch);
+    if (ok)
+        memcpy(job->images, batch.images, batch.count * picture_floats(r) * sizeof *job->images);
+    loader_close(loader);
+    return ok;
+}
+
+/* From --data, else the run's held-out pictures, else those it was trained on. */
+static bool read_source(Job *job)
+{
+    Recipe r = job->recipe;
+    Pictures p = {0};
+    bool known = true;
+    if (job->data) {
+        r.data.val[0] = 0;
+        r.data.val_share = 0;
+        if (!recipe_set_flag(&r, "data", job->data, &known))
+            return false;
+    }
+    r.data.cache_mb = 0;
+    bool ok = pictures_open(&r, &p) && choose_samples(job, &p) && load_samples(job, &p, &r);
+    pictures_close(&p);
+    return ok;
+}
+
+/* ---- */
+
+static uint8_t *draw_masks(const Job *job)
+{
+    Recipe r = job->recipe;
+    r.run.seed = job->seeded ? job->seed : r.run.seed;
+    uint8_t *hidden = memory_new((size_t)job->count, (size_t)recipe_patches(&r));
+    if (hidden)
+        pictures_masks(&r, true, 0, job->samples, (size_t)job->count, hidden);
+    return hidden;
+}
+
+static bool draw(Job *job)
+{
+    Trainer *trainer = NULL;
+    uint8_t *hidden = NULL;
+    Image sheet = {0};
+    Text note = {0};
+    bool ok = false;
+    if (!checkpoint_recipe(job->from, &job->recipe) || !(job->file_count ? read_files(job) : read_source(job)) ||
+        !(trainer = reconstruct_open(&job->recipe, &job->opened)) ||
+        !checkpoint_load_weights(job->from, &job->recipe, trainer, &note) || !(hidden = draw_masks(job)))
+        goto done;
+    if (note.length)
+        fprintf(stderr, "lacuna: note: %s\n", note.data);
+    ok = reconstruct_sheet(trainer, &job->recipe, job->images, hidden, job->count, &sheet) && image_write_png(job->out, &sheet);
+    if (ok)
+        printf("%s: %d picture%s, %d x %d pixels\n", job->out, job->count, job->count == 1 ? "" : "s", sheet.width,
+               sheet.height);
+done:
+    text_free(&note);
+    image_free(&sheet);
+    memory_free(hidden);
+    trainer_close(trainer);
+    return ok;
+}
+
+/* False after error_set(). Files of --images gather at the front of argv, where all has been read. */
+static bool read_arguments(Job *job, int argc, char **argv)
+{
+    static const char *const FLAGS[] = {"from", "images", "data", "count", "seed", "device", "threads", "out", "help", NULL};
+    bool images = false;
+    ArgReader args = arg_reader(argc, argv);
+    job->files = argv;
+    for (ArgKind kind; (kind = arg_next(&args)) != ARG_END;) {
+        bool ok = true;
+        if (kind != ARG_FLAG && images) {
+            argv[job->file_count++] = argv[args.at];
+            continue;
+        }
+        images = false;
+        if (kind != ARG_FLAG)
+            ok = arg_unknown(&args, FLAGS);
+        else if (arg_is(&args, "images")) {
+            const char *first = arg_value(&args);
+            if ((ok = images = first != NULL))
+                argv[job->file_count++] = (char *)(uintptr_t)first;
+        } else if (arg_is(&args, "from"))
+            ok = (job->from = arg_value(&args)) != NULL;
+        else if (arg_is(&args, "data"))
+            ok = (job->data = arg_value(&args)) != NULL;
+        else if (arg_is(&args, "out"))
+            ok = (job->out = arg_value(&args)) != NULL;
+        else if (arg_is(&args, "device"))
+            ok = (job->device = arg_value(&args)) != NULL;
+        else if (arg_is(&args, "count"))
+            ok = arg_int(&args, 1, PICTURES_MOST, &job->count);
+        else if (arg_is(&args, "threads"))
+            ok = arg_int(&args, 1, 1024, &job->threads);
+        else if (arg_is(&args, "seed"))
+            ok = job->seeded = arg_seed(&args, &job->seed);
+        else
+            ok = arg_unknown(&args, FLAGS);
+        if (!ok)
+            return false;
+    }
+    if (!job->from)
+        return error_set("reconstruct wants --from RUN, a run directory or a checkpoint");
+    if (!job->out)
+        return error_set("reconstruct wants --out SHEET.png, the file to write");
+    if (job->data && job->file_count)
+        return error_set("--images and --data both name pictures: use one of them");
+    if (job->file_count > PICTURES_MOST)
+        return error_set("--images takes at most %d files", PICTURES_MOST);
+    return device_open(job->device, job->threads, &job->opened);
+}
+
+int command_reconstruct(int argc, char **argv)
+{
+    Job job = {.count = 8, .device = "cpu"};
+    if (!read_arguments(&job, argc, argv))
+        return cli_usage("reconstruct");
+    bool ok = draw(&job);
+    memory_free(job.images);
+    memory_free(job.samples);
+    return ok ? EXIT_DONE : cli_failed();
+}

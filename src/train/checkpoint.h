@@ -1,0 +1,52 @@
+/* Checkpoints: RUN/checkpoints/step-00012500/{model.safetensors, state.safetensors, meta.json}.
+ *
+ * model.safetensors holds all parameters by name in f32 and, as metadata, the recipe, so that it can be opened alone;
+ * state.safetensors AdamW's moments; meta.json where the run stood. No clock, no number of threads: the same run leaves the
+ * same bytes. A checkpoint is written into a folder whose name starts with a dot and renamed when all of it is on the disk, so
+ * every folder of a proper name is whole. The link RUN/checkpoints/latest leads to the newest. One process at a time writes to
+ * a run (run_folder.h locks it). */
+#ifndef LACUNA_TRAIN_CHECKPOINT_H
+#define LACUNA_TRAIN_CHECKPOINT_H
+
+#include "recipe/recipe.h"
+#include "train/trainer.h"
+
+typedef struct {
+    int64_t step;            /* steps of the run done; the loader goes on with the batch of this number */
+    int64_t optimizer_steps; /* AdamW's t */
+    int64_t steps_per_epoch;
+    int64_t pictures; /* that are trained on, held-out ones left out */
+    uint64_t seed;
+    int channels;
+    float mean[RECIPE_CHANNELS_MAX], std[RECIPE_CHANNELS_MAX]; /* of the pictures, as the model saw them */
+} CheckpointMeta;
+
+/* Writes the state of the trainer as RUN/checkpoints/step-N, N from `meta`, points `latest` to it and removes the oldest ones
+ * until `keep` (at least 1) are left. optimizer_steps of `meta` is ignored: the trainer's own is written. On failure returns
+ * false after error_set(); what was there before is still there and whole. Remains of saves that were killed are removed. */
+bool checkpoint_save(const char *run, Trainer *trainer, const Recipe *recipe, const CheckpointMeta *meta, int keep);
+
+/* The folder of the newest complete checkpoint of a run, a fresh string in *folder, or NULL when there is none. A folder whose
+ * files are missing or cannot be opened is passed over. False after error_set() when the run cannot be looked into. */
+bool checkpoint_newest(const char *run, char **folder);
+
+/* Reads a checkpoint's folder back into a trainer of the same recipe: weights, fixed tables, moments, count of steps. Every
+ * name and shape must agree; the error names what is missing, unexpected or of another shape. On failure the trainer may be
+ * half filled and is not to be used. Moments are left out when the trainer is evaluate_only. */
+bool checkpoint_load(const char *folder, Trainer *trainer, CheckpointMeta *meta);
+
+/* The model.safetensors that `path` means: a run (its newest checkpoint), a checkpoint's folder, or the file itself. Fresh
+ * string; NULL after error_set(). */
+char *checkpoint_model(const char *path);
+
+/* The recipe stored in the model that `path` (as above) means; its image.mean and image.std are lists. False after
+ * error_set(). */
+bool checkpoint_recipe(const char *path, Recipe *recipe);
+
+/* Weights alone, for `--from` and for looking at a model: every trained parameter of the trainer's encoder must be there in its
+ * shape, but a learned position table of another grid is resized (3.3). Fixed tables stay as the trainer made them. Decoders
+ * that the file does not have keep their first draw, decoders that only the file has are passed over; a sentence on each is
+ * appended to `note` (may be NULL). `recipe` is the trainer's. False after error_set(). */
+bool checkpoint_load_weights(const char *path, const Recipe *recipe, Trainer *trainer, Text *note);
+
+#endif

@@ -1,0 +1,189 @@
+/* Weights out of a checkpoint, without the state of its training. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "nn/position.h"
+#include "train/checkpoint.h"
+#include "train/checkpoint_parts.h"
+
+char *checkpoint_model(const char *path)
+{
+    char *folder = NULL, *model = NULL;
+    if (!file_exists(path)) {
+        error_set("there is no run or checkpoint at %s", path);
+        return NULL;
+    }
+    if (!file_is_folder(path))
+        return memory_string(path);
+    model = file_join(path, CHECKPOINT_MODEL);
+    if (!model || file_exists(model))
+        return model;
+    memory_free(model);
+    model = NULL;
+    if (!checkpoint_newest(path, &folder))
+        return NULL;
+    if (folder)
+        model = file_join(folder, CHECKPOINT_MODEL);
+    else
+        error_set("%s holds no complete checkpoint: neither %s nor checkpoints/step-N is there", path, CHECKPOINT_MODEL);
+    memory_free(folder);
+    return model;
+}
+
+static SafeTensors *open_model(const char *path, Recipe *recipe)
+{
+    SafeTensors *file = safetensors_open(path);
+    if (!file)
+        return NULL;
+    const char *format = safetensors_metadata(file, "format"), *text = safetensors_metadata(file, "recipe"),
+               *name = safetensors_metadata(file, "name");
+    bool ok = format && !strcmp(format, "lacuna") && text;
+    if (!ok)
+        error_set("%s is not a checkpoint of lacuna: its metadata hold no recipe; weights of other projects cannot be read yet",
+                  path);
+    else
+        ok = (recipe_parse(recipe, text, strlen(text), "its recipe") && recipe_check(recipe)) || error_context("%s", path);
+    if (!ok) {
+        safetensors_close(file);
+        return NULL;
+    }
+    snprintf(recipe->name, sizeof recipe->name, "%s", name ? name : "");
+    return file;
+}
+
+bool checkpoint_recipe(const char *path, Recipe *recipe)
+{
+    char *model = checkpoint_model(path);
+    SafeTensors *file = model ? open_model(model, recipe) : NULL;
+    safetensors_close(file);
+    memory_free(model);
+    return file != NULL;
+}
+
+/* The number of the decoder that a name belongs to, -1: of the encoder. */
+static int decoder_of(const char *name)
+{
+    int k;
+    return sscanf(name, "decoders.%d.", &k) == 1 && k >= 0 && k < RECIPE_DECODERS_MAX ? k : -1;
+}
+
+/* The token for hidden patches is no part of what the encoder makes of a picture: it may come, go, and start anew. */
+static bool is_optional(const char *name)
+{
+    return !strcmp(name, "mask_token");
+}
+
+/* A learned table of another grid; both must have as many class rows, at most one. */
+static bool resize_table(const SafeTensor *t, const Recipe *from, const Param *p, const Recipe *to, float *out)
+{
+    int rows, columns, to_rows, to_columns, class_rows = to->encoder.class_token;
+    recipe_grid(from, &rows, &columns);
+    recipe_grid(to, &to_rows, &to_columns);
+    if (strcmp(p->name, "pos_embed") || t->ndim != 3 || p->shape.n != 3 || t->shape[2] != p->shape.d[2] || class_rows > 1 ||
+        t->shape[0] != 1 || t->shape[1] != (int64_t)rows * columns + class_rows ||
+        p->shape.d[1] != (int64_t)to_rows * to_columns + class_rows)
+        return false;
+    float *table = memory_new(safetensor_count(t), sizeof *table);
+    if (!table)
+        return false;
+    safetensor_to_f32(t, table);
+    position_resize(table, rows, columns, (int)t->shape[2], class_rows > 0, to_rows, to_columns, out);
+    memory_free(table);
+    return true;
+}
+
+/* Why decoder k cannot be taken from the file; false when it can. */
+static bool decoder_differs(const SafeTensors *file, const ParamSet *set, int k, Text *why)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        const Param *p = &set->params[i];
+        if (p->kind != PARAM_TRAINED || decoder_of(p->name) != k)
+            continue;
+        const SafeTensor *t = safetensors_find(file, p->name);
+        if (t && checkpoint_same_shape(t, p))
+            continue;
+        if (t)
+            checkpoint_add_shapes(why, t, p);
+        else
+            text_add(why, "%s is not there", p->name);
+        return true;
+    }
+    return false;
+}
+
+static bool load_encoder(const SafeTensors *file, const Recipe *from, const Recipe *to, const ParamSet *set, float *weights,
+                         Text *note)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        const Param *p = &set->params[i];
+        if (p->kind != PARAM_TRAINED || decoder_of(p->name) >= 0)
+            continue;
+        const SafeTensor *t = safetensors_find(file, p->name);
+        if (!t && is_optional(p->name))
+            text_add(note, "%s starts anew: it is not there. ", p->name);
+        else if (!t)
+            return error_set("%s is missing", p->name);
+        else if (checkpoint_same_shape(t, p))
+            safetensor_to_f32(t, weights + p->offset);
+        else if (resize_table(t, from, p, to, weights + p->offset))
+            text_add(note, "The position table is resized. ");
+        else {
+            Text words = {0};
+            checkpoint_add_shapes(&words, t, p);
+            error_set("%s is of another shape", words.data ? words.data : p->name);
+            text_free(&words);
+            return false;
+        }
+    }
+    for (size_t i = 0; i < safetensors_count(file); i++) {
+        const char *name = safetensors_at(file, i)->name;
+        if (decoder_of(name) >= 0 || is_optional(name) || !strcmp(name, "pos_embed"))
+            continue;
+        if (param_find(set, name) < 0)
+            return error_set("%.200s has no place in this encoder", name);
+    }
+    return true;
+}
+
+static void load_decoders(const SafeTensors *file, const Recipe *from, const Recipe *to, const ParamSet *set, float *weights,
+                          Text *note)
+{
+    for (int k = 0; k < to->decoder_count; k++) {
+        Text why = {0};
+        if (decoder_differs(file, set, k, &why)) {
+            text_add(note, "Decoder %d starts anew: %s. ", k, why.data ? why.data : "it differs");
+        } else {
+            for (size_t i = 0; i < set->count; i++) {
+                const Param *p = &set->params[i];
+                const SafeTensor *t = safetensors_find(file, p->name);
+                if (p->kind == PARAM_TRAINED && decoder_of(p->name) == k && t)
+                    safetensor_to_f32(t, weights + p->offset);
+            }
+        }
+        text_free(&why);
+    }
+    for (int k = to->decoder_count; k < from->decoder_count; k++)
+        text_add(note, "Decoder %d of the file is passed over. ", k);
+}
+
+bool checkpoint_load_weights(const char *path, const Recipe *recipe, Trainer *t, Text *note)
+{
+    Recipe *from = memory_new(1, sizeof *from);
+    char *model = from ? checkpoint_model(path) : NULL;
+    SafeTensors *file = model ? open_model(model, from) : NULL;
+    Text unread = {0};
+    bool ok = file != NULL;
+    if (ok && !load_encoder(file, from, recipe, trainer_params(t), trainer_weights(t), note ? note : &unread))
+        ok = error_context("the weights of %s do not fit the recipe", model);
+    if (ok)
+        load_decoders(file, from, recipe, trainer_params(t), trainer_weights(t), note ? note : &unread);
+    text_free(&unread);
+    safetensors_close(file);
+    memory_free(model);
+    memory_free(from);
+    return ok;
+}

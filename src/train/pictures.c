@@ -1,0 +1,152 @@
+#include "train/pictures.h"
+
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "mim/mask.h"
+
+/* data.workers: auto. More than a few never wait for the picture's file on one machine's training. */
+enum { WORKERS_AUTO_MOST = 4 };
+
+static bool open_sources(const Recipe *r, Pictures *p)
+{
+    SourceOptions options = {
+        .world_count = (size_t)r->data.world_images, .world_height = r->image.size[0], .world_width = r->image.size[1]};
+    p->source = source_open(r->data.train, &options);
+    if (!p->source)
+        return error_context("data.train");
+    if (!r->data.val[0])
+        return true;
+    /* Held-out pictures of the world are others than those trained on, and fewer. */
+    options.world_seed = 1;
+    options.world_count = options.world_count / 10 + 1;
+    p->val_source = source_open(r->data.val, &options);
+    return p->val_source || error_context("data.val");
+}
+
+static bool list_all(const Source *source, SampleList *list)
+{
+    list->count = source_count(source);
+    list->samples = memory_new(list->count, sizeof *list->samples);
+    for (size_t i = 0; list->samples && i < list->count; i++)
+        list->samples[i] = i;
+    return list->samples != NULL;
+}
+
+/* At even distances: the files of a folder are sorted by class. */
+static void thin_out(SampleList *list, size_t most)
+{
+    if (list->count <= most)
+        return;
+    for (size_t i = 0; i < most; i++)
+        list->samples[i] = list->samples[(size_t)((unsigned __int128)i * list->count / most)];
+    list->count = most;
+}
+
+bool pictures_open(const Recipe *r, Pictures *p)
+{
+    *p = (Pictures){0};
+    bool ok = r->image.channels == 1 || r->image.channels == 3 ||
+              error_set("image.channels %d: pictures from files have 1 or 3 channels", r->image.channels);
+    ok = ok && open_sources(r, p);
+    if (ok && p->val_source)
+        ok = list_all(p->source, &p->train) && list_all(p->val_source, &p->val);
+    else if (ok)
+        ok = source_split(p->source, r->data.val_share, &p->train, &p->val);
+    size_t room = (size_t)r->data.cache_mb << 20, val_room = p->val_source ? room / 8 : 0;
+    ok = ok && (p->cache = picture_cache_new(p->source, r->image.channels, room - val_room));
+    if (ok && p->val_source)
+        ok = (p->val_cache = picture_cache_new(p->val_source, r->image.channels, val_room)) != NULL;
+    if (!ok) {
+        pictures_close(p);
+        return false;
+    }
+    p->held_out = p->val.count;
+    thin_out(&p->val, PICTURES_VALIDATED);
+    return true;
+}
+
+void pictures_close(Pictures *p)
+{
+    picture_cache_free(p->cache);
+    picture_cache_free(p->val_cache);
+    sample_list_free(&p->train);
+    sample_list_free(&p->val);
+    source_close(p->source);
+    source_close(p->val_source);
+    *p = (Pictures){0};
+}
+
+bool pictures_statistics(const Pictures *p, Recipe *r)
+{
+    float mean[RECIPE_CHANNELS_MAX], std[RECIPE_CHANNELS_MAX];
+    int channels = r->image.channels;
+    if (r->image.mean.kind == STATISTICS_AUTO || r->image.std.kind == STATISTICS_AUTO) {
+        if (!source_statistics(p->source, p->train.samples, p->train.count, channels, cpu_count(), mean, std))
+            return error_context("measuring image.mean and image.std");
+    }
+    if (r->image.mean.kind != STATISTICS_AUTO && !recipe_statistics(&r->image.mean, false, channels, mean))
+        return error_context("image.mean");
+    if (r->image.std.kind != STATISTICS_AUTO && !recipe_statistics(&r->image.std, true, channels, std))
+        return error_context("image.std");
+    recipe_statistics_set(&r->image.mean, channels, mean);
+    recipe_statistics_set(&r->image.std, channels, std);
+    return true;
+}
+
+static LoaderOptions common_options(const Recipe *r)
+{
+    int workers = r->data.workers;
+    if (workers == RECIPE_AUTO)
+        workers = cpu_count() < WORKERS_AUTO_MOST ? cpu_count() : WORKERS_AUTO_MOST;
+    LoaderOptions o = {.seed = r->run.seed,
+                       .height = r->image.size[0],
+                       .width = r->image.size[1],
+                       .channels = r->image.channels,
+                       .filter = r->augment.interpolation == INTERPOLATION_BILINEAR  ? RESIZE_BILINEAR
+                                 : r->augment.interpolation == INTERPOLATION_LANCZOS ? RESIZE_LANCZOS
+                                                                                     : RESIZE_BICUBIC,
+                       .workers = workers,
+                       .max_bad = r->data.max_bad};
+    recipe_statistics(&r->image.mean, false, r->image.channels, o.mean);
+    recipe_statistics(&r->image.std, true, r->image.channels, o.std);
+    return o;
+}
+
+LoaderOptions pictures_train_options(const Pictures *p, const Recipe *r)
+{
+    LoaderOptions o = common_options(r);
+    o.source = p->source;
+    o.samples = p->train.samples;
+    o.count = p->train.count;
+    o.cache = p->cache;
+    o.train = true;
+    o.batch = (size_t)r->schedule.batch_size;
+    memcpy(o.crop_scale, r->augment.crop_scale, sizeof o.crop_scale);
+    memcpy(o.crop_ratio, r->augment.crop_ratio, sizeof o.crop_ratio);
+    o.flip = r->augment.flip;
+    return o;
+}
+
+LoaderOptions pictures_val_options(const Pictures *p, const Recipe *r, int batch)
+{
+    LoaderOptions o = common_options(r);
+    o.source = p->val_source ? p->val_source : p->source;
+    o.samples = p->val.samples;
+    o.count = p->val.count;
+    o.cache = p->val_source ? p->val_cache : p->cache;
+    o.batch = (size_t)batch;
+    return o;
+}
+
+void pictures_masks(const Recipe *r, bool validate, uint32_t epoch, const uint64_t *samples, size_t count, uint8_t *hidden)
+{
+    int places = recipe_patches(r), visible = recipe_visible(r);
+    for (size_t i = 0; i < count; i++) {
+        Random random = validate ? random_stream(r->run.seed, RANDOM_VALIDATE, 0, 0, samples[i])
+                                 : random_stream(r->run.seed, RANDOM_MASK, 0, epoch, samples[i]);
+        mask_random(&random, places, visible, hidden + i * (size_t)places);
+    }
+}

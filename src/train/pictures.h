@@ -1,0 +1,41 @@
+/* The pictures of a run: where a recipe says they are, divided into those trained on and those held out, and how batches of
+ * them are loaded. */
+#ifndef LACUNA_TRAIN_PICTURES_H
+#define LACUNA_TRAIN_PICTURES_H
+
+#include "data/loader.h"
+#include "data/source.h"
+#include "recipe/recipe.h"
+
+/* Most held-out pictures that a validation looks at; of more, so many at even distances are taken. */
+enum { PICTURES_VALIDATED = 4096 };
+
+typedef struct {
+    Source *source;     /* data.train */
+    Source *val_source; /* data.val; NULL: none is named, `val` lists pictures of `source` */
+    SampleList train;   /* trained on */
+    SampleList val;     /* held out and looked at; empty: no validation */
+    size_t held_out;    /* all that are held out */
+    PictureCache *cache, *val_cache;
+} Pictures;
+
+/* Opens data.train and data.val (or divides by data.val_share). False after error_set(); *p is then empty. */
+bool pictures_open(const Recipe *recipe, Pictures *p);
+void pictures_close(Pictures *p);
+
+/* Replaces `auto` in image.mean and image.std by what the training pictures have (1.5), and anything else by its numbers. */
+bool pictures_statistics(const Pictures *p, Recipe *recipe);
+
+/* How the training pictures of a step are loaded: crops, flips, workers, seed; statistics must be lists. The caller sets
+ * `first`, `steps` and `bad`. */
+LoaderOptions pictures_train_options(const Pictures *p, const Recipe *recipe);
+
+/* One pass over the held-out pictures in batches of `batch`. */
+LoaderOptions pictures_val_options(const Pictures *p, const Recipe *recipe, int batch);
+
+/* The masks of some samples: (count, L), 1 = hidden. For training from (seed, epoch, sample), for held-out pictures
+ * (`validate`) from (seed, sample) alone, so that all validations look at the same. */
+void pictures_masks(const Recipe *recipe, bool validate, uint32_t epoch, const uint64_t *samples, size_t count,
+                    uint8_t *hidden);
+
+#endif

@@ -1,0 +1,48 @@
+/* A pre-training run from a recipe to a run directory: opens the pictures, settles what the recipe leaves to the program,
+ * trains, validates, logs, saves, goes on where an earlier session stopped. It prints nothing and handles no signals: it tells
+ * its caller through functions. */
+#ifndef LACUNA_TRAIN_PRETRAIN_H
+#define LACUNA_TRAIN_PRETRAIN_H
+
+#include "recipe/recipe.h"
+#include "train/trainer.h"
+
+/* After a step. Valid during the call. */
+typedef struct {
+    const char *line; /* the step's line of log.jsonl, without the line's end */
+    int64_t step;     /* steps done */
+    int64_t last;     /* the step at which this run ends: of the schedule, or run.max_steps */
+    double epoch;     /* step / steps per epoch */
+    const TrainerMetrics *metrics;
+    int decoders;
+    double lr;
+    double images_per_second; /* averaged over the last steps */
+    double seconds_left;      /* a guess; validation and saving left out */
+    bool validated;           /* val_loss is set */
+    double val_loss;
+} PretrainProgress;
+
+typedef struct {
+    const Recipe *recipe; /* checked here; borrowed */
+    const char *out;      /* the run directory; NULL: runs/NAME-N */
+    bool resume;          /* go on from the newest complete checkpoint, if there is one */
+    bool plain;           /* without the exact savings */
+    /* Each may be NULL. */
+    void (*progress)(void *context, const PretrainProgress *progress);
+    void (*say)(void *context, const char *sentence); /* for people: what is going on */
+    bool (*stop)(void *context);                      /* asked after every step: true saves and ends the run */
+    void *context;
+} PretrainOptions;
+
+typedef enum {
+    PRETRAIN_FAILED, /* after error_set() */
+    PRETRAIN_DONE,   /* all steps are done and saved */
+    PRETRAIN_STOPPED /* stop() said so; all is saved */
+} PretrainOutcome;
+
+/* Steps are numbered from 1 in the log and in names of checkpoints: the line and the checkpoint of step n are what n steps have
+ * led to. What is logged and saved depends on recipe and pictures alone (timings apart): not on sessions, threads, workers. A
+ * folder that holds a run is refused without `resume`; with it the recipe must be the run's in all that decides results. */
+PretrainOutcome pretrain_run(const PretrainOptions *options);
+
+#endif

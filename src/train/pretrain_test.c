@@ -1,0 +1,442 @@
+/* Runs: resumed, killed, cut and shared among threads in every way, they end with the same bytes. Each run is a process of its
+ * own, forked from one that never runs a program. */
+#include <dirent.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "data/source.h"
+#include "image/draw.h"
+#include "train/checkpoint.h"
+#include "train/pretrain.h"
+#include "train/tiny_recipe.h"
+
+#define HOME "pretrain_test.tmp"
+
+enum { STEPS = 8, KILLED = 100 };
+
+static Recipe recipe;
+
+static int begin(void **state)
+{
+    (void)state;
+    char here[4096], *cache = getcwd(here, sizeof here) ? file_join(here, HOME "/cache") : NULL;
+    if (!cache || setenv("XDG_CACHE_HOME", cache, 1))
+        return 1;
+    memory_free(cache);
+    return file_remove(HOME) && file_make_folder(HOME) && tiny_recipe(&recipe) ? 0 : 1;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    return file_remove(HOME) ? 0 : 1;
+}
+
+/* ---- runs in processes of their own */
+
+typedef struct {
+    int64_t kill_at, stop_at; /* steps; 0: never */
+    int64_t step;
+    FILE *said;
+} Watch;
+
+static void see(void *context, const PretrainProgress *p)
+{
+    Watch *w = context;
+    w->step = p->step;
+    if (p->step == w->kill_at)
+        raise(SIGKILL);
+}
+
+static bool is_stopped(void *context)
+{
+    const Watch *w = context;
+    return w->step == w->stop_at;
+}
+
+static void hear(void *context, const char *sentence)
+{
+    Watch *w = context;
+    fprintf(w->said, "%s\n", sentence);
+    fflush(w->said);
+}
+
+/* The outcome, or KILLED. What was said, and the error, are in HOME/said. */
+static int run(const Recipe *r, const char *out, bool resume, int64_t kill_at, int64_t stop_at)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        Watch watch = {kill_at, stop_at, 0, fopen(HOME "/said", "w")};
+        PretrainOptions options = {
+            .recipe = r, .out = out, .resume = resume, .progress = see, .stop = is_stopped, .say = hear, .context = &watch};
+        PretrainOutcome outcome = pretrain_run(&options);
+        if (outcome == PRETRAIN_FAILED)
+            hear(&watch, error_text());
+        _exit((int)outcome);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    return WIFSIGNALED(status) ? KILLED : WEXITSTATUS(status);
+}
+
+static void expect_said(const char *words)
+{
+    size_t size;
+    char *text = file_read(HOME "/said", 0, &size);
+    assert_non_null(text);
+    if (!strstr(text, words))
+        fail_msg("'%s' does not say '%s'", text, words);
+    memory_free(text);
+}
+
+static void expect_run(int outcome, const Recipe *r, const char *out, bool resume, int64_t kill_at, int64_t stop_at)
+{
+    int got = run(r, out, resume, kill_at, stop_at);
+    if (got == outcome)
+        return;
+    size_t size;
+    char *text = file_read(HOME "/said", 0, &size);
+    fail_msg("%s: outcome %d instead of %d: %s", out, got, outcome, text ? text : "");
+}
+
+/* ---- comparing */
+
+static char *read_in(const char *run_path, const char *name, size_t *size)
+{
+    char *path = file_join(run_path, name), *text = file_read(path, 0, size);
+    if (!text)
+        fail_msg("%s", error_text());
+    memory_free(path);
+    return text;
+}
+
+static void expect_same_file(const char *a, const char *b, const char *name)
+{
+    size_t size_a, size_b;
+    char *text_a = read_in(a, name, &size_a), *text_b = read_in(b, name, &size_b);
+    if (size_a != size_b || memcmp(text_a, text_b, size_a))
+        fail_msg("%s of %s and of %s differ", name, a, b);
+    memory_free(text_a);
+    memory_free(text_b);
+}
+
+/* Blanks everything from the timings to the line's end. */
+static size_t drop_timings(char *text)
+{
+    static const char first[] = ",\"images_per_second\"";
+    char *to = text, *from = text;
+    while (*from) {
+        if (!strncmp(from, first, sizeof first - 1))
+            from += strcspn(from, "\n");
+        else
+            *to++ = *from++;
+    }
+    *to = 0;
+    return (size_t)(to - text);
+}
+
+static void expect_same_log(const char *a, const char *b)
+{
+    size_t size;
+    char *text_a = read_in(a, "log.jsonl", &size), *text_b = read_in(b, "log.jsonl", &size);
+    drop_timings(text_a);
+    drop_timings(text_b);
+    assert_string_equal(text_a, text_b);
+    memory_free(text_a);
+    memory_free(text_b);
+}
+
+static void expect_same_run(const char *a, const char *b)
+{
+    expect_same_log(a, b);
+    expect_same_file(a, b, "checkpoints/latest/model.safetensors");
+    expect_same_file(a, b, "checkpoints/latest/state.safetensors");
+    expect_same_file(a, b, "checkpoints/latest/meta.json");
+    expect_same_file(a, b, "recipe.yaml");
+}
+
+/* ---- tests */
+
+static void the_run_directory_is_as_promised(void **state)
+{
+    (void)state;
+    const char *out = HOME "/whole";
+    size_t size;
+    expect_run(PRETRAIN_DONE, &recipe, out, false, 0, 0);
+    assert_true(file_exists(HOME "/whole/checkpoints/step-00000008/model.safetensors"));
+    assert_true(file_exists(HOME "/whole/checkpoints/step-00000006/meta.json"));
+    assert_false(file_exists(HOME "/whole/checkpoints/step-00000003"));
+    assert_true(file_exists(HOME "/whole/samples/step-00000008.png"));
+    char *log = read_in(out, "log.jsonl", &size), *line = log;
+    static const char *const keys[] = {
+        "\"epoch\":",   "\"loss\":",     "\"loss.0\":", "\"loss.1\":", "\"lr\":", "\"grad_norm\":", "\"images_per_second\":",
+        "\"seconds\":", "\"data_wait\":"};
+    for (int step = 1; step <= STEPS; step++) {
+        char lead[32], *last = strchr(line, '\n');
+        assert_non_null(last);
+        *last = 0;
+        snprintf(lead, sizeof lead, "{\"step\":%d,", step);
+        assert_memory_equal(line, lead, strlen(lead));
+        for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+            assert_non_null(strstr(line, keys[k]));
+        assert_int_equal(strstr(line, "\"val_loss\":") && strstr(line, "\"val_loss.1\":"), step % 4 == 0);
+        assert_int_equal(strstr(line, "\"lr\":0,") != NULL, step == 1);
+        line = last + 1;
+    }
+    assert_int_equal(*line, 0);
+    memory_free(log);
+    /* Resumed when all is done: says so and changes nothing. Begun again: refused. */
+    expect_run(PRETRAIN_DONE, &recipe, out, true, 0, 0);
+    expect_said("finished");
+    expect_run(PRETRAIN_FAILED, &recipe, out, false, 0, 0);
+    expect_said("--resume");
+}
+
+static void resume_from_any_step_is_the_same_run(void **state)
+{
+    (void)state;
+    expect_run(PRETRAIN_DONE, &recipe, HOME "/whole", false, 0, 0);
+    for (int64_t step = 1; step < STEPS; step++) {
+        char out[64];
+        snprintf(out, sizeof out, HOME "/from-%d", (int)step);
+        Recipe part = recipe;
+        part.run.max_steps = step;
+        /* Both ways to end early. */
+        if (step % 2)
+            expect_run(PRETRAIN_DONE, &part, out, false, 0, 0);
+        else
+            expect_run(PRETRAIN_STOPPED, &recipe, out, false, 0, step);
+        expect_run(PRETRAIN_DONE, &recipe, out, true, 0, 0);
+        expect_same_run(HOME "/whole", out);
+    }
+}
+
+static void kills_do_not_matter(void **state)
+{
+    (void)state;
+    expect_run(PRETRAIN_DONE, &recipe, HOME "/whole", false, 0, 0);
+    expect_run(KILLED, &recipe, HOME "/killed", true, 2, 0); /* before anything was saved */
+    expect_run(KILLED, &recipe, HOME "/killed", true, 5, 0);
+    expect_run(KILLED, &recipe, HOME "/killed", true, 7, 0);
+    expect_run(PRETRAIN_DONE, &recipe, HOME "/killed", true, 0, 0);
+    expect_same_run(HOME "/whole", HOME "/killed");
+}
+
+static void threads_and_workers_do_not_matter(void **state)
+{
+    (void)state;
+    static const int counts[][2] = {{1, 1}, {2, 2}, {4, 4}, {1, 4}, {4, 1}};
+    recipe.schedule.epochs = 5;
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        char out[64];
+        snprintf(out, sizeof out, HOME "/cut-%zu", i);
+        recipe.run.threads = counts[i][0];
+        recipe.data.workers = counts[i][1];
+        expect_run(PRETRAIN_DONE, &recipe, out, false, 0, 0);
+        assert_true(file_exists(i ? out : HOME "/cut-0/checkpoints/step-00000020"));
+        if (i == 0)
+            continue;
+        expect_same_log(HOME "/cut-0", out);
+        expect_same_file(HOME "/cut-0", out, "checkpoints/latest/model.safetensors");
+        expect_same_file(HOME "/cut-0", out, "checkpoints/latest/state.safetensors");
+    }
+}
+
+static int count_threads(void)
+{
+    int count = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    for (struct dirent *entry; (entry = readdir(tasks));)
+        count += entry->d_name[0] != '.';
+    closedir(tasks);
+    return count;
+}
+
+/* In a process of its own: 0 when steps take no memory and start no thread. */
+static int step_quietly(void)
+{
+    TrainerOptions options = {.batch = 8, .micro_batch = 4};
+    if (!device_open("cpu", 3, &options.device))
+        return 1;
+    Trainer *t = trainer_open(&recipe, &options);
+    float *images = memory_new(8, 3 * 16 * 16 * sizeof(float));
+    uint8_t *hidden = memory_new(8, 16), *kept = memory_new(8, 64);
+    TrainerBatch batch = {images, hidden, kept, 1e-3};
+    TrainerMetrics metrics;
+    if (!t || !images || !hidden || !kept)
+        return 2;
+    for (int i = 0; i < 8 * 16; i++)
+        hidden[i] = i % 4 != 1;
+    for (int i = 0; i < 8 * 3 * 16 * 16; i++)
+        images[i] = (float)(i % 13) / 13;
+    memset(kept, 1, 8 * 64);
+    if (!trainer_step(t, &batch, &metrics)) /* the team of threads starts here */
+        return 3;
+    uint64_t memory = memory_count();
+    int threads = count_threads();
+    for (int i = 0; i < 3; i++)
+        if (!trainer_step(t, &batch, &metrics) || !metrics.finite)
+            return 4;
+    return memory_count() != memory ? 5 : count_threads() != threads ? 6 : trainer_steps(t) != 4 ? 7 : 0;
+}
+
+static void a_step_allocates_nothing_and_starts_no_thread(void **state)
+{
+    (void)state;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(step_quietly());
+    int status;
+    waitpid(child, &status, 0);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void another_recipe_is_not_gone_on_with(void **state)
+{
+    (void)state;
+    const char *out = HOME "/part";
+    recipe.run.max_steps = 2;
+    expect_run(PRETRAIN_DONE, &recipe, out, false, 0, 0);
+    Recipe other = recipe;
+    assert_true(recipe_set(&other, "decoders.0.weight=0.5"));
+    expect_run(PRETRAIN_FAILED, &other, out, true, 0, 0);
+    expect_said("decoders.0.weight");
+    other = recipe;
+    other.run.seed = 6;
+    expect_run(PRETRAIN_FAILED, &other, out, true, 0, 0);
+    expect_said("run.seed");
+    other = recipe;
+    other.data.world_images = 60;
+    expect_run(PRETRAIN_FAILED, &other, out, true, 0, 0);
+    /* What changes no result may change. */
+    other = recipe;
+    other.run.max_steps = 3;
+    other.run.threads = 1;
+    other.run.keep = 5;
+    expect_run(PRETRAIN_DONE, &other, out, true, 0, 0);
+    expect_run(PRETRAIN_DONE, &other, out, true, 0, 0);
+    expect_said("max_steps");
+}
+
+static void weights_of_another_run_start_one(void **state)
+{
+    (void)state;
+    recipe.run.max_steps = 4;
+    expect_run(PRETRAIN_DONE, &recipe, HOME "/first", false, 0, 0);
+    snprintf(recipe.run.from, sizeof recipe.run.from, "%s", HOME "/first");
+    recipe.run.max_steps = 1; /* at a rate of 0: the weights stay */
+    expect_run(PRETRAIN_DONE, &recipe, HOME "/second", false, 0, 0);
+    Trainer *a, *b;
+    TrainerOptions options = {.batch = 8, .micro_batch = 8, .evaluate_only = true};
+    CheckpointMeta meta;
+    assert_true(device_open("ref", 1, &options.device));
+    assert_non_null(a = trainer_open(&recipe, &options));
+    assert_non_null(b = trainer_open(&recipe, &options));
+    assert_true(checkpoint_load(HOME "/first/checkpoints/latest", a, &meta));
+    assert_true(checkpoint_load(HOME "/second/checkpoints/latest", b, &meta));
+    size_t bytes = (size_t)trainer_params(a)->trained_count * sizeof(float);
+    assert_memory_equal(trainer_weights(a), trainer_weights(b), bytes);
+    trainer_close(a);
+    trainer_close(b);
+    snprintf(recipe.run.from, sizeof recipe.run.from, "%s", HOME "/nowhere");
+    expect_run(PRETRAIN_FAILED, &recipe, HOME "/third", false, 0, 0);
+    expect_said("run.from");
+    assert_false(file_exists(HOME "/third"));
+}
+
+static void a_loss_that_is_not_finite_stops_the_run(void **state)
+{
+    (void)state;
+    recipe.schedule.lr = 1e30;
+    recipe.schedule.warmup_epochs = 0.25; /* step 1 is at rate 0, step 2 destroys the weights */
+    recipe.run.save_steps = 1;
+    expect_run(PRETRAIN_FAILED, &recipe, HOME "/broken", false, 0, 0);
+    expect_said("step 3: the loss");
+    expect_said("the checkpoint of step 2 is as it was");
+    char *newest;
+    assert_true(checkpoint_newest(HOME "/broken", &newest));
+    assert_string_equal(file_name(newest), "step-00000002");
+    memory_free(newest);
+}
+
+/* A folder of the world's pictures with one that is none. */
+static void unreadable_pictures_are_listed(void **state)
+{
+    (void)state;
+    SourceOptions world = {.world_count = 40, .world_height = 20, .world_width = 20};
+    Source *source = source_open("world", &world);
+    assert_non_null(source);
+    assert_true(file_make_folder(HOME "/photos"));
+    for (size_t i = 0; i < 40; i++) {
+        Image image;
+        char path[64];
+        assert_true(source_picture(source, i, 3, &image));
+        snprintf(path, sizeof path, HOME "/photos/%02zu.png", i);
+        assert_true(i == 7 ? file_write(path, "no picture", 10) : image_write_png(path, &image));
+        image_free(&image);
+    }
+    source_close(source);
+    snprintf(recipe.data.train, sizeof recipe.data.train, "%s", HOME "/photos");
+    recipe.data.max_bad = 0.1;
+    recipe.data.val_share = 0;
+    expect_run(PRETRAIN_DONE, &recipe, HOME "/whole", false, 0, 0);
+    expect_run(PRETRAIN_STOPPED, &recipe, HOME "/parts", false, 0, 6);
+    expect_run(PRETRAIN_DONE, &recipe, HOME "/parts", true, 0, 0);
+    expect_same_run(HOME "/whole", HOME "/parts");
+    expect_same_file(HOME "/whole", HOME "/parts", "bad_files.csv");
+    size_t size;
+    char *text = read_in(HOME "/parts", "bad_files.csv", &size);
+    assert_memory_equal(text, "file,reason\n07.png,", 19);
+    assert_ptr_equal(strchr(strchr(text, '\n') + 1, '\n'), text + size - 1);
+    memory_free(text);
+    /* With none allowed the run stops, with what it has learnt. */
+    recipe.data.max_bad = 0;
+    expect_run(PRETRAIN_FAILED, &recipe, HOME "/strict", false, 0, 0);
+    expect_said("data.max_bad");
+}
+
+static void what_does_not_fit_is_said_before_anything_is_made(void **state)
+{
+    (void)state;
+    recipe.schedule.batch_size = 64;
+    recipe.run.micro_batch = RECIPE_AUTO;
+    expect_run(PRETRAIN_FAILED, &recipe, HOME "/large", false, 0, 0);
+    expect_said("schedule.batch_size");
+    assert_false(file_exists(HOME "/large"));
+    snprintf(recipe.data.train, sizeof recipe.data.train, "%s", HOME "/nothing");
+    expect_run(PRETRAIN_FAILED, &recipe, HOME "/large", false, 0, 0);
+    expect_said("data.train");
+    expect_run(PRETRAIN_FAILED, &recipe, NULL, true, 0, 0);
+    expect_said("--out");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(the_run_directory_is_as_promised, begin, end),
+        cmocka_unit_test_setup_teardown(resume_from_any_step_is_the_same_run, begin, end),
+        cmocka_unit_test_setup_teardown(kills_do_not_matter, begin, end),
+        cmocka_unit_test_setup_teardown(threads_and_workers_do_not_matter, begin, end),
+        cmocka_unit_test_setup_teardown(a_step_allocates_nothing_and_starts_no_thread, begin, end),
+        cmocka_unit_test_setup_teardown(another_recipe_is_not_gone_on_with, begin, end),
+        cmocka_unit_test_setup_teardown(weights_of_another_run_start_one, begin, end),
+        cmocka_unit_test_setup_teardown(a_loss_that_is_not_finite_stops_the_run, begin, end),
+        cmocka_unit_test_setup_teardown(unreadable_pictures_are_listed, begin, end),
+        cmocka_unit_test_setup_teardown(what_does_not_fit_is_said_before_anything_is_made, begin, end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,190 @@
+#include "train/reconstruct.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "image/draw.h"
+#include "report/sheet.h"
+
+enum { AT_ONCE = 4 /* pictures of an evaluation */, COLUMNS_BEFORE = 2, CAPTION_BYTES = 32 };
+
+/* What stays the same for all pictures of a sheet. */
+typedef struct {
+    const Recipe *recipe;
+    int channels, height, width, patch, columns; /* of the picture; columns of its grid */
+    int places, numbers;                         /* patches, numbers of one */
+    float mean[RECIPE_CHANNELS_MAX], std[RECIPE_CHANNELS_MAX];
+    float *true_patch, *picture; /* working memory */
+    float *predictions;          /* (AT_ONCE, places, numbers) */
+} Drawing;
+
+Trainer *reconstruct_open(const Recipe *recipe, const Device *device)
+{
+    TrainerOptions options = {.device = *device,
+                              .batch = AT_ONCE,
+                              .micro_batch = AT_ONCE,
+                              .plain = true,
+                              .keep_predictions = true,
+                              .evaluate_only = true};
+    return trainer_open(recipe, &options);
+}
+
+static void drawing_free(Drawing *d)
+{
+    memory_free(d->true_patch);
+    memory_free(d->picture);
+    memory_free(d->predictions);
+}
+
+static bool drawing_make(Drawing *d, const Recipe *r)
+{
+    int rows;
+    *d = (Drawing){.recipe = r,
+                   .channels = r->image.channels,
+                   .height = r->image.size[0],
+                   .width = r->image.size[1],
+                   .patch = r->encoder.patch};
+    recipe_grid(r, &rows, &d->columns);
+    d->places = rows * d->columns;
+    d->numbers = d->channels * d->patch * d->patch;
+    for (int k = 0; k < r->decoder_count; k++)
+        if (r->decoders[k].target.kind != TARGET_PIXELS ||
+            (r->decoders[k].target.normalise != NORMALISE_NONE && r->decoders[k].target.normalise != NORMALISE_PATCH))
+            return error_set("decoders.%d predicts no pixels that could be drawn", k);
+    if (!recipe_statistics(&r->image.mean, false, d->channels, d->mean) ||
+        !recipe_statistics(&r->image.std, true, d->channels, d->std))
+        return false;
+    size_t picture = (size_t)d->places * (size_t)d->numbers;
+    d->true_patch = memory_new((size_t)d->numbers, sizeof(float));
+    d->picture = memory_new(picture, sizeof(float));
+    d->predictions = memory_new(picture, AT_ONCE * sizeof(float));
+    if (d->true_patch && d->picture && d->predictions)
+        return true;
+    drawing_free(d);
+    return false;
+}
+
+/* Element k of patch l of a picture (C, H, W): pixel shuffle gives channel, row, column, other decoders row, column, channel.
+ */
+static size_t element(const Drawing *d, bool shuffled, int l, int k)
+{
+    int area = d->patch * d->patch;
+    int c = shuffled ? k / area : k % d->channels, pixel = shuffled ? k % area : k / d->channels;
+    int y = l / d->columns * d->patch + pixel / d->patch, x = l % d->columns * d->patch + pixel % d->patch;
+    return ((size_t)c * (size_t)d->height + (size_t)y) * (size_t)d->width + (size_t)x;
+}
+
+/* Mean, and root of unbiased variance + 1e-6, of a true patch. */
+static void patch_statistics(const float *values, int count, double *mean, double *root)
+{
+    double sum = 0, squares = 0;
+    for (int k = 0; k < count; k++)
+        sum += (double)values[k];
+    *mean = sum / count;
+    for (int k = 0; k < count; k++)
+        squares += ((double)values[k] - *mean) * ((double)values[k] - *mean);
+    *root = sqrt(squares / (count - 1) + 1e-6);
+}
+
+/* A picture with the predictions (places, numbers) in its hidden patches. */
+static bool reconstruction(Drawing *d, int decoder, const float *image, const uint8_t *hidden, const float *predictions,
+                           Image *out)
+{
+    const RecipeDecoder *how = &d->recipe->decoders[decoder];
+    bool shuffled = how->kind == DECODER_PIXEL_SHUFFLE;
+    memcpy(d->picture, image, (size_t)d->places * (size_t)d->numbers * sizeof *image);
+    for (int l = 0; l < d->places; l++) {
+        if (!hidden[l])
+            continue;
+        double mean = 0, root = 1;
+        for (int k = 0; k < d->numbers; k++)
+            d->true_patch[k] = image[element(d, shuffled, l, k)];
+        if (how->target.normalise == NORMALISE_PATCH)
+            patch_statistics(d->true_patch, d->numbers, &mean, &root);
+        const float *from = predictions + (size_t)l * (size_t)d->numbers;
+        for (int k = 0; k < d->numbers; k++)
+            d->picture[element(d, shuffled, l, k)] = (float)((double)from[k] * root + mean);
+    }
+    return image_from_tensor(d->picture, d->channels, d->height, d->width, d->mean, d->std, out);
+}
+
+/* Up to AT_ONCE rows of cells. */
+static bool draw_rows(Drawing *d, Trainer *t, const float *images, const uint8_t *hidden, int count, Image *cells)
+{
+    int columns = COLUMNS_BEFORE + d->recipe->decoder_count;
+    size_t size = (size_t)d->places * (size_t)d->numbers;
+    TrainerMetrics metrics;
+    if (!trainer_evaluate(t, images, hidden, count, &metrics))
+        return false;
+    for (int i = 0; i < count; i++) {
+        const float *image = images + (size_t)i * size;
+        Image *row = cells + i * columns;
+        for (int k = 0; k < COLUMNS_BEFORE; k++)
+            if (!image_from_tensor(image, d->channels, d->height, d->width, d->mean, d->std, &row[k]))
+                return false;
+        sheet_hide(&row[1], hidden + (size_t)i * (size_t)d->places, d->patch);
+    }
+    for (int k = 0; k < d->recipe->decoder_count; k++) {
+        trainer_prediction(t, k, d->predictions);
+        for (int i = 0; i < count; i++)
+            if (!reconstruction(d, k, images + (size_t)i * size, hidden + (size_t)i * (size_t)d->places,
+                                d->predictions + (size_t)i * size, &cells[i * columns + COLUMNS_BEFORE + k]))
+                return false;
+    }
+    return true;
+}
+
+bool reconstruct_sheet(Trainer *t, const Recipe *r, const float *images, const uint8_t *hidden, int count, Image *out)
+{
+    char text[COLUMNS_BEFORE + RECIPE_DECODERS_MAX][CAPTION_BYTES] = {"original", "masked"};
+    const char *captions[COLUMNS_BEFORE + RECIPE_DECODERS_MAX];
+    int columns = COLUMNS_BEFORE + r->decoder_count;
+    Drawing d;
+    *out = (Image){0};
+    if (count < 1)
+        return error_set("there is no picture to reconstruct");
+    if (!drawing_make(&d, r))
+        return false;
+    for (int k = 0; k < r->decoder_count; k++) {
+        if (r->decoders[k].tap == TAP_LAST)
+            snprintf(text[COLUMNS_BEFORE + k], CAPTION_BYTES, "last");
+        else
+            snprintf(text[COLUMNS_BEFORE + k], CAPTION_BYTES, "block %d", r->decoders[k].tap);
+    }
+    for (int k = 0; k < columns; k++)
+        captions[k] = text[k];
+    Image *cells = memory_new((size_t)count * (size_t)columns, sizeof *cells);
+    bool ok = cells != NULL;
+    for (int first = 0; ok && first < count; first += AT_ONCE)
+        ok = draw_rows(&d, t, images + (size_t)first * (size_t)d.places * (size_t)d.numbers,
+                       hidden + (size_t)first * (size_t)d.places, count - first < AT_ONCE ? count - first : AT_ONCE,
+                       cells + (size_t)first * (size_t)columns);
+    ok = ok && sheet_make(cells, count, columns, captions, out);
+    for (int i = 0; cells && i < count * columns; i++)
+        image_free(&cells[i]);
+    memory_free(cells);
+    drawing_free(&d);
+    return ok;
+}
+
+bool reconstruct_write(const Recipe *r, const float *weights, const float *fixed, const float *images, const uint8_t *hidden,
+                       int count, const char *png_path)
+{
+    Device device;
+    Image sheet = {0};
+    Trainer *t = NULL;
+    bool ok = device_open(recipe_word("run.device", (int)r->run.device), r->run.threads > 0 ? r->run.threads : 0, &device) &&
+              (t = reconstruct_open(r, &device));
+    if (ok) {
+        const ParamSet *set = trainer_params(t);
+        memcpy(trainer_weights(t), weights, (size_t)set->trained_count * sizeof *weights);
+        memcpy(trainer_fixed(t), fixed, (size_t)set->fixed_count * sizeof *fixed);
+        ok = reconstruct_sheet(t, r, images, hidden, count, &sheet) && image_write_png(png_path, &sheet);
+    }
+    image_free(&sheet);
+    trainer_close(t);
+    return ok || error_context("drawing reconstructions");
+}

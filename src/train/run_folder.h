@@ -1,0 +1,43 @@
+/* A run's directory, except its checkpoints: the lock, recipe.yaml, log.jsonl, bad_files.csv. */
+#ifndef LACUNA_TRAIN_RUN_FOLDER_H
+#define LACUNA_TRAIN_RUN_FOLDER_H
+
+#include "recipe/recipe.h"
+
+typedef struct RunFolder RunFolder;
+
+/* Makes the folder if need be and locks it until run_folder_close(). path NULL: runs/NAME-N with the smallest N that is free.
+ * NULL after error_set(): another process uses it, or it cannot be made. */
+RunFolder *run_folder_open(const char *path, const char *name);
+
+/* Unlocks. A folder that was made here and has received nothing is removed again. NULL is fine. */
+void run_folder_close(RunFolder *folder);
+
+/* Owned by the folder. */
+const char *run_folder_path(const RunFolder *folder);
+
+/* Whether there is a run in it: a recipe, a log or a checkpoint. */
+bool run_folder_holds_run(const RunFolder *folder);
+
+/* RUN/recipe.yaml: the recipe with every default written out; replaced as a whole. Reading tells in *found whether there is one
+ * (false and no error when not). */
+bool run_folder_write_recipe(RunFolder *folder, const Recipe *recipe);
+bool run_folder_read_recipe(const RunFolder *folder, Recipe *recipe, bool *found);
+
+/* Opens RUN/log.jsonl for run_folder_log() and cuts off all lines behind `step`, and a last line that is torn. */
+bool run_folder_open_log(RunFolder *folder, int64_t step);
+
+/* Appends one line; `line` is a JSON object that starts with "step", without the line's end. */
+bool run_folder_log(RunFolder *folder, const char *line);
+
+/* The log as far as it goes is on the disk. */
+bool run_folder_sync_log(RunFolder *folder);
+
+/* Notes a picture that cannot be read in RUN/bad_files.csv (columns file, reason; RFC 4180 quotes), once for each name over all
+ * sessions of a run. */
+bool run_folder_bad(RunFolder *folder, const char *key, const char *reason);
+
+/* Appends a number in the fewest digits that read back as the same double; null when it is not finite. */
+void log_number(Text *text, double value);
+
+#endif

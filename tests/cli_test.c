@@ -1,0 +1,180 @@
+/* Transcripts of the command line: help, wrong words, exit codes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "run_program.h"
+
+/* Runs and compares exit code and both outputs; NULL: may be anything. A text that ends in "..." is the beginning. */
+static void matches(const char *what, const char *text, const char *want)
+{
+    size_t length = want ? strlen(want) : 0;
+    bool beginning = length >= 3 && !strcmp(want + length - 3, "...");
+    if (want && (beginning ? strncmp(text, want, length - 3) : strcmp(text, want)) != 0)
+        fail_msg("%s is:\n%s\nnot:\n%s", what, text, want);
+}
+
+static void transcript(const char *arguments, int code, const char *out, const char *err)
+{
+    Ran ran = run_program("%s", arguments);
+    if (ran.code != code)
+        fail_msg("lacuna %s: exit %d, not %d\n%s", arguments, ran.code, code, ran.err);
+    matches("standard output", ran.out, out);
+    matches("standard error", ran.err, err);
+    ran_free(&ran);
+}
+
+#define OVERVIEW                                                                                                             \
+    "lacuna pre-trains vision backbones on unlabelled pictures by masked image modelling.\n\nlacuna VERB ...\n\n  pretrain " \
+    "..."
+
+static void test_help(void **state)
+{
+    (void)state;
+    transcript("", 0, OVERVIEW, "");
+    transcript("help", 0, OVERVIEW, "");
+    transcript("--help", 0, OVERVIEW, "");
+    transcript("-h", 0, OVERVIEW, "");
+    transcript("help help --help", 0, OVERVIEW, "");
+    static const char *const verbs[] = {"pretrain", "reconstruct", "parity", "bench", "recipes"};
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
+        Ran page = run_program("help %s", verbs[i]), flag = run_program("%s --whatever --help", verbs[i]),
+            all = run_program("help");
+        char head[64];
+        snprintf(head, sizeof head, "lacuna %s", verbs[i]);
+        assert_int_equal(page.code, 0);
+        assert_int_equal(flag.code, 0);
+        assert_int_equal(strncmp(page.out, head, strlen(head)), 0);
+        assert_non_null(strstr(page.out, "Example"));
+        assert_string_equal(page.out, flag.out);
+        assert_string_equal(page.err, "");
+        snprintf(head, sizeof head, "\n  %s ", verbs[i]);
+        assert_non_null(strstr(all.out, head));
+        ran_free(&page);
+        ran_free(&flag);
+        ran_free(&all);
+    }
+}
+
+static void test_version(void **state)
+{
+    (void)state;
+    transcript("--version", 0, "lacuna " LACUNA_VERSION "\n", "");
+}
+
+static void test_unknown_verbs(void **state)
+{
+    (void)state;
+    transcript("pretran", 2, "", "lacuna: there is no verb 'pretran': did you mean pretrain?\nlacuna help lists the verbs.\n");
+    transcript("help partiy", 2, "", "lacuna: there is no verb 'partiy': did you mean parity?\nlacuna help lists the verbs.\n");
+    transcript("xyzzy", 2, "", "lacuna: there is no verb 'xyzzy'\nlacuna help lists the verbs.\n");
+    transcript("--frobnicate", 2, "", "lacuna: there is no verb '--frobnicate'\nlacuna help lists the verbs.\n");
+}
+
+static void test_wrong_usage(void **state)
+{
+    (void)state;
+    transcript("parity", 2, "", "lacuna: parity wants at least one CASE.json\nlacuna help parity lists what it takes.\n");
+    transcript("parity --devise cpu a.json", 2, "",
+               "lacuna: there is no flag --devise: did you mean --device?\nlacuna help parity lists what it takes.\n");
+    transcript("parity --device", 2, "", "lacuna: --device wants a value\n...");
+    transcript("parity --device cuda a.json", 2, "", "lacuna: device cuda is not known; use cpu or ref\n...");
+    transcript("parity --precision bf16 a.json", 2, "", "lacuna: precision bf16 is not carried out yet; use f32\n...");
+    transcript("parity --plain=yes a.json", 2, "", "lacuna: --plain takes no value\n...");
+    transcript("parity key=value a.json", 2, "", "lacuna: 'key=value' is not expected here\n...");
+    transcript("bench", 2, "", "lacuna: bench wants to be told what to measure: train\n...");
+    transcript("bench train", 2, "", "lacuna: bench train wants --config NAME, for instance cifar_p4\n...");
+    transcript("bench train --config vit_xl", 2, "", "lacuna: there is no configuration vit_xl; use cifar_p4, ...");
+    transcript("bench train --config vit_s --steps 0", 2, "",
+               "lacuna: --steps wants a whole number from 1 to 1000000, not '0'\n...");
+    transcript("bench train --config vit_s --steps 3x", 2, "",
+               "lacuna: --steps wants a whole number from 1 to 1000000, not '3x'\n...");
+    transcript("reconstruct --out a.png", 2, "", "lacuna: reconstruct wants --from RUN, a run directory or a checkpoint\n...");
+    transcript("reconstruct --from a", 2, "", "lacuna: reconstruct wants --out SHEET.png, the file to write\n...");
+    transcript("reconstruct --from a --out b.png --data c --images d e", 2, "",
+               "lacuna: --images and --data both name pictures: use one of them\n...");
+    transcript("reconstruct --seed -1 --from a --out b.png", 2, "",
+               "lacuna: --seed wants a whole number from 0 to 2^63 - 1, not '-1'\n...");
+    transcript("recipes now", 2, "", "lacuna: 'now' is not expected here\n...");
+    transcript("recipes -x", 2, "", "lacuna: there is no flag -x\n...");
+}
+
+static void test_failures(void **state)
+{
+    (void)state;
+    transcript("parity nowhere.json", 1, "0 of 1 cases agree\n", "lacuna: nowhere.json: ...");
+    transcript("parity -- --odd.json", 1, "0 of 1 cases agree\n", "lacuna: --odd.json: ...");
+    transcript("reconstruct --from nowhere --out a.png", 1, "", "lacuna: there is no run or checkpoint at nowhere\n");
+}
+
+static void test_full_disk(void **state)
+{
+    (void)state;
+    if (access("/dev/full", W_OK) != 0)
+        skip();
+    char command[4096];
+    snprintf(command, sizeof command, "'%s' help >/dev/full 2>/dev/null", LACUNA_BINARY);
+    int status = system(command);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+}
+
+static void test_recipes(void **state)
+{
+    (void)state;
+    Ran ran = run_program("recipes"), json = run_program("recipes --json");
+    assert_int_equal(ran.code, 0);
+    assert_non_null(strstr(ran.out, "deepmim-cifar10 "));
+    assert_non_null(strstr(ran.out, "mae-cifar10 "));
+    assert_int_equal(json.code, 0);
+    assert_int_equal(strncmp(json.out, "{\"name\": \"", 10), 0);
+    ran_free(&ran);
+    ran_free(&json);
+}
+
+static void test_bench(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"config",
+                                       "precision",
+                                       "compiled",
+                                       "device",
+                                       "threads",
+                                       "batch_size",
+                                       "parameters",
+                                       "steps",
+                                       "step_seconds",
+                                       "step_seconds_median",
+                                       "peak_rss_bytes",
+                                       "loss_first",
+                                       "images_per_second",
+                                       "loss_last",
+                                       "peak_device_bytes",
+                                       "planned_bytes",
+                                       "floor_bytes",
+                                       "gflops"};
+    Ran ran = run_program("bench train --config cifar_p4 --batch-size=2 --steps 2 --warmup 1 --threads 1 --json");
+    assert_int_equal(ran.code, 0);
+    assert_string_equal(ran.err, "");
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        char key[64];
+        snprintf(key, sizeof key, "\"%s\": ", keys[i]);
+        assert_non_null(strstr(ran.out, key));
+    }
+    /* Fixed pictures and masks: the loss falls, and the model is that of bench/torch_mae.py. */
+    assert_true(atof(strstr(ran.out, "loss_last\": ") + 12) < atof(strstr(ran.out, "loss_first\": ") + 13));
+    assert_non_null(strstr(ran.out, "\"parameters\": 6284976,"));
+    assert_int_equal(strchr(ran.out, '\n')[1], 0);
+    ran_free(&ran);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_help),          cmocka_unit_test(test_version),
+                                       cmocka_unit_test(test_unknown_verbs), cmocka_unit_test(test_wrong_usage),
+                                       cmocka_unit_test(test_failures),      cmocka_unit_test(test_full_disk),
+                                       cmocka_unit_test(test_recipes),       cmocka_unit_test(test_bench)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
