@@ -1,6 +1,7 @@
 /* The products of one `linear` (forward, dX, dW) by our kernels and by oneDNN, in turn, on the shapes of a training step: whole
  * products, plain f32, all threads. Ours include LayerNorm on the way in and out and the bias gradient, oneDNN's are the bare
  * products: products ROUNDS [THREADS] */
+#include <dlfcn.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,28 @@
 enum { ROUNDS_MOST = 99, KINDS = 3 };
 
 static const char *const kinds[KINDS] = {"forward", "dX", "dW"}, *const op_names[KINDS] = {"linear", "linear_dx", "linear_dw"};
+
+/* ---- allocations, counted by standing in front of the C library's */
+
+static long allocations;
+
+void *malloc(size_t size)
+{
+    static void *(*next)(size_t);
+    if (!next)
+        next = (void *(*)(size_t))dlsym(RTLD_NEXT, "malloc");
+    __atomic_fetch_add(&allocations, 1, __ATOMIC_RELAXED);
+    return next(size);
+}
+
+int posix_memalign(void **block, size_t alignment, size_t size)
+{
+    static int (*next)(void **, size_t, size_t);
+    if (!next)
+        next = (int (*)(void **, size_t, size_t))dlsym(RTLD_NEXT, "posix_memalign");
+    __atomic_fetch_add(&allocations, 1, __ATOMIC_RELAXED);
+    return next(block, alignment, size);
+}
 
 static int ascending(const void *a, const void *b)
 {
@@ -134,6 +157,7 @@ int main(int argc, char **argv)
     const dnnl_version_t *version = dnnl_version();
     printf("%s; oneDNN %d.%d.%d; median GFLOP/s of %d rounds, ratio ours / oneDNN (smallest to largest)\n",
            device_describe(&device), version->major, version->minor, version->patch, rounds);
+    long own_allocations = 0, peer_allocations = 0;
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         int64_t m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
         double flops = 2.0 * (double)m * (double)n * (double)k;
@@ -144,9 +168,13 @@ int main(int argc, char **argv)
                              peer_open(engine, n, k, m, true, false)};
         double ours[KINDS][ROUNDS_MOST], theirs[KINDS][ROUNDS_MOST], ratios[KINDS][ROUNDS_MOST], before[KINDS] = {0};
         for (int r = -1; r < rounds; r++) {
+            long count = allocations;
             program_run(own, SEGMENT_ONLY);
+            own_allocations = allocations - count;
             for (int i = 0; i < KINDS; i++) {
+                count = allocations;
                 double sum = program_op_seconds(own, op_names[i]), other = peer_seconds(&peers[i], stream);
+                peer_allocations = allocations - count;
                 if (r >= 0) {
                     ours[i][r] = sum - before[i];
                     theirs[i][r] = other;
@@ -167,6 +195,7 @@ int main(int argc, char **argv)
         program_free(own);
         tape_free(tape);
     }
+    printf("allocations: ours %ld in a whole program, oneDNN %ld in a call\n", own_allocations, peer_allocations);
     dnnl_stream_destroy(stream);
     dnnl_engine_destroy(engine);
     return 0;

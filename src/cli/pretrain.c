@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -80,6 +81,14 @@ static void add_bar(Text *t, const PretrainProgress *p)
     text_add(t, "] ");
 }
 
+/* A line that wraps cannot be drawn over. */
+static void cut_to_terminal(const Display *d, Text *t)
+{
+    struct winsize size;
+    if (d->bar && !t->failed && ioctl(fileno(d->out), TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && t->length > size.ws_col)
+        t->data[t->length = size.ws_col] = 0; /* the first character is the carriage return */
+}
+
 static void show_progress(void *context, const PretrainProgress *p)
 {
     Display *d = context;
@@ -96,6 +105,7 @@ static void show_progress(void *context, const PretrainProgress *p)
     if (d->bar)
         add_bar(&t, p);
     add_numbers(&t, p);
+    cut_to_terminal(d, &t);
     /* A validation is worth a line that stays. */
     bool stays = !d->bar || p->validated || p->step == p->last;
     fprintf(d->out, "%s%s%s", t.data ? t.data : "", d->bar ? "\033[K" : "", stays ? "\n" : "");
@@ -212,6 +222,8 @@ static bool load_base(Arguments *a, bool data)
             return ok;
         }
     }
+    if (a->resume && !a->out)
+        return error_set("--resume goes on with the run in --out: give that folder");
     if (!a->recipe_name && data) {
         Text names = {0};
         recipe_each_name(add_name, &names);
