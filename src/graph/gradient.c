@@ -16,15 +16,15 @@ Ref grad_of(const Tape *tape, Ref out)
     return tape_latest(tape, tape->values[out.slot].grad);
 }
 
-/* The slot of a parameter's gradient: the same place in the buffer that mirrors the weights. */
+/* The slot of a parameter's gradient: the same place in the buffer that mirrors the weights, whose storage has the name of the
+ * set. */
 static Ref param_grad(Tape *tape, const Value *v)
 {
-    const ParamUse *use = &tape->uses[tape->use];
-    Ref whole = tape_params_whole(tape, use->name, "grad");
+    char name[128];
+    snprintf(name, sizeof name, "%s.grad", tape->storages[v->storage].name);
+    Ref whole = tape_params_whole(tape, tape->storages[v->storage].name, "grad");
     if (!ref_given(whole))
         return REF_NONE;
-    char name[128];
-    snprintf(name, sizeof name, "%s.grad", use->name);
     return tape_storage_part(tape, name, v->offset, v->shape);
 }
 
@@ -55,7 +55,8 @@ void grad_pass(Tape *tape, Ref in, Ref gradient, void (*add)(Tape *, Ref target,
     if (tape->failed || !ref_needs_grad(tape, in) || !ref_given(gradient))
         return;
     Value *to = &tape->values[in.slot], *from = &tape->values[gradient.slot];
-    bool free_to_take = from->home == HOME_ARENA && !from->lent && !from->keep && to->param < 0;
+    bool alike = shape_rows(&from->shape) == shape_rows(&to->shape) && shape_columns(&from->shape) == shape_columns(&to->shape);
+    bool free_to_take = from->home == HOME_ARENA && !from->lent && !from->keep && to->param < 0 && alike;
     if (!ref_given(to->grad) && free_to_take) {
         from->lent = true;
         to->grad = gradient;
@@ -84,8 +85,13 @@ void tape_gradient(Tape *tape, const Ref *losses, const double *weights, int cou
         /* Copied: the array of nodes moves while gradients are appended. */
         Node node = tape->nodes[i];
         bool reached = false, wanted = false;
-        for (int k = 0; k < node.op->out_count; k++)
-            reached |= ref_given(grad_of(tape, node.out[k]));
+        for (int k = 0; k < node.op->out_count; k++) {
+            Ref grad = grad_of(tape, node.out[k]);
+            reached |= ref_given(grad);
+            /* Who lent it to this node's output is done with it: the node may hand it on once more. */
+            if (ref_given(grad))
+                tape->values[grad.slot].lent = false;
+        }
         for (int k = 0; k < node.op->in_count; k++)
             wanted |= ref_needs_grad(tape, node.in[k]);
         if (!reached || !wanted)
@@ -98,15 +104,14 @@ void tape_gradient(Tape *tape, const Ref *losses, const double *weights, int cou
         node.op->gradient(tape, &node);
     }
     tape->scope_text = NULL;
-    if (tape->failed || tape->use < 0 || adds_parameter_gradients(tape))
+    if (tape->failed || adds_parameter_gradients(tape))
         return;
-    const ParamUse *use = &tape->uses[tape->use];
-    for (size_t i = 0; i < use->slot_count && !tape->failed; i++) {
-        int32_t slot = use->slots[i];
-        if (slot < 0 || !tape->values[slot].needs_grad || ref_given(tape->values[slot].grad))
-            continue;
-        uint32_t ignored = 0;
-        fill(tape, grad_into(tape, (Ref){slot, tape->values[slot].version}, 0, &ignored), 0);
-        use = &tape->uses[tape->use];
-    }
+    for (size_t u = 0; u < tape->use_count; u++)
+        for (size_t i = 0; i < tape->uses[u].slot_count && !tape->failed; i++) {
+            int32_t slot = tape->uses[u].slots[i];
+            if (slot < 0 || !tape->values[slot].needs_grad || ref_given(tape->values[slot].grad))
+                continue;
+            uint32_t ignored = 0;
+            fill(tape, grad_into(tape, (Ref){slot, tape->values[slot].version}, 0, &ignored), 0);
+        }
 }

@@ -344,8 +344,11 @@ Program *program_make(Tape *tape, const Device *device, const Binding *bindings,
 done:
     memory_free(item_of);
     memory_free(workspace_item);
-    if (ok)
+    if (ok) {
+        /* Nothing to run yet, but the team's threads start here and not in the first step. */
+        parallel_run(NULL, 0, p->device.threads, NULL);
         return p;
+    }
     program_free(p);
     return NULL;
 }
@@ -376,11 +379,6 @@ void program_run(Program *p, Segment segment)
     size_t begin = p->begin[segment], end = p->end[segment];
     if (begin < end)
         parallel_run(p->steps + begin, (int)(end - begin), p->device.threads, p->seconds ? p->seconds + begin : NULL);
-}
-
-bool program_has(const Program *p, Segment segment)
-{
-    return p->begin[segment] < p->end[segment];
 }
 
 static int find_input(const Program *p, const char *name)

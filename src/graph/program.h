@@ -1,5 +1,5 @@
 /* A program: a tape lowered for a device, planned in one arena, and bound to kernels. It is immutable; running it allocates
- * nothing and starts no thread. */
+ * nothing and starts no thread: the team is started when the program is made. */
 #ifndef LACUNA_GRAPH_PROGRAM_H
 #define LACUNA_GRAPH_PROGRAM_H
 
@@ -23,7 +23,6 @@ void program_free(Program *program);
 
 /* Runs the nodes of one segment. */
 void program_run(Program *program, Segment segment);
-bool program_has(const Program *program, Segment segment);
 
 /* Memory of an input, a kept value or a storage by name; NULL when there is none. Kept values of several segments are told
  * apart by `segment`. */
@@ -43,7 +42,7 @@ bool program_plan_is_sound(const Program *program);
 size_t program_step_count(const Program *program, Segment segment);
 Cost program_cost(const Program *program, Segment segment);
 
-/* From now on, runs add the seconds and costs of each op; program_profile() prints a table, slowest first. */
+/* From now on, runs add the seconds of each op; program_profile() prints a table, slowest first. */
 bool program_measure(Program *program);
 double program_op_seconds(const Program *program, const char *op); /* so far, over all nodes of that op */
 void program_profile(const Program *program, int runs);

@@ -76,11 +76,6 @@ void tape_segment(Tape *tape, Segment segment)
         tape->values[i].grad = REF_NONE;
 }
 
-Segment tape_current_segment(const Tape *tape)
-{
-    return tape->segment;
-}
-
 size_t tape_node_count(const Tape *tape)
 {
     return tape->node_count;
@@ -363,11 +358,6 @@ Ref tape_name(Tape *tape, Ref r, const char *format, ...)
             break;
         }
     return r;
-}
-
-bool tape_is_kept(const Tape *tape, Ref r)
-{
-    return ref_given(r) && tape->values[r.slot].keep;
 }
 
 /* ---- scopes and parameters */

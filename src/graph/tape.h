@@ -48,7 +48,7 @@ struct Node {
 /* A buffer outside the arena. */
 typedef struct {
     char *name;
-    int64_t count;       /* REAL elements; of a parameter set as it was when the storage was named last */
+    int64_t count;       /* REAL elements; 0 for a parameter set's, whose size is storage_count() */
     const ParamSet *set; /* NULL, or: whose trained (or fixed) buffer this is or mirrors */
     bool trained;
 } Storage;
@@ -63,7 +63,6 @@ Ref tape_fail(Tape *tape, const char *format, ...) __attribute__((format(printf,
 
 /* Nodes appended from now on belong to this segment. Gradients of an earlier segment are forgotten. */
 void tape_segment(Tape *tape, Segment segment);
-Segment tape_current_segment(const Tape *tape);
 
 size_t tape_node_count(const Tape *tape);
 const Node *tape_node(const Tape *tape, size_t i);
@@ -101,21 +100,19 @@ void tape_keep(Tape *tape, Ref r, const char *name);
 void tape_keep_matching(Tape *tape, const char *pattern);
 /* Names a value in the present scope ("blocks.3"); kept when it matches. */
 Ref tape_name(Tape *tape, Ref r, const char *format, ...) __attribute__((format(printf, 3, 4)));
-bool tape_is_kept(const Tape *tape, Ref r);
 
 /* ---- scopes and parameters */
 void scope_push(Tape *tape, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void scope_pop(Tape *tape);
 
 /* Parameters asked for from now on come from this set; their weights lie in storage NAME (trained) and NAME.fixed, their
- * gradients in NAME.grad. trainable false: no gradients (a teacher, evaluation). `layers`: layer number of parameters outside
- * blocks. */
+ * gradients in NAME.grad. trainable false: no gradients (a teacher, evaluation). */
 void tape_use_params(Tape *tape, ParamSet *set, const char *name, bool trainable);
 /* Layer number (for layer-wise rates) given to parameters declared from now on. */
 void tape_layer(Tape *tape, int layer);
 
 /* The parameter SCOPE.name, declared at its first use. decay follows spec 15.2: not for 1-D ones, nor names ending in .bias,
- * nor those in tape_no_decay(). */
+ * nor those in tape_decay_rule(). */
 Ref param(Tape *tape, const char *name, Shape shape, Init init);
 Ref param_fixed(Tape *tape, const char *name, Shape shape, Init init);
 /* Exact names exempt from weight decay; decay_all: no exemption at all. The list must outlive the tape. */

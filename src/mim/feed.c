@@ -9,11 +9,13 @@
 /* Hidden and visible places of one picture are taken in image order: attention does not care, and results do not depend on the
  * draw's order. */
 
-static void feed_encoder(Program *p, const Mim *m, int64_t i, const uint8_t *hidden)
+typedef struct {
+    int32_t *patches, *index, *inverse, *place, *replaced, *replaced_inverse, *decoder_index, *decoder_inverse;
+} Inputs;
+
+static void feed_encoder(const Inputs *in, const Mim *m, int64_t i, const uint8_t *hidden)
 {
-    int32_t *patches = program_input(p, "encoder.patches"), *index = program_input(p, "encoder.index"),
-            *inverse = program_input(p, "encoder.inverse"), *place = program_input(p, "encoder.place"),
-            *replaced = program_input(p, "encoder.replaced"), *replaced_inverse = program_input(p, "encoder.replaced_inverse");
+    int32_t *patches = in->patches, *index = in->index, *inverse = in->inverse, *place = in->place, *replaced = in->replaced;
     int first = m->encoder.class_tokens;
     int64_t token = i * m->tokens, seen = 0;
     if (first) {
@@ -24,7 +26,7 @@ static void feed_encoder(Program *p, const Mim *m, int64_t i, const uint8_t *hid
         int64_t whole = i * m->places + l;
         if (replaced) {
             replaced[whole] = hidden[l] ? -1 : (int32_t)whole;
-            replaced_inverse[whole] = hidden[l] ? -1 : (int32_t)whole;
+            in->replaced_inverse[whole] = hidden[l] ? -1 : (int32_t)whole;
         } else if (hidden[l]) {
             if (!patches)
                 inverse[whole] = -1;
@@ -41,9 +43,9 @@ static void feed_encoder(Program *p, const Mim *m, int64_t i, const uint8_t *hid
     }
 }
 
-static void feed_decoder(Program *p, const Mim *m, int64_t i, const uint8_t *hidden)
+static void feed_decoder(const Inputs *in, const Mim *m, int64_t i, const uint8_t *hidden)
 {
-    int32_t *index = program_input(p, "decoder.index"), *inverse = program_input(p, "decoder.inverse");
+    int32_t *index = in->decoder_index, *inverse = in->decoder_inverse;
     if (!index)
         return;
     int first = m->encoder.class_tokens;
@@ -131,12 +133,20 @@ void mim_feed(Program *p, const Mim *m, const float *images, const uint8_t *hidd
     size_t size = (size_t)c->channels * (size_t)(c->rows * c->patch) * (size_t)(c->columns * c->patch);
     size_t real = device_element(program_device(p), DTYPE_REAL);
     char *image = program_input(p, "image");
+    Inputs in = {.patches = program_input(p, "encoder.patches"),
+                 .index = program_input(p, "encoder.index"),
+                 .inverse = program_input(p, "encoder.inverse"),
+                 .place = program_input(p, "encoder.place"),
+                 .replaced = program_input(p, "encoder.replaced"),
+                 .replaced_inverse = program_input(p, "encoder.replaced_inverse"),
+                 .decoder_index = program_input(p, "decoder.index"),
+                 .decoder_inverse = program_input(p, "decoder.inverse")};
     for (int64_t i = 0; i < m->batch; i++) {
         int64_t from = i < count ? i : 0;
         const uint8_t *mask = hidden + from * m->places;
         program_write_real(p, image + (size_t)i * size * real, images + (size_t)from * size, size);
-        feed_encoder(p, m, i, mask);
-        feed_decoder(p, m, i, mask);
+        feed_encoder(&in, m, i, mask);
+        feed_decoder(&in, m, i, mask);
     }
     for (int view = 0; view < MIM_VIEWS; view++) {
         feed_view(p, m, (MimView)view, hidden, count);
@@ -167,7 +177,13 @@ void mim_read_places(Program *p, Segment segment, const Mim *m, int decoder, boo
     const char *from = program_kept(p, segment, name);
     size_t outputs = (size_t)mim_outputs(m, decoder), real = device_element(program_device(p), DTYPE_REAL);
     memset(out, 0, (size_t)m->batch * (size_t)m->places * outputs * sizeof *out);
-    /* From the back, so that the unused rows at the end, which name place 0, do not stay. */
-    for (int64_t row = from ? mim_view_rows(m, view) : 0; row-- > 0;)
+    const char *weight = view_input(p, view, "weight");
+    for (int64_t row = 0; from && row < mim_view_rows(m, view); row++) {
+        float counts = 1;
+        if (weight && !m->plain)
+            program_read_real(p, weight + (size_t)row * real, &counts, 1);
+        if (counts == 0)
+            continue; /* room that was not used */
         program_read_real(p, from + (size_t)row * outputs * real, out + (size_t)places[row] * outputs, outputs);
+    }
 }

@@ -52,7 +52,6 @@ static VitConfig encoder_of(const Recipe *r)
                                                                                     : VIT_POSITION_NONE,
                        .patch_bias = r->encoder.patch_bias,
                        .norm_pre = r->encoder.norm_pre,
-                       .position_class = r->encoder.position_class,
                        .mask_token = r->encoder.input == ENCODER_INPUT_MASK_TOKEN};
 }
 
@@ -77,6 +76,10 @@ bool mim_open(Mim *m, const Recipe *r, int64_t batch, bool plain, bool evaluate,
                .plain = plain,
                .evaluate = evaluate,
                .keep = keep};
+    if (batch < 1 || batch > INT32_MAX / (m->places + 1))
+        return error_set(
+            "run.micro_batch: %lld pictures of %d patches are more than a program can number; use a smaller micro-batch",
+            (long long)batch, m->places);
     m->tokens = m->encoder.class_tokens + (m->encoder.mask_token ? m->places : m->visible);
     for (int i = 0; i < r->optimizer.no_decay.count; i++)
         m->no_decay[i] = r->optimizer.no_decay.names[i];

@@ -24,7 +24,7 @@ typedef struct {
     int channels, patch, rows, columns; /* grid of patches */
     int depth, class_tokens;            /* class_tokens 0 or 1 */
     VitPosition position;
-    bool patch_bias, norm_pre, position_class;
+    bool patch_bias, norm_pre;
     bool mask_token; /* hidden patches are replaced, not dropped */
 } VitConfig;
 

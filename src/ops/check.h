@@ -12,11 +12,15 @@ typedef Ref (*CheckBuild)(Tape *tape, int index);
 /* Changes the finished tape (plants a bug); returns false when it found nothing to change. */
 typedef bool (*CheckPlant)(Tape *tape, const void *what);
 
+enum { CHECK_RUNS = 65 };
+
 /* The numbers of one run, owned by the caller (check_free): the value, then the gradient of its loss for each REAL input. A
  * scalar is its own loss, anything else is compared in mean square with fixed random numbers. */
 typedef struct {
     double *values;
     size_t count;
+    size_t ends[CHECK_RUNS]; /* where the value's, then each gradient's numbers end */
+    int runs;
 } CheckResult;
 
 typedef enum { CHECK_END, CHECK_DONE, CHECK_ERROR } CheckOutcome;
@@ -30,7 +34,7 @@ CheckOutcome check_run(CheckBuild build, int index, const Device *device, CheckP
  * of the same input. */
 CheckOutcome check_gradient(CheckBuild build, int index, CheckPlant plant, const void *what, double *error);
 
-/* Largest |a - b| over the root mean square of b, in the runs of numbers that belong together; 1e30 when lengths differ. */
+/* Largest |a - b| over the root mean square of b, taken for the value and each gradient by itself; 1e30 when lengths differ. */
 double check_difference(const CheckResult *a, const CheckResult *b);
 
 void check_free(CheckResult *result);

@@ -153,6 +153,12 @@ static bool finish(Trainer *t, Built *b)
     return true;
 }
 
+static void close_built(Built *b)
+{
+    program_free(b->program);
+    tape_free(b->tape);
+}
+
 static bool build_train(Trainer *t)
 {
     const TrainerOptions *o = &t->options;
@@ -179,7 +185,11 @@ static bool build_evaluate(Trainer *t)
         return false;
     build_micro_batch(t, b, SEGMENT_EVALUATE);
     build_total(t, b);
-    return finish(t, b);
+    if (finish(t, b))
+        return true;
+    close_built(b);
+    *b = (Built){0};
+    return false;
 }
 
 Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options)
@@ -200,12 +210,6 @@ Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options)
     }
     init_params(&t->params, recipe->run.seed, 0, t->weights, t->fixed);
     return t;
-}
-
-static void close_built(Built *b)
-{
-    program_free(b->program);
-    tape_free(b->tape);
 }
 
 void trainer_close(Trainer *t)
@@ -262,7 +266,7 @@ bool trainer_step(Trainer *t, const TrainerBatch *batch, TrainerMetrics *metrics
     if (metrics->finite)
         t->steps++;
     t->last = b;
-    t->last_segment = parts == 1 ? SEGMENT_ONLY : SEGMENT_FIRST;
+    t->last_segment = parts == 1 ? SEGMENT_ONLY : SEGMENT_LAST;
     return true;
 }
 

@@ -48,7 +48,7 @@ bool trainer_step(Trainer *t, const TrainerBatch *batch, TrainerMetrics *metrics
 bool trainer_evaluate(Trainer *t, const float *images, const uint8_t *hidden, int count, TrainerMetrics *metrics);
 
 /* With keep_predictions: predictions and targets (as the loss sees them: normalised) of decoder k for micro_batch pictures of
- * the last trainer_step()'s first micro-batch, or of the last trainer_evaluate()'s last one: (micro_batch, L, outputs) in image
+ * the last trainer_step()'s last micro-batch, or of the last trainer_evaluate()'s last one: (micro_batch, L, outputs) in image
  * order. Without `plain` places that the loss does not look at are zeros. */
 int trainer_outputs(const Trainer *t, int decoder);
 void trainer_prediction(const Trainer *t, int decoder, float *out);

@@ -105,8 +105,15 @@ Ref attention(Tape *tape, AttentionArgs a)
         return tape_fail(tape, "attention: q and kv are not (groups, rows, columns) of the same groups");
     if (a.heads < 1 || a.width % a.heads)
         return tape_fail(tape, "attention: width %lld is not divisible by %d heads", (long long)a.width, a.heads);
-    if (a.q_column + a.width > q->d[2] || a.k_column + a.width > kv->d[2] || a.v_column + a.width > kv->d[2])
-        return tape_fail(tape, "attention: q, k or v lie outside their rows");
+    /* The gradient kernels write q's, k's and v's columns and nothing else, each once. */
+    bool one = a.q.slot == a.kv.slot, apart = a.k_column + a.width <= a.v_column || a.v_column + a.width <= a.k_column;
+    if (one)
+        apart = apart && (a.q_column + a.width <= a.k_column || a.k_column + a.width <= a.q_column) &&
+                (a.q_column + a.width <= a.v_column || a.v_column + a.width <= a.q_column);
+    if (a.q_column < 0 || a.k_column < 0 || a.v_column < 0 || !apart || q->d[2] != (one ? 3 : 1) * a.width ||
+        kv->d[2] != (one ? 3 : 2) * a.width)
+        return tape_fail(tape, "attention: q, k and v do not cover their rows of %lld and %lld columns exactly",
+                         (long long)q->d[2], (long long)kv->d[2]);
     AttentionAttr attr = {.groups = q->d[0],
                           .queries = q->d[1],
                           .keys = kv->d[1],
@@ -126,6 +133,9 @@ Ref attention(Tape *tape, AttentionArgs a)
 Ref self_attention(Tape *tape, Ref qkv, int heads)
 {
     int64_t width = ref_columns(tape, qkv) / 3;
+    if (!tape_failed(tape) && ref_columns(tape, qkv) != 3 * width)
+        return tape_fail(tape, "self_attention: %lld columns are not q, k and v of one width",
+                         (long long)ref_columns(tape, qkv));
     return attention(tape, (AttentionArgs){.q = qkv,
                                            .kv = qkv,
                                            .k_column = width,

@@ -7,7 +7,7 @@
 
 typedef struct {
     Ref q;  /* (G, Tq, ...): G groups of Tq queries; head j reads columns q_column + j d .. + d - 1 */
-    Ref kv; /* (G, Tk, ...): may be the same value as q */
+    Ref kv; /* (G, Tk, ...): may be the same value as q. Their columns hold q, k, v and nothing else */
     int64_t q_column, k_column, v_column; /* where q, k, v begin in a row, in columns */
     int64_t width;                        /* heads x d */
     int heads;

@@ -35,8 +35,9 @@ void CPU(cosine)(const Call *c, Worker *w)
         int64_t end = (t + 1) * COSINE_TILE < rows ? (t + 1) * COSINE_TILE : rows;
         partial[t] = 0;
         for (int64_t row = t * COSINE_TILE; row < end; row++)
-            partial[t] +=
-                (weight ? (double)weight[row] : 1) * (2 - 2 * (double)row_cosine(pred + row * n, target + row * n, n).cosine);
+            if (!weight || weight[row] != 0)
+                partial[t] += (weight ? (double)weight[row] : 1) *
+                              (2 - 2 * (double)row_cosine(pred + row * n, target + row * n, n).cosine);
     }
     worker_sync(w);
     if (w->thread != 0)
@@ -58,6 +59,11 @@ void CPU(cosine_grad)(const Call *c, Worker *w)
         for (int64_t row = tile * COSINE_TILE; row < end; row++) {
             const float *p = pred + row * n, *t = target + row * n;
             float *dp = (float *)c->out[0].data + row * n;
+            if (weight && weight[row] == 0) {
+                if (!add)
+                    memset(dp, 0, (size_t)n * sizeof *dp);
+                continue;
+            }
             RowCosine r = row_cosine(p, t, n);
             float factor = -2 * (weight ? weight[row] : 1) * *scale * *dloss / r.p_norm;
             float ahead = factor / r.t_norm, back = r.p_norm > (float)COSINE_LEAST ? factor * r.cosine / r.p_norm : 0;

@@ -25,7 +25,8 @@ void REF(cosine)(const Call *c, Worker *w)
     int64_t n = c->in[0].columns;
     double sum = 0, p_norm, t_norm;
     for (int64_t row = 0; row < c->in[0].rows; row++)
-        sum += (weight ? weight[row] : 1) * (2 - 2 * row_cosine(pred + row * n, target + row * n, n, &p_norm, &t_norm));
+        if (!weight || weight[row] != 0) /* whatever is predicted where nothing counts */
+            sum += (weight ? weight[row] : 1) * (2 - 2 * row_cosine(pred + row * n, target + row * n, n, &p_norm, &t_norm));
     *(real *)c->out[0].data = (real)(sum * *scale);
 }
 
@@ -44,6 +45,7 @@ void REF(cosine_grad)(const Call *c, Worker *w)
         double factor = -2 * (weight ? weight[row] : 1) * (double)*scale * *dloss / p_norm;
         double back = p_norm > COSINE_LEAST ? value / p_norm : 0;
         for (int64_t i = 0; i < n; i++)
-            ref_put(&dpred[row * n + i], factor * (t[i] / t_norm - back * p[i]), call_accumulates(c, 0));
+            ref_put(&dpred[row * n + i], weight && weight[row] == 0 ? 0 : factor * (t[i] / t_norm - back * p[i]),
+                    call_accumulates(c, 0));
     }
 }

@@ -35,7 +35,7 @@ void REF(distance)(const Call *c, Worker *w)
     int64_t n = c->in[0].columns;
     double sum = 0;
     for (int64_t row = 0; row < c->in[0].rows; row++)
-        for (int64_t i = 0; i < n; i++)
+        for (int64_t i = 0; i < n && !(weight && weight[row] == 0); i++) /* whatever is predicted where nothing counts */
             sum += (weight ? weight[row] : 1) * one((double)pred[row * n + i] - target[row * n + i], c->attr);
     *(real *)c->out[0].data = (real)(sum / (double)n * *scale);
 }
@@ -50,7 +50,8 @@ void REF(distance_grad)(const Call *c, Worker *w)
     for (int64_t row = 0; row < c->in[0].rows; row++) {
         double factor = (weight ? weight[row] : 1) * (double)*scale * *dloss / (double)n;
         for (int64_t i = 0; i < n; i++)
-            ref_put(&dpred[row * n + i], factor * slope((double)pred[row * n + i] - target[row * n + i], c->attr),
+            ref_put(&dpred[row * n + i],
+                    factor == 0 ? 0 : factor * slope((double)pred[row * n + i] - target[row * n + i], c->attr),
                     call_accumulates(c, 0));
     }
 }

@@ -107,6 +107,8 @@ Ref gather(Tape *tape, GatherArgs a)
     if (ref_given(a.index) && ref_needs_grad(tape, a.x) &&
         (!ref_given(a.inverse) || ref_count(tape, a.inverse) != ref_rows(tape, a.x)))
         return tape_fail(tape, "gather: the gradient of x needs an inverse index, one number a row of x");
+    if (ref_given(a.tokens) && !ref_given(a.index))
+        return tape_fail(tape, "gather: tokens are named by an index, and there is none");
     if (ref_given(a.place) && ref_count(tape, a.place) != rows)
         return tape_fail(tape, "gather: place does not have a number for each row");
     bool needs_grad = ref_needs_grad(tape, a.x) || ref_needs_grad(tape, a.tokens) || ref_needs_grad(tape, a.table);

@@ -298,14 +298,17 @@ Ref linear(Tape *tape, LinearArgs a)
     if (tape_failed(tape))
         return REF_NONE;
     const Shape *w = ref_shape(tape, a.w);
-    int64_t k = ref_columns(tape, a.x), rows = ref_rows(tape, a.x), n = w->n ? w->d[0] : 1;
+    int64_t k = ref_columns(tape, a.x), rows = ref_rows(tape, a.x), n = w->n ? w->d[0] : 0;
+    if (ref_shape(tape, a.x)->n < 1 || n < 1 || k < 1)
+        return tape_fail(tape, "linear: input or weight is empty or a scalar");
     if (shape_count(w) != n * k)
         return tape_fail(tape, "linear: the weight has %lld numbers a row, the input %lld", (long long)(shape_count(w) / n),
                          (long long)k);
     bool norm = a.prologue == PROLOGUE_LAYER_NORM;
     if (norm && !(ref_given(a.gamma) && ref_given(a.beta) && fits(tape, a.gamma, k) && fits(tape, a.beta, k)))
         return tape_fail(tape, "linear: LayerNorm needs gamma and beta of the input's width %lld", (long long)k);
-    if (!fits(tape, a.b, n) || !fits(tape, a.column_scale, n) || !fits(tape, a.residual, rows * n))
+    if (!fits(tape, a.b, n) || !fits(tape, a.column_scale, n) || !fits(tape, a.residual, rows * n) ||
+        (ref_given(a.residual) && ref_columns(tape, a.residual) != n))
         return tape_fail(tape, "linear: bias, column scale or residual do not fit %lld x %lld outputs", (long long)rows,
                          (long long)n);
     if (ref_given(a.row_scale) && rows % ref_count(tape, a.row_scale))
