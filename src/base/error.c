@@ -8,7 +8,7 @@ enum { ERROR_BYTES = 2048 };
 
 static _Thread_local char text[ERROR_BYTES];
 
-bool error_set(const char *format, ...)
+void error_write(const char *format, ...)
 {
     /* The arguments may point into `text` itself. */
     char next[ERROR_BYTES];
@@ -17,21 +17,19 @@ bool error_set(const char *format, ...)
     vsnprintf(next, sizeof next, format, args);
     va_end(args);
     memcpy(text, next, sizeof text);
-    return false;
 }
 
-bool error_context(const char *format, ...)
+void error_prepend(const char *format, ...)
 {
     char next[ERROR_BYTES];
     va_list args;
     va_start(args, format);
     int n = vsnprintf(next, sizeof next, format, args);
     va_end(args);
-    if (n < 0 || n >= (int)sizeof next)
-        return false;
+    if (n < 0 || n >= (int)sizeof next - 3)
+        return;
     snprintf(next + n, sizeof next - (size_t)n, ": %.*s", (int)(sizeof next - 3 - (size_t)n), text);
     memcpy(text, next, sizeof text);
-    return false;
 }
 
 const char *error_text(void)

@@ -8,11 +8,20 @@
 
 #include <stdbool.h>
 
-/* Replaces the calling thread's error text. Always returns false, so that `return error_set(...)` reads well. */
-bool error_set(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Replaces the calling thread's error text. Always false, so that `return error_set(...)` reads well. Macros, so that compilers
+ * and analysers see the false. */
+#define error_set(...) (error_write(__VA_ARGS__), error_false())
 
-/* Puts "CONTEXT: " in front of the present error text. Always returns false. */
-bool error_context(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Puts "CONTEXT: " in front of the present error text. Always false. */
+#define error_context(...) (error_prepend(__VA_ARGS__), error_false())
+
+void error_write(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void error_prepend(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static inline bool error_false(void)
+{
+    return false;
+}
 
 /* The calling thread's error text, "" when there is none; valid until the next call of this header on this thread. */
 const char *error_text(void);

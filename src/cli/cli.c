@@ -31,6 +31,8 @@ static const Verb VERBS[] = {
      "  --from RUN       start from the weights of that run or checkpoint\n"
      "  --max-steps N    stop after N steps\n"
      "  --device D       cpu or ref\n"
+     "  --plain          without the exact savings\n"
+     "  --quiet          no progress\n"
      "  --json           one JSON object a line on standard output\n"
      "\n"
      "SIGINT and SIGTERM save and exit with 130 and 143.\n"

@@ -41,7 +41,8 @@ static bool run_case(const char *path, const ParityOptions *options, const char 
         ok = !out || parity_case_write(&c, out);
     }
     parity_case_close(&c);
-    return ok || error_context("%s", path);
+    /* Errors of the files themselves name them already. */
+    return ok || (strncmp(error_text(), path, strlen(path)) != 0 && error_context("%s", path));
 }
 
 static int run_cases(char **paths, int count, const ParityOptions *options, const char *out)

@@ -13,7 +13,7 @@
 #include "recipe/recipe.h"
 #include "train/schedule.h"
 
-enum { SIDE_MAX = 1 << 14 };
+enum { SIDE_MAX = 1 << 14, STAGES_MAX = 64 };
 
 static void entry_name(char room[64], const char *list, size_t i)
 {
@@ -78,7 +78,7 @@ bool parity_positions(ParityCase *c)
     for (size_t i = 0; ok && i < json_array_size(fixed); i++)
         ok = fixed_table(c, json_array_get(fixed, i), i);
     if (ok && json_array_size(resized)) {
-        if (!stored || stored->ndim != 3 || stored->shape[2] > INT_MAX)
+        if (!stored || stored->ndim != 3 || stored->shape[0] != 1 || stored->shape[2] > INT_MAX)
             return error_set("tensor table is missing, or is not (1, rows, width)");
         ok = (table = parity_input(c, "table", stored->ndim, stored->shape)) != NULL;
     }
@@ -96,31 +96,24 @@ static double number_of(const json_t *entry, const char *key, double otherwise)
     return json_is_number(number) ? json_number_value(number) : otherwise;
 }
 
-/* The rate at an epoch of the whole run: each stage begins anew. */
-static double rate_with_stages(const Recipe *whole, const json_t *stages, double epoch)
-{
-    Recipe r = *whole;
-    for (size_t i = 0; i < json_array_size(stages); i++) {
-        int length = (int)json_number_value(json_array_get(stages, i));
-        r.schedule.epochs = length;
-        if (epoch < length)
-            break;
-        epoch -= length;
-    }
-    return schedule_rate(&r, epoch);
-}
-
 static bool one_schedule(ParityCase *c, const json_t *entry, size_t i)
 {
     char where[64], name[64];
     int per_epoch;
+    double stages[STAGES_MAX];
+    const json_t *list = json_object_get(entry, "stages");
+    size_t count = json_array_size(list);
     Recipe r;
     recipe_defaults(&r);
     entry_name(where, "case.settings", i);
     if (!parity_int(entry, where, "batch_size", 1, INT_MAX, &r.schedule.batch_size) ||
-        !parity_int(entry, where, "epochs", 1, 1 << 20, &r.schedule.epochs) ||
-        !parity_int(entry, where, "steps_per_epoch", 1, 1 << 20, &per_epoch))
+        !parity_int(entry, where, "epochs", 1, 1 << 14, &r.schedule.epochs) ||
+        !parity_int(entry, where, "steps_per_epoch", 1, 1 << 14, &per_epoch))
         return false;
+    if (count > STAGES_MAX)
+        return error_set("%s.stages has more than %d entries", where, STAGES_MAX);
+    for (size_t k = 0; k < count; k++)
+        stages[k] = json_number_value(json_array_get(list, k));
     r.schedule.warmup_epochs = number_of(entry, "warmup_epochs", r.schedule.warmup_epochs);
     r.schedule.min_lr = number_of(entry, "min_lr", r.schedule.min_lr);
     r.schedule.blr = number_of(entry, "blr", RECIPE_AUTO);
@@ -129,7 +122,7 @@ static bool one_schedule(ParityCase *c, const json_t *entry, size_t i)
     int64_t steps = (int64_t)r.schedule.epochs * per_epoch;
     float *rates = parity_result(c, name, 1, &steps);
     for (int64_t s = 0; rates && s < steps; s++)
-        rates[s] = (float)rate_with_stages(&r, json_object_get(entry, "stages"), (double)s / per_epoch);
+        rates[s] = (float)schedule_rate_of(&r, stages, (int)count, (double)s / per_epoch);
     return rates != NULL;
 }
 

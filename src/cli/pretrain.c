@@ -18,10 +18,13 @@ enum { FLAGS_MOST = 64, FLAG_BYTES = 64 };
 /* A signal handler reaches nothing but this. */
 static volatile sig_atomic_t stop_signal;
 
-/* The first signal asks the run to stop behind its present step; the second one ends the process at once. */
+/* The first signal asks the run to stop behind its present step; the second one ends the process at once. A terminal that goes
+ * away may say so twice (the kernel and the shell do): that is nobody's impatience. */
 static void on_signal(int number)
 {
     stop_signal = number;
+    if (number == SIGHUP)
+        return;
     signal(SIGINT, SIG_DFL);
     signal(SIGTERM, SIG_DFL);
 }
@@ -240,6 +243,11 @@ static void catch_signals(void)
     stop_signal = 0;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    struct sigaction hangup;
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) /* nohup has it ignored */
+        sigaction(SIGHUP, &action, NULL);
+    /* Whoever reads the progress may go; the training stays. */
+    signal(SIGPIPE, SIG_IGN);
 }
 
 int command_pretrain(int argc, char **argv)
@@ -259,6 +267,7 @@ int command_pretrain(int argc, char **argv)
     PretrainOptions options = {.recipe = &a->recipe,
                                .out = a->out,
                                .resume = a->resume,
+                               .named = a->recipe_name,
                                .plain = a->plain,
                                .progress = show_progress,
                                .say = show_sentence,
@@ -271,7 +280,7 @@ int command_pretrain(int argc, char **argv)
     if (outcome == PRETRAIN_FAILED)
         code = cli_failed();
     else if (outcome == PRETRAIN_STOPPED)
-        code = stop_signal == SIGTERM ? EXIT_TERMINATED : EXIT_INTERRUPTED;
+        code = stop_signal == SIGINT ? EXIT_INTERRUPTED : EXIT_TERMINATED;
     else
         code = EXIT_DONE;
 done:

@@ -122,7 +122,7 @@ static int noise(uint32_t salt, int x, int y, int cell)
 static bool shape_has(const Shape *shape, int x, int y, int *u, int *v)
 {
     int64_t dx = x - shape->x, dy = y - shape->y;
-    if (dx > shape->radius || dx < -shape->radius || dy > shape->radius || dy < -shape->radius)
+    if (shape->radius <= 0 || dx > shape->radius || dx < -shape->radius || dy > shape->radius || dy < -shape->radius)
         return false;
     int a = (int)((dx * shape->cosine + dy * shape->sine) / shape->radius);
     int b = (int)((dy * shape->cosine - dx * shape->sine) / shape->radius);

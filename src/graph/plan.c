@@ -83,14 +83,14 @@ bool plan_place(PlanItem *items, size_t count, int64_t *bytes)
 {
     static int (*const orders[])(const void *, const void *) = {by_bytes, by_area, by_span, by_start};
     enum { ORDERS = sizeof orders / sizeof *orders };
-    PlanItem **order = memory_new(count, sizeof *order), **placed = memory_new(count, sizeof *placed);
+    PlanItem **order = memory_new(count, sizeof(void *)), **placed = memory_new(count, sizeof(void *));
     int64_t *best = memory_new(count, sizeof *best);
     bool ok = order && placed && best;
     int64_t least = INT64_MAX, floor = ok ? plan_floor(items, count) : 0;
     for (int k = 0; ok && k < ORDERS && least > floor; k++) {
         for (size_t i = 0; i < count; i++)
             order[i] = &items[i];
-        qsort(order, count, sizeof *order, orders[k]);
+        qsort(order, count, sizeof(void *), orders[k]);
         int64_t size = place_in_order(order, count, placed);
         if (size >= least)
             continue;

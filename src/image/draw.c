@@ -112,7 +112,10 @@ bool image_from_tensor(const float *tensor, int channels, int height, int width,
         for (size_t i = 0; i < pixels; i++) {
             float v = 255 * (tensor[(size_t)c * pixels + i] * scale + shift);
             /* The first comparison is false for not-a-number too. */
-            out->data[i * (size_t)channels + (size_t)c] = !(v > 0) ? 0 : v >= 255 ? 255 : (uint8_t)(v + 0.5f);
+            out->data[i * (size_t)channels + (size_t)c] =
+                !(v > 0)   ? 0
+                : v >= 255 ? 255
+                           : (uint8_t)(v + 0.5f); // NOLINT(bugprone-incorrect-roundings): 0 <= v < 255
         }
     }
     return true;

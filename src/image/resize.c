@@ -241,6 +241,7 @@ ALWAYS_INLINE void rows_body(const Samples *in, const Axis *axis, int outputs, u
     }
 }
 
+// NOLINTBEGIN(bugprone-macro-parentheses): `target` is an attribute
 #define DEFINE_KERNELS(name, target)                                                                                  \
     target static void columns_##name(const Samples *in, const Axis *axis, int outputs, uint8_t *strip, uint8_t *out) \
     {                                                                                                                 \
@@ -251,6 +252,7 @@ ALWAYS_INLINE void rows_body(const Samples *in, const Axis *axis, int outputs, u
         rows_body(in, axis, outputs, out);                                                                            \
     }                                                                                                                 \
     static const Kernels kernels_##name = {columns_##name, rows_##name};
+// NOLINTEND(bugprone-macro-parentheses)
 
 DEFINE_KERNELS(plain, )
 #if defined(__x86_64__)

@@ -224,6 +224,7 @@ static bool read_type(const RecipeKey *row, const RecipeValue *value, void *fiel
         return true;
     case KEY_WORD:
         for (int i = 0; row->names[i]; i++)
+            // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): rows of words always have their list
             if (!strcmp(s->text, row->names[i])) {
                 *(int *)field = i;
                 return true;

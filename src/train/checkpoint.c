@@ -85,6 +85,8 @@ static char *step_folder(const char *folder, int64_t step)
     return file_join(folder, name);
 }
 
+static bool is_complete(const char *folder, int64_t step);
+
 /* ---- writing */
 
 static bool write_tensors(const char *folder, const char *file, SafeTensor *tensors, size_t count, const SafeMetadata *metadata,
@@ -132,8 +134,7 @@ static bool write_model(const char *folder, Trainer *t, const Recipe *recipe, co
         tensors[i] = tensor_of(p, p->name, p->kind == PARAM_TRAINED ? trainer_weights(t) : trainer_fixed(t));
     }
     if (ok) {
-        SafeMetadata metadata[] = {
-            {"format", "lacuna"}, {"version", LACUNA_VERSION}, {"name", recipe->name}, {"recipe", yaml.data}};
+        SafeMetadata metadata[] = {{"format", "lacuna"}, {"version", LACUNA_VERSION}, {"recipe", yaml.data}};
         ok = write_tensors(folder, CHECKPOINT_MODEL, tensors, set->count, metadata, sizeof metadata / sizeof *metadata);
     }
     memory_free(tensors);
@@ -227,20 +228,36 @@ static bool point_latest(const char *folder, int64_t step)
     return ok;
 }
 
-/* Removes all but the newest `keep`. A folder loses its name first, so that a half removed one is never taken for whole. */
-static bool prune(const char *folder, int keep)
+/* A folder loses its name first, so that a half removed one is never taken for whole. */
+static bool remove_old(const char *folder, const char *old)
+{
+    char *aside = file_join(folder, ".tmp-old");
+    bool ok = aside && file_remove(aside);
+    if (ok && rename(old, aside) < 0)
+        ok = error_set("cannot remove the old checkpoint %s: %s", old, strerror(errno));
+    ok = ok && file_remove(aside);
+    memory_free(aside);
+    return ok;
+}
+
+/* Of the checkpoints before the one just saved, removes those that are older than the newest `keep` - 1 complete ones. What
+ * bears a later step was damaged, or the run had gone on from it: it stays until the run gets there. */
+static bool prune(const char *folder, int64_t saved, int keep)
 {
     int64_t *steps;
     size_t count;
+    int kept = 1;
     bool ok = list_steps(folder, false, &steps, &count);
-    for (size_t i = (size_t)(keep < 1 ? 1 : keep); ok && i < count; i++) {
-        char *old = step_folder(folder, steps[i]), *aside = file_join(folder, ".tmp-old");
-        ok = old && aside && file_remove(aside);
-        if (ok && rename(old, aside) < 0)
-            ok = error_set("cannot remove the old checkpoint %s: %s", old, strerror(errno));
-        ok = ok && file_remove(aside);
+    for (size_t i = 0; ok && i < count; i++) {
+        if (steps[i] >= saved)
+            continue;
+        char *old = step_folder(folder, steps[i]);
+        ok = old != NULL;
+        if (ok && kept >= keep)
+            ok = remove_old(folder, old);
+        else if (ok && is_complete(old, steps[i]))
+            kept++;
         memory_free(old);
-        memory_free(aside);
     }
     memory_free(steps);
     return ok;
@@ -253,7 +270,8 @@ bool checkpoint_save(const char *run, Trainer *t, const Recipe *recipe, const Ch
     char *folder = file_join(run, "checkpoints"), *aside = NULL, *final = NULL;
     int64_t *steps = NULL;
     size_t count;
-    bool ok = folder && file_make_folder(folder) && list_steps(folder, true, &steps, &count);
+    bool made = folder && !file_exists(folder);
+    bool ok = folder && file_make_folder(folder) && (!made || file_sync(run)) && list_steps(folder, true, &steps, &count);
     ok = ok && (aside = file_join(folder, name)) && (final = step_folder(folder, meta->step)) && file_make_folder(aside);
     ok = ok && write_model(aside, t, recipe, meta) && write_state(aside, t) && write_meta(aside, t, meta) && file_sync(aside) &&
          put_in_place(aside, final) && file_sync(folder);
@@ -264,7 +282,7 @@ bool checkpoint_save(const char *run, Trainer *t, const Recipe *recipe, const Ch
             error_set("%s", why);
         memory_free(why);
     }
-    ok = ok && point_latest(folder, meta->step) && prune(folder, keep) && file_sync(folder);
+    ok = ok && point_latest(folder, meta->step) && prune(folder, meta->step, keep) && file_sync(folder);
     if (!ok)
         error_context("saving the checkpoint of step %" PRId64, meta->step);
     memory_free(steps);
@@ -340,21 +358,28 @@ static SafeTensors *open_part(const char *folder, const char *file)
     return tensors;
 }
 
-/* All three files are there and sound as far as sizes go. */
+/* All three files are there and sound as far as sizes go; else the error says why not. */
 static bool is_complete(const char *folder, int64_t step)
 {
     CheckpointMeta meta;
     SafeTensors *model = open_part(folder, CHECKPOINT_MODEL), *state = open_part(folder, CHECKPOINT_STATE);
-    bool ok = model && state && read_meta(folder, &meta) && meta.step == step;
+    bool ok = model && state && read_meta(folder, &meta) &&
+              (meta.step == step || error_set("its %s is of step %" PRId64, CHECKPOINT_META, meta.step));
     safetensors_close(model);
     safetensors_close(state);
     return ok;
 }
 
-bool checkpoint_newest(const char *run, char **newest)
+bool checkpoint_meta(const char *folder, CheckpointMeta *meta)
+{
+    return read_meta(folder, meta);
+}
+
+bool checkpoint_newest(const char *run, char **newest, Text *passed_over)
 {
     int64_t *steps = NULL;
     size_t count = 0;
+    Text reasons = {0};
     *newest = NULL;
     char *folder = file_join(run, "checkpoints");
     bool ok = folder && list_steps(folder, false, &steps, &count);
@@ -365,10 +390,20 @@ bool checkpoint_newest(const char *run, char **newest)
             *newest = candidate;
             break;
         }
+        if (ok)
+            text_add(&reasons, "%s%s: %s", i ? "; " : "", file_name(candidate), error_text());
         memory_free(candidate);
     }
-    if (ok)
+    const char *why = reasons.data ? reasons.data : "";
+    if (ok && count > 0 && !*newest)
+        ok = error_set("none of the checkpoints in %s can be used; to start again from the first step, move that folder away "
+                       "(%s)",
+                       folder, why);
+    else if (ok)
         error_clear(); /* what was wrong with those passed over */
+    if (ok && passed_over && reasons.length)
+        text_add(passed_over, "%s", why);
+    text_free(&reasons);
     memory_free(steps);
     memory_free(folder);
     return ok;

@@ -1,10 +1,10 @@
 /* Checkpoints: RUN/checkpoints/step-00012500/{model.safetensors, state.safetensors, meta.json}.
  *
  * model.safetensors holds all parameters by name in f32 and, as metadata, the recipe, so that it can be opened alone;
- * state.safetensors AdamW's moments; meta.json where the run stood. No clock, no number of threads: the same run leaves the
- * same bytes. A checkpoint is written into a folder whose name starts with a dot and renamed when all of it is on the disk, so
- * every folder of a proper name is whole. The link RUN/checkpoints/latest leads to the newest. One process at a time writes to
- * a run (run_folder.h locks it). */
+ * state.safetensors AdamW's moments; meta.json where the run stood. No clock, no number of threads, no name of a file: the
+ * same run leaves the same bytes. A checkpoint is written into a folder whose name starts with a dot and renamed when all of it
+ * is on the disk, so every folder of a proper name is whole. The link RUN/checkpoints/latest leads to the newest. One process
+ * at a time writes to a run (run_folder.h locks it). */
 #ifndef LACUNA_TRAIN_CHECKPOINT_H
 #define LACUNA_TRAIN_CHECKPOINT_H
 
@@ -21,14 +21,19 @@ typedef struct {
     float mean[RECIPE_CHANNELS_MAX], std[RECIPE_CHANNELS_MAX]; /* of the pictures, as the model saw them */
 } CheckpointMeta;
 
-/* Writes the state of the trainer as RUN/checkpoints/step-N, N from `meta`, points `latest` to it and removes the oldest ones
- * until `keep` (at least 1) are left. optimizer_steps of `meta` is ignored: the trainer's own is written. On failure returns
- * false after error_set(); what was there before is still there and whole. Remains of saves that were killed are removed. */
+/* Writes the state of the trainer as RUN/checkpoints/step-N, N from `meta`, points `latest` to it and removes what is older
+ * than the newest `keep` (at least 1) complete ones, this one counted; ones that cannot be used do not count. optimizer_steps
+ * of `meta` is ignored: the trainer's own is written. On failure returns false after error_set(); what was there before is
+ * still there and whole. Remains of saves that were killed are removed. */
 bool checkpoint_save(const char *run, Trainer *trainer, const Recipe *recipe, const CheckpointMeta *meta, int keep);
 
-/* The folder of the newest complete checkpoint of a run, a fresh string in *folder, or NULL when there is none. A folder whose
- * files are missing or cannot be opened is passed over. False after error_set() when the run cannot be looked into. */
-bool checkpoint_newest(const char *run, char **folder);
+/* The folder of the newest complete checkpoint of a run, a fresh string in *folder, or NULL when the run has none at all. A
+ * folder whose files are missing or cannot be opened is passed over: its name and why are appended to `passed_over` (may be
+ * NULL). False after error_set() when the run cannot be looked into, or has checkpoints but none that is complete. */
+bool checkpoint_newest(const char *run, char **folder, Text *passed_over);
+
+/* Where the run of a checkpoint's folder stood. False after error_set(). */
+bool checkpoint_meta(const char *folder, CheckpointMeta *meta);
 
 /* Reads a checkpoint's folder back into a trainer of the same recipe: weights, fixed tables, moments, count of steps. Every
  * name and shape must agree; the error names what is missing, unexpected or of another shape. On failure the trainer may be
@@ -39,8 +44,8 @@ bool checkpoint_load(const char *folder, Trainer *trainer, CheckpointMeta *meta)
  * string; NULL after error_set(). */
 char *checkpoint_model(const char *path);
 
-/* The recipe stored in the model that `path` (as above) means; its image.mean and image.std are lists. False after
- * error_set(). */
+/* The recipe stored in the model that `path` (as above) means; its image.mean and image.std are lists, its name is "". False
+ * after error_set(). */
 bool checkpoint_recipe(const char *path, Recipe *recipe);
 
 /* Weights alone, for `--from` and for looking at a model: every trained parameter of the trainer's encoder must be there in its

@@ -89,7 +89,7 @@ static int64_t newest_step(Trainer *t)
 {
     char *folder;
     CheckpointMeta meta, expected;
-    if (!checkpoint_newest(RUN, &folder))
+    if (!checkpoint_newest(RUN, &folder, NULL))
         fail_msg("%s", error_text());
     if (!folder)
         return 0;
@@ -138,6 +138,50 @@ static void what_is_saved_comes_back(void **state)
     assert_int_equal(newest_step(t), 4);
     assert_true(file_remove(RUN "/checkpoints/step-00000004/meta.json"));
     assert_int_equal(newest_step(t), 3);
+    trainer_close(t);
+}
+
+static bool holds(int step, const char *file)
+{
+    char path[128];
+    snprintf(path, sizeof path, RUN "/checkpoints/step-%08d/%s", step, file);
+    return file_exists(path);
+}
+
+static void damaged_ones_are_told_of_and_do_not_count(void **state)
+{
+    (void)state;
+    char *newest;
+    Text passed_over = {0};
+    CheckpointMeta meta = meta_of(6);
+    Trainer *t = open_trainer(&recipe);
+    assert_true(save(t, 3) && save(t, 4));
+    assert_int_equal(truncate(RUN "/checkpoints/step-00000004/state.safetensors", 5000), 0);
+    assert_true(checkpoint_newest(RUN, &newest, &passed_over));
+    assert_string_equal(file_name(newest), "step-00000003");
+    assert_non_null(passed_over.data);
+    assert_memory_equal(passed_over.data, "step-00000004: ", 15);
+    assert_non_null(strstr(passed_over.data, "state.safetensors"));
+    memory_free(newest);
+    text_free(&passed_over);
+    /* Two are kept, and the damaged one is none of them. */
+    assert_true(save(t, 5));
+    assert_true(holds(5, "meta.json") && holds(3, "meta.json"));
+    /* A damaged one of a later step does not push out the one just saved, nor the link. */
+    assert_true(save(t, 9));
+    assert_true(file_remove(RUN "/checkpoints/step-00000009/model.safetensors"));
+    assert_true(checkpoint_save(RUN, t, &recipe, &meta, 1));
+    assert_true(holds(6, "meta.json") && holds(9, "meta.json"));
+    assert_false(holds(5, "meta.json"));
+    assert_true(checkpoint_newest(RUN, &newest, NULL));
+    assert_string_equal(file_name(newest), "step-00000006");
+    assert_true(checkpoint_meta(newest, &meta));
+    assert_int_equal(meta.step, 6);
+    memory_free(newest);
+    /* With none left it is an error, not a new run. */
+    assert_true(file_remove(RUN "/checkpoints/step-00000006/state.safetensors"));
+    assert_false(checkpoint_newest(RUN, &newest, NULL));
+    assert_non_null(strstr(error_text(), "step-00000006: "));
     trainer_close(t);
 }
 
@@ -281,7 +325,11 @@ static void others_are_refused_by_name(void **state)
         assert_true(file_write(RUN "/checkpoints/step-00000001/meta.json", metas[i], strlen(metas[i])));
         assert_false(checkpoint_load(RUN "/checkpoints/step-00000001", t, &meta));
         assert_non_null(strstr(error_text(), "meta.json"));
-        assert_int_equal(newest_step(t), 0);
+        char *newest;
+        assert_false(checkpoint_newest(RUN, &newest, NULL));
+        assert_null(newest);
+        assert_non_null(strstr(error_text(), "meta.json"));
+        assert_non_null(strstr(error_text(), "move that folder away"));
     }
     assert_false(checkpoint_load_weights(HOME "/nowhere", &recipe, t, NULL));
     assert_false(checkpoint_load_weights(HOME, &recipe, t, NULL));
@@ -298,7 +346,16 @@ static void a_checkpoint_alone_tells_its_recipe(void **state)
     assert_true(save(t, 1));
     if (!checkpoint_recipe(RUN, &read))
         fail_msg("%s", error_text());
-    assert_string_equal(read.name, "tiny");
+    /* What the recipe's file is called makes no other bytes. */
+    static const char path[] = RUN "/checkpoints/step-00000001/model.safetensors";
+    size_t size, other_size;
+    char *model = file_read(path, 0, &size);
+    snprintf(recipe.name, sizeof recipe.name, "recipe");
+    assert_true(save(t, 1));
+    char *other = file_read(path, 0, &other_size);
+    assert_true(model && other && size == other_size && !memcmp(model, other, size));
+    memory_free(model);
+    memory_free(other);
     assert_int_equal(read.encoder.width, 16);
     assert_int_equal(read.decoder_count, 2);
     assert_int_equal(read.image.mean.kind, STATISTICS_LIST);
@@ -357,6 +414,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_is_saved_comes_back, begin, end),
+        cmocka_unit_test_setup_teardown(damaged_ones_are_told_of_and_do_not_count, begin, end),
         cmocka_unit_test_setup_teardown(a_failing_write_leaves_the_old_one, begin, end),
         cmocka_unit_test_setup_teardown(want_of_memory_leaves_the_old_one, begin, end),
         cmocka_unit_test_setup_teardown(kills_while_saving_leave_a_whole_one, begin, end),

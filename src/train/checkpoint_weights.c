@@ -24,7 +24,7 @@ char *checkpoint_model(const char *path)
         return model;
     memory_free(model);
     model = NULL;
-    if (!checkpoint_newest(path, &folder))
+    if (!checkpoint_newest(path, &folder, NULL))
         return NULL;
     if (folder)
         model = file_join(folder, CHECKPOINT_MODEL);
@@ -39,8 +39,7 @@ static SafeTensors *open_model(const char *path, Recipe *recipe)
     SafeTensors *file = safetensors_open(path);
     if (!file)
         return NULL;
-    const char *format = safetensors_metadata(file, "format"), *text = safetensors_metadata(file, "recipe"),
-               *name = safetensors_metadata(file, "name");
+    const char *format = safetensors_metadata(file, "format"), *text = safetensors_metadata(file, "recipe");
     bool ok = format && !strcmp(format, "lacuna") && text;
     if (!ok)
         error_set("%s is not a checkpoint of lacuna: its metadata hold no recipe; weights of other projects cannot be read yet",
@@ -51,7 +50,6 @@ static SafeTensors *open_model(const char *path, Recipe *recipe)
         safetensors_close(file);
         return NULL;
     }
-    snprintf(recipe->name, sizeof recipe->name, "%s", name ? name : "");
     return file;
 }
 

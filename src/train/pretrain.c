@@ -34,6 +34,9 @@ typedef struct {
     int64_t step, saved;            /* steps done; the step of the newest checkpoint, -1: none */
     double pace;                    /* seconds a step, averaged; 0: not known */
     bool bad_failed;                /* bad_files.csv could not be written */
+    bool val_failed;                /* a validation failed: the error says why */
+    bool val_seen;                  /* a validation has told of the held-out pictures that cannot be read */
+    bool stopped;                   /* stop() said so before the first step */
     float *sample_images;           /* of RUN/samples, loaded with the first sheet */
     uint8_t *sample_hidden;
     int samples;
@@ -66,6 +69,28 @@ static void draw_kept(Run *run, const LoaderBatch *batch)
     }
 }
 
+/* ---- pictures that cannot be read */
+
+static void note_bad(void *context, const char *key, const char *reason)
+{
+    Run *run = context;
+    if (!run_folder_bad(run->folder, key, reason))
+        run->bad_failed = true;
+    say(run, "%s is left out: %s", key, reason);
+}
+
+/* Each validation meets them again: people are told once. Names of data.val might be those of other pictures in data.train. */
+static void note_bad_held_out(void *context, const char *key, const char *reason)
+{
+    Run *run = context;
+    char *whole = run->pictures.val_source ? file_join(source_where(run->pictures.val_source), key) : memory_string(key);
+    if (!whole || !run_folder_bad(run->folder, whole, reason))
+        run->bad_failed = true;
+    if (whole && !run->val_seen)
+        say(run, "%s is left out of the validation: %s", whole, reason);
+    memory_free(whole);
+}
+
 /* ---- validation */
 
 /* Means over the held-out pictures, weighted by the pictures of each batch. */
@@ -73,6 +98,8 @@ static bool validate(Run *run, TrainerMetrics *mean)
 {
     const Recipe *r = &run->recipe;
     LoaderOptions options = pictures_val_options(&run->pictures, r, r->run.micro_batch);
+    options.bad = note_bad_held_out;
+    options.bad_context = run;
     Loader *loader = loader_open(&options);
     bool ok = loader != NULL;
     size_t pictures = 0;
@@ -95,6 +122,8 @@ static bool validate(Run *run, TrainerMetrics *mean)
     for (int k = 0; k < r->decoder_count; k++)
         mean->losses[k] /= (double)pictures;
     loader_close(loader);
+    run->val_seen = true;
+    ok = ok && !run->bad_failed;
     return ok || error_context("validation after step %" PRId64, run->step);
 }
 
@@ -124,13 +153,16 @@ static void add_losses(Text *line, const char *key, const TrainerMetrics *m, int
     }
 }
 
-/* Writes the line of the step that was just done, validating before when that is due, and tells the caller. */
+/* Writes the line of the step that was just done, validating before when that is due, and tells the caller. When the validation
+ * fails (val_failed) the line goes without it: the step is done, and what it led to is about to be saved. */
 static bool log_step(Run *run, const TrainerMetrics *m, double lr, double seconds, double waited)
 {
     const Recipe *r = &run->recipe;
     Text *line = &run->line;
     TrainerMetrics val = {0};
-    bool validated = validation_is_due(run);
+    bool due = validation_is_due(run), validated = due && validate(run, &val);
+    run->val_failed = due && !validated;
+    char *why = run->val_failed ? memory_string(error_text()) : NULL;
     double epoch = (double)run->step / (double)run->per_epoch, pace = seconds > 1e-9 ? seconds : 1e-9;
     line->length = 0;
     text_add(line, "{\"step\":%" PRId64, run->step);
@@ -139,16 +171,18 @@ static bool log_step(Run *run, const TrainerMetrics *m, double lr, double second
     add_number(line, "lr", lr);
     add_number(line, "grad_norm", m->grad_norm);
     if (validated) {
-        if (!validate(run, &val))
-            return false;
         add_losses(line, "val_loss", &val, r->decoder_count);
         text_add(line, ",\"val_images\":%zu", run->pictures.val.count);
     }
     /* Timings are for people: no more digits than they mean. */
     text_add(line, ",\"images_per_second\":%.1f,\"seconds\":%.6f,\"data_wait\":%.6f}", r->schedule.batch_size / pace, seconds,
              waited);
-    if (line->failed || !run_folder_log(run->folder, line->data))
-        return false;
+    bool ok = !line->failed && run_folder_log(run->folder, line->data);
+    if (ok && why)
+        error_set("%s", why);
+    memory_free(why);
+    if (!ok || run->val_failed)
+        return ok;
     run->pace = run->pace > 0 ? run->pace + 0.1 * (pace - run->pace) : pace;
     if (run->options->progress)
         run->options->progress(run->options->context,
@@ -191,6 +225,11 @@ static bool load_samples(Run *run)
             memcpy(run->sample_images, batch.images, batch.count * numbers * sizeof *batch.images);
             pictures_masks(r, true, 0, batch.samples, batch.count, run->sample_hidden);
             run->samples = (int)batch.count;
+        } else {
+            memory_free(run->sample_images);
+            memory_free(run->sample_hidden);
+            run->sample_images = NULL;
+            run->sample_hidden = NULL;
         }
     }
     loader_close(loader);
@@ -236,14 +275,6 @@ static bool save(Run *run)
 
 /* ---- opening */
 
-static void note_bad(void *context, const char *key, const char *reason)
-{
-    Run *run = context;
-    if (!run_folder_bad(run->folder, key, reason))
-        run->bad_failed = true;
-    say(run, "%s is left out: %s", key, reason);
-}
-
 static bool open_trainer(Run *run)
 {
     const Recipe *r = &run->recipe;
@@ -263,36 +294,82 @@ static bool open_trainer(Run *run)
     return run->hidden && (!branches || run->kept);
 }
 
+static void set_steps(Run *run, int64_t per_epoch)
+{
+    const Recipe *r = &run->recipe;
+    run->per_epoch = per_epoch;
+    run->total = per_epoch * r->schedule.epochs;
+    run->last = r->run.max_steps > 0 && r->run.max_steps < run->total ? r->run.max_steps : run->total;
+}
+
 /* Steps of an epoch and of the whole, known as soon as the pictures are. */
 static bool count_steps(Run *run)
 {
     const Recipe *r = &run->recipe;
-    run->per_epoch = (int64_t)(run->pictures.train.count / (size_t)r->schedule.batch_size);
-    if (run->per_epoch < 1)
+    int64_t per_epoch = (int64_t)(run->pictures.train.count / (size_t)r->schedule.batch_size);
+    if (per_epoch < 1)
         return error_set("%zu training pictures at %s do not fill one batch: set schedule.batch_size (%d) to %zu or less",
                          run->pictures.train.count, source_where(run->pictures.source), r->schedule.batch_size,
                          run->pictures.train.count);
-    run->total = run->per_epoch * r->schedule.epochs;
-    run->last = r->run.max_steps > 0 && r->run.max_steps < run->total ? r->run.max_steps : run->total;
+    set_steps(run, per_epoch);
     return true;
 }
 
-/* The recipe of a run that goes on at a checkpoint; its name is in the checkpoint alone. */
+/* A run goes on with its own recipe: one that was named beside has to be the same, as far as the name tells. */
+static bool is_named(const Run *run, const char *name)
+{
+    const char *given = run->options->named;
+    if (!given)
+        return true;
+    const char *last = file_name(given), *dot = strrchr(last, '.');
+    size_t length = dot && dot > last ? (size_t)(dot - last) : strlen(last);
+    bool same = !strcmp(last, name) || (strlen(name) == length && !strncmp(last, name, length));
+    if (name[0] && !same)
+        return error_set("the run %s was begun with the recipe %s, not %s: leave the recipe out to go on with it, or choose "
+                         "another folder with --out",
+                         run_folder_path(run->folder), name, given);
+    say(run, "goes on with the run's own recipe, %s/recipe.yaml; %s is not read again", run_folder_path(run->folder), given);
+    return true;
+}
+
+/* The recipe of a run that goes on, also of one that ended before its first checkpoint (NULL). */
 static bool resume_recipe(Run *run, const char *checkpoint)
 {
-    Recipe *stored = memory_new(2, sizeof *stored), *model = stored ? stored + 1 : NULL;
-    bool found, ok = stored && checkpoint_recipe(checkpoint, model);
-    if (ok) {
-        ok = run_folder_read_recipe(run->folder, stored, &found);
-        if (!ok && !found) /* lost: the model's copy lacks only what changes no result */
-            *stored = *model;
-        ok = ok || !found;
-    }
-    ok = ok && settle_resumed(run->options->recipe, stored, &run->recipe);
-    if (ok)
-        memcpy(run->recipe.name, model->name, sizeof model->name);
+    bool found = false;
+    Recipe *stored = memory_new(1, sizeof *stored);
+    bool ok = stored && (run_folder_read_recipe(run->folder, stored, &found) || !found);
+    if (ok && !found && checkpoint) /* lost: the model's copy lacks only what changes no result */
+        ok = checkpoint_recipe(checkpoint, stored);
+    if (ok && (found || checkpoint))
+        ok = (!found || is_named(run, stored->name)) && settle_resumed(run->options->recipe, stored, &run->recipe);
+    if (ok && found)
+        memcpy(run->recipe.name, stored->name, sizeof stored->name);
     memory_free(stored);
     return ok;
+}
+
+/* Looks for the run's newest checkpoint. A finished run does not need its pictures any more: *finished is then set. */
+static bool find_start(Run *run, char **checkpoint, bool *finished)
+{
+    CheckpointMeta meta;
+    Text passed_over = {0};
+    bool ok = checkpoint_newest(run->options->out, checkpoint, &passed_over);
+    if (ok && passed_over.length)
+        say(run, "checkpoints that cannot be used are passed over: %s", passed_over.data);
+    text_free(&passed_over);
+    ok = ok && resume_recipe(run, *checkpoint) && (!*checkpoint || checkpoint_meta(*checkpoint, &meta));
+    if (ok && *checkpoint) {
+        set_steps(run, meta.steps_per_epoch);
+        *finished = meta.step >= run->last;
+        if (*finished)
+            run->step = run->saved = meta.step;
+    }
+    return ok;
+}
+
+static bool is_stopped(const Run *run)
+{
+    return run->options->stop && run->options->stop(run->options->context);
 }
 
 static bool load_checkpoint(Run *run, const char *checkpoint)
@@ -334,12 +411,12 @@ static void say_what(const Run *run)
         say(run, "goes on behind step %" PRId64, run->step);
 }
 
-/* Everything up to the first step. With a finished run, returns with step >= last. */
+/* Everything up to the first step. With a finished run, returns with step >= last and little else. */
 static bool open_run(Run *run)
 {
     const PretrainOptions *o = run->options;
     char *checkpoint = NULL;
-    bool ok = false;
+    bool ok = false, finished = false;
     run->recipe = *o->recipe;
     run->saved = -1;
     if (!recipe_check(&run->recipe))
@@ -353,14 +430,20 @@ static bool open_run(Run *run)
         if (!o->resume && run_folder_holds_run(run->folder))
             return error_set("%s already holds a run: add --resume to go on with it, or choose another folder with --out",
                              o->out);
-        if (o->resume && !checkpoint_newest(o->out, &checkpoint))
-            return false;
+        if (o->resume && !find_start(run, &checkpoint, &finished))
+            goto done;
+        if (finished) {
+            ok = true;
+            goto done;
+        }
     }
-    if (checkpoint && !resume_recipe(run, checkpoint))
-        goto done;
     Recipe *r = &run->recipe;
     if (!recipe_check(r) || !pictures_open(r, &run->pictures) || !count_steps(run) || !pictures_statistics(&run->pictures, r))
         goto done;
+    if (is_stopped(run)) {
+        run->stopped = ok = true;
+        goto done;
+    }
     settle_recipe(r, run->total);
     if (!open_trainer(run))
         goto done;
@@ -368,7 +451,8 @@ static bool open_run(Run *run)
         goto done;
     if (!run->folder && !(run->folder = run_folder_open(NULL, r->name)))
         goto done;
-    if (run->step < run->last) {
+    run->stopped = is_stopped(run);
+    if (run->step < run->last && !run->stopped) {
         LoaderOptions options = pictures_train_options(&run->pictures, r);
         options.first = (uint64_t)run->step;
         options.steps = (uint64_t)run->last;
@@ -397,7 +481,7 @@ static bool not_finite(const Run *run, const TrainerMetrics *m)
                      run->step + 1, m->loss, m->grad_norm, kept);
 }
 
-/* The pictures cannot be read any more, but what was learnt so far is good. Keeps the error; always false. */
+/* The pictures cannot be read any more, or not be noted, but what was learnt so far is good. Keeps the error; always false. */
 static bool save_before_failing(Run *run)
 {
     char *why = memory_string(error_text());
@@ -417,8 +501,10 @@ static bool one_step(Run *run)
     double before = clock_seconds();
     if (!loader_next(run->loader, &batch))
         return save_before_failing(run);
-    if (run->bad_failed)
-        return error_context("noting a picture that cannot be read");
+    if (run->bad_failed) {
+        error_context("noting a picture that cannot be read");
+        return save_before_failing(run);
+    }
     pictures_masks(r, false, batch.epoch, batch.samples, batch.count, run->hidden);
     draw_kept(run, &batch);
     TrainerBatch input = {.images = batch.images,
@@ -431,16 +517,18 @@ static bool one_step(Run *run)
     if (!metrics.finite)
         return not_finite(run, &metrics);
     run->step++;
-    return log_step(run, &metrics, input.lr, clock_seconds() - before, batch.waited);
+    return log_step(run, &metrics, input.lr, clock_seconds() - before, batch.waited) &&
+           (!run->val_failed || save_before_failing(run));
 }
 
 static PretrainOutcome train(Run *run)
 {
-    const PretrainOptions *o = run->options;
+    if (run->stopped)
+        return PRETRAIN_STOPPED;
     while (run->step < run->last) {
         if (!one_step(run))
             return PRETRAIN_FAILED;
-        bool stop = o->stop && o->stop(o->context) && run->step < run->last;
+        bool stop = is_stopped(run) && run->step < run->last;
         if ((stop || run->step == run->last || run->step % run->recipe.run.save_steps == 0) && !save(run))
             return PRETRAIN_FAILED;
         if (stop)
@@ -470,7 +558,9 @@ PretrainOutcome pretrain_run(const PretrainOptions *options)
         return PRETRAIN_FAILED;
     run->options = options;
     if (open_run(run)) {
-        if (run->step >= run->last)
+        if (run->stopped)
+            say(run, "stopped before its first step");
+        else if (run->step >= run->last)
             say(run,
                 run->last == run->total ? "the run is finished: all its %" PRId64 " steps are done"
                                         : "nothing to do: run.max_steps asks for %" PRId64 " steps, and they are done",

@@ -26,23 +26,25 @@ typedef struct {
     const Recipe *recipe; /* checked here; borrowed */
     const char *out;      /* the run directory; NULL: runs/NAME-N */
     bool resume;          /* go on from the newest complete checkpoint, if there is one */
+    const char *named;    /* resume: a recipe's name or file, which the run must have been begun with; NULL: any */
     bool plain;           /* without the exact savings */
     /* Each may be NULL. */
     void (*progress)(void *context, const PretrainProgress *progress);
     void (*say)(void *context, const char *sentence); /* for people: what is going on */
-    bool (*stop)(void *context);                      /* asked after every step: true saves and ends the run */
+    bool (*stop)(void *context); /* asked before the first step and after every one: true saves and ends the run */
     void *context;
 } PretrainOptions;
 
 typedef enum {
     PRETRAIN_FAILED, /* after error_set() */
     PRETRAIN_DONE,   /* all steps are done and saved */
-    PRETRAIN_STOPPED /* stop() said so; all is saved */
+    PRETRAIN_STOPPED /* stop() said so; all that was done is saved */
 } PretrainOutcome;
 
 /* Steps are numbered from 1 in the log and in names of checkpoints: the line and the checkpoint of step n are what n steps have
  * led to. What is logged and saved depends on recipe and pictures alone (timings apart): not on sessions, threads, workers. A
- * folder that holds a run is refused without `resume`; with it the recipe must be the run's in all that decides results. */
+ * folder that holds a run is refused without `resume`; with it the recipe must be the run's in all that decides results, also
+ * when nothing was saved yet. A run that is finished says so without looking for its pictures. */
 PretrainOutcome pretrain_run(const PretrainOptions *options);
 
 #endif

@@ -48,7 +48,7 @@ static int end(void **state)
 /* ---- runs in processes of their own */
 
 typedef struct {
-    int64_t kill_at, stop_at; /* steps; 0: never */
+    int64_t kill_at, stop_at; /* steps; 0: never; stop_at -1: at once */
     int64_t step;
     FILE *said;
 } Watch;
@@ -64,7 +64,7 @@ static void see(void *context, const PretrainProgress *p)
 static bool is_stopped(void *context)
 {
     const Watch *w = context;
-    return w->step == w->stop_at;
+    return w->stop_at < 0 || (w->stop_at && w->step == w->stop_at);
 }
 
 static void hear(void *context, const char *sentence)
@@ -368,28 +368,128 @@ static void a_loss_that_is_not_finite_stops_the_run(void **state)
     expect_said("step 3: the loss");
     expect_said("the checkpoint of step 2 is as it was");
     char *newest;
-    assert_true(checkpoint_newest(HOME "/broken", &newest));
+    assert_true(checkpoint_newest(HOME "/broken", &newest, NULL));
     assert_string_equal(file_name(newest), "step-00000002");
     memory_free(newest);
 }
 
 /* A folder of the world's pictures with one that is none. */
-static void unreadable_pictures_are_listed(void **state)
+static void write_photos(const char *folder, size_t count, size_t bad)
 {
-    (void)state;
-    SourceOptions world = {.world_count = 40, .world_height = 20, .world_width = 20};
+    SourceOptions world = {.world_count = count, .world_height = 20, .world_width = 20};
     Source *source = source_open("world", &world);
     assert_non_null(source);
-    assert_true(file_make_folder(HOME "/photos"));
-    for (size_t i = 0; i < 40; i++) {
+    assert_true(file_make_folder(folder));
+    for (size_t i = 0; i < count; i++) {
         Image image;
         char path[64];
         assert_true(source_picture(source, i, 3, &image));
-        snprintf(path, sizeof path, HOME "/photos/%02zu.png", i);
-        assert_true(i == 7 ? file_write(path, "no picture", 10) : image_write_png(path, &image));
+        snprintf(path, sizeof path, "%s/%02zu.png", folder, i);
+        assert_true(i == bad ? file_write(path, "no picture", 10) : image_write_png(path, &image));
         image_free(&image);
     }
     source_close(source);
+}
+
+static void damaged_checkpoints_are_not_silent(void **state)
+{
+    (void)state;
+    size_t before, after;
+    const char *out = HOME "/part";
+    expect_run(PRETRAIN_DONE, &recipe, HOME "/whole", false, 0, 0);
+    recipe.run.max_steps = 6;
+    expect_run(PRETRAIN_DONE, &recipe, out, false, 0, 0);
+    recipe.run.max_steps = 0;
+    assert_true(file_remove(HOME "/part/checkpoints/step-00000006/meta.json"));
+    expect_run(KILLED, &recipe, out, true, 4, 0);
+    expect_said("passed over: step-00000006: ");
+    expect_said("goes on behind step 3");
+    /* None is left: the run fails, and keeps its log. */
+    assert_true(file_remove(HOME "/part/checkpoints/step-00000003/meta.json"));
+    memory_free(read_in(out, "log.jsonl", &before));
+    expect_run(PRETRAIN_FAILED, &recipe, out, true, 0, 0);
+    expect_said("move that folder away");
+    memory_free(read_in(out, "log.jsonl", &after));
+    assert_int_equal(before, after);
+    /* As it says. */
+    assert_int_equal(rename(HOME "/part/checkpoints", HOME "/away"), 0);
+    expect_run(PRETRAIN_DONE, &recipe, out, true, 0, 0);
+    expect_same_run(HOME "/whole", out);
+}
+
+static void a_run_without_a_checkpoint_goes_on_with_its_recipe(void **state)
+{
+    (void)state;
+    snprintf(recipe.name, sizeof recipe.name, "tiny");
+    expect_run(KILLED, &recipe, HOME "/killed", false, 2, 0);
+    assert_false(file_exists(HOME "/killed/checkpoints"));
+    Recipe other = recipe;
+    other.run.seed = 6;
+    expect_run(PRETRAIN_FAILED, &other, HOME "/killed", true, 0, 0);
+    expect_said("run.seed");
+    /* Whatever it is called now. */
+    expect_run(PRETRAIN_DONE, &recipe, HOME "/whole", false, 0, 0);
+    snprintf(recipe.name, sizeof recipe.name, "recipe");
+    expect_run(PRETRAIN_DONE, &recipe, HOME "/killed", true, 0, 0);
+    expect_same_run(HOME "/whole", HOME "/killed");
+}
+
+static void stopped_while_opening_nothing_is_left(void **state)
+{
+    (void)state;
+    expect_run(PRETRAIN_STOPPED, &recipe, HOME "/none", false, 0, -1);
+    expect_said("before its first step");
+    assert_false(file_exists(HOME "/none"));
+    /* Nor does a run that goes on take a step. */
+    expect_run(PRETRAIN_STOPPED, &recipe, HOME "/part", false, 0, 2);
+    expect_run(PRETRAIN_STOPPED, &recipe, HOME "/part", true, 0, -1);
+    assert_false(file_exists(HOME "/part/checkpoints/step-00000003"));
+    assert_true(file_exists(HOME "/part/checkpoints/step-00000002"));
+}
+
+static void a_finished_run_needs_no_pictures(void **state)
+{
+    (void)state;
+    write_photos(HOME "/photos", 40, 99);
+    snprintf(recipe.data.train, sizeof recipe.data.train, "%s", HOME "/photos");
+    expect_run(PRETRAIN_DONE, &recipe, HOME "/run", false, 0, 0);
+    assert_true(file_remove(HOME "/photos"));
+    expect_run(PRETRAIN_DONE, &recipe, HOME "/run", true, 0, 0);
+    expect_said("the run is finished: all its 8 steps are done");
+}
+
+static void a_failing_validation_saves_and_unreadable_ones_are_listed(void **state)
+{
+    (void)state;
+    size_t size;
+    write_photos(HOME "/photos", 40, 99);
+    write_photos(HOME "/held", 8, 3);
+    snprintf(recipe.data.train, sizeof recipe.data.train, "%s", HOME "/photos");
+    snprintf(recipe.data.val, sizeof recipe.data.val, "%s", HOME "/held");
+    recipe.data.max_bad = 0;
+    recipe.run.save_steps = 100;
+    expect_run(PRETRAIN_FAILED, &recipe, HOME "/run", false, 0, 0);
+    expect_said("validation after step 5");
+    assert_true(file_exists(HOME "/run/checkpoints/step-00000005/meta.json"));
+    char *text = read_in(HOME "/run", "log.jsonl", &size);
+    assert_non_null(strstr(text, "{\"step\":5,"));
+    memory_free(text);
+    /* Allowed, it is named, once. */
+    recipe.data.max_bad = 0.5;
+    expect_run(PRETRAIN_DONE, &recipe, HOME "/run", true, 0, 0);
+    expect_said("held/03.png is left out of the validation");
+    expect_run(PRETRAIN_DONE, &recipe, HOME "/two", false, 0, 0);
+    text = read_in(HOME "/two", "bad_files.csv", &size);
+    const char *found = strstr(text, "held/03.png,");
+    assert_non_null(found);
+    assert_null(strstr(found + 1, "held/03.png,"));
+    memory_free(text);
+}
+
+static void unreadable_pictures_are_listed(void **state)
+{
+    (void)state;
+    write_photos(HOME "/photos", 40, 7);
     snprintf(recipe.data.train, sizeof recipe.data.train, "%s", HOME "/photos");
     recipe.data.max_bad = 0.1;
     recipe.data.val_share = 0;
@@ -435,6 +535,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(another_recipe_is_not_gone_on_with, begin, end),
         cmocka_unit_test_setup_teardown(weights_of_another_run_start_one, begin, end),
         cmocka_unit_test_setup_teardown(a_loss_that_is_not_finite_stops_the_run, begin, end),
+        cmocka_unit_test_setup_teardown(damaged_checkpoints_are_not_silent, begin, end),
+        cmocka_unit_test_setup_teardown(a_run_without_a_checkpoint_goes_on_with_its_recipe, begin, end),
+        cmocka_unit_test_setup_teardown(stopped_while_opening_nothing_is_left, begin, end),
+        cmocka_unit_test_setup_teardown(a_finished_run_needs_no_pictures, begin, end),
+        cmocka_unit_test_setup_teardown(a_failing_validation_saves_and_unreadable_ones_are_listed, begin, end),
         cmocka_unit_test_setup_teardown(unreadable_pictures_are_listed, begin, end),
         cmocka_unit_test_setup_teardown(what_does_not_fit_is_said_before_anything_is_made, begin, end),
     };

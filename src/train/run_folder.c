@@ -144,10 +144,36 @@ bool run_folder_holds_run(const RunFolder *f)
 
 /* ---- recipe.yaml */
 
+/* The name of the recipe that a run was begun with stands in a comment in front. */
+static const char name_lead[] = "# recipe: ";
+
+static bool is_plain(const char *name)
+{
+    for (; *name; name++)
+        if (*name < ' ' || *name > '~')
+            return false;
+    return true;
+}
+
+static void read_name(const char *path, char *name)
+{
+    char line[sizeof name_lead - 1 + RECIPE_NAME_BYTES];
+    FILE *file = fopen(path, "re");
+    memset(name, 0, RECIPE_NAME_BYTES);
+    if (file && fgets(line, sizeof line, file) && !strncmp(line, name_lead, sizeof name_lead - 1)) {
+        line[strcspn(line, "\n")] = 0;
+        snprintf(name, RECIPE_NAME_BYTES, "%s", line + sizeof name_lead - 1);
+    }
+    if (file)
+        fclose(file);
+}
+
 bool run_folder_write_recipe(RunFolder *f, const Recipe *recipe)
 {
     Text yaml = {0};
     char *path = inside(f, "recipe.yaml");
+    if (recipe->name[0] && is_plain(recipe->name))
+        text_add(&yaml, "%s%s\n", name_lead, recipe->name);
     recipe_write(recipe, &yaml);
     bool ok = path && !yaml.failed && file_write(path, yaml.data, yaml.length) && file_sync(f->path);
     memory_free(path);
@@ -160,6 +186,8 @@ bool run_folder_read_recipe(const RunFolder *f, Recipe *recipe, bool *found)
     char *path = inside(f, "recipe.yaml");
     *found = path && file_exists(path);
     bool ok = *found && recipe_load(recipe, path);
+    if (ok)
+        read_name(path, recipe->name);
     memory_free(path);
     return ok;
 }
