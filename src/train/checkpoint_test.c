@@ -233,11 +233,11 @@ static void kills_while_saving_leave_a_whole_one(void **state)
     (void)state;
     enum { KILLS = 50 };
     Trainer *t = open_trainer(&recipe);
-    int64_t reached = 1;
+    int64_t reached = 3;
     double before = clock_seconds();
-    assert_true(save(t, 1));
+    assert_true(save(t, 1) && save(t, 2) && save(t, 3));
     /* Kills fall into the first three saves of a child, however fast the disk is. */
-    long room = (long)((clock_seconds() - before) * 3e6);
+    long room = (long)((clock_seconds() - before) * 1e6);
     srand(1);
     for (int kill_number = 0; kill_number < KILLS; kill_number++) {
         pid_t child = fork();
@@ -253,6 +253,8 @@ static void kills_while_saving_leave_a_whole_one(void **state)
         assert_true(WIFSIGNALED(status));
         int64_t step = newest_step(t);
         assert_true(step >= reached);
+        if (step == reached) /* the machine has become slower */
+            room += room / 8;
         reached = step;
     }
     assert_true(reached > KILLS / 5); /* some saves came through */
