@@ -35,7 +35,7 @@ static const Verb VERBS[] = {
      "  --quiet          no progress\n"
      "  --json           one JSON object a line on standard output\n"
      "\n"
-     "SIGINT and SIGTERM save and exit with 130 and 143.\n"
+     "SIGINT saves and exits with 130, SIGTERM and SIGHUP save and exit with 143.\n"
      "\n"
      "Examples:\n"
      "  lacuna pretrain deepmim-shapes --out runs/shapes\n"
