@@ -346,7 +346,7 @@ Ref tape_name(Tape *tape, Ref r, const char *format, ...)
 {
     if (tape->failed || !ref_given(r))
         return r;
-    char name[SCOPE_MAX], full[2 * SCOPE_MAX];
+    char name[SCOPE_MAX], full[2 * SCOPE_MAX + 2];
     va_list args;
     va_start(args, format);
     vsnprintf(name, sizeof name, format, args);
@@ -463,7 +463,7 @@ static Ref param_of_kind(Tape *tape, const char *name, Shape shape, Init init, P
     if (tape->use < 0)
         return tape_fail(tape, "parameter %s is asked for before tape_use_params()", name);
     ParamUse *use = &tape->uses[tape->use];
-    char full[2 * SCOPE_MAX];
+    char full[2 * SCOPE_MAX + 2];
     snprintf(full, sizeof full, "%s%s%s", tape->scope, tape->scope[0] ? "." : "", name);
     int index = param_find(use->set, full);
     if (index < 0)

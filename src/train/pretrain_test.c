@@ -1,6 +1,5 @@
 /* Runs: resumed, killed, cut and shared among threads in every way, they end with the same bytes. Each run is a process of its
  * own, forked from one that never runs a program. */
-#include <dirent.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -255,56 +254,6 @@ static void threads_and_workers_do_not_matter(void **state)
     }
 }
 
-static int count_threads(void)
-{
-    int count = 0;
-    DIR *tasks = opendir("/proc/self/task");
-    for (struct dirent *entry; (entry = readdir(tasks));)
-        count += entry->d_name[0] != '.';
-    closedir(tasks);
-    return count;
-}
-
-/* In a process of its own: 0 when steps take no memory and start no thread. */
-static int step_quietly(void)
-{
-    TrainerOptions options = {.batch = 8, .micro_batch = 4};
-    if (!device_open("cpu", 3, &options.device))
-        return 1;
-    Trainer *t = trainer_open(&recipe, &options);
-    float *images = memory_new(8, 3 * 16 * 16 * sizeof(float));
-    uint8_t *hidden = memory_new(8, 16), *kept = memory_new(8, 64);
-    TrainerBatch batch = {images, hidden, kept, 1e-3};
-    TrainerMetrics metrics;
-    if (!t || !images || !hidden || !kept)
-        return 2;
-    for (int i = 0; i < 8 * 16; i++)
-        hidden[i] = i % 4 != 1;
-    for (int i = 0; i < 8 * 3 * 16 * 16; i++)
-        images[i] = (float)(i % 13) / 13;
-    memset(kept, 1, 8 * 64);
-    if (!trainer_step(t, &batch, &metrics)) /* the team of threads starts here */
-        return 3;
-    uint64_t memory = memory_count();
-    int threads = count_threads();
-    for (int i = 0; i < 3; i++)
-        if (!trainer_step(t, &batch, &metrics) || !metrics.finite)
-            return 4;
-    return memory_count() != memory ? 5 : count_threads() != threads ? 6 : trainer_steps(t) != 4 ? 7 : 0;
-}
-
-static void a_step_allocates_nothing_and_starts_no_thread(void **state)
-{
-    (void)state;
-    pid_t child = fork();
-    if (child == 0)
-        _exit(step_quietly());
-    int status;
-    waitpid(child, &status, 0);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), 0);
-}
-
 static void another_recipe_is_not_gone_on_with(void **state)
 {
     (void)state;
@@ -531,7 +480,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(resume_from_any_step_is_the_same_run, begin, end),
         cmocka_unit_test_setup_teardown(kills_do_not_matter, begin, end),
         cmocka_unit_test_setup_teardown(threads_and_workers_do_not_matter, begin, end),
-        cmocka_unit_test_setup_teardown(a_step_allocates_nothing_and_starts_no_thread, begin, end),
         cmocka_unit_test_setup_teardown(another_recipe_is_not_gone_on_with, begin, end),
         cmocka_unit_test_setup_teardown(weights_of_another_run_start_one, begin, end),
         cmocka_unit_test_setup_teardown(a_loss_that_is_not_finite_stops_the_run, begin, end),
