@@ -18,9 +18,11 @@ int settle_micro_batch(const Recipe *r)
     double picture = tokens * r->encoder.width * r->encoder.depth;
     for (int k = 0; k < r->decoder_count; k++)
         picture += (double)(first + places) * r->decoders[k].width * r->decoders[k].depth;
-    for (int parts = 1; parts < batch; parts++)
-        if (batch % parts == 0 && picture * (batch / parts) <= ACTIVATION_BUDGET)
-            return batch / parts;
+    for (int parts = 1; parts < batch; parts++) {
+        int micro_batch = batch / parts;
+        if (batch % parts == 0 && picture * micro_batch <= ACTIVATION_BUDGET)
+            return micro_batch;
+    }
     return 1;
 }
 
