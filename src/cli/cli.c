@@ -172,9 +172,11 @@ int cli_usage(const char *verb)
 /* Standard output may be a full disk: what was printed counts only when it has arrived. */
 static int finish_output(int code)
 {
-    if (fflush(stdout) == 0 && !ferror(stdout))
+    bool flushed = fflush(stdout) == 0;
+    if (flushed && !ferror(stdout))
         return code;
-    error_set("standard output cannot be written: %s", strerror(errno));
+    /* Only a flush that failed just now has left its reason in errno. */
+    error_set("standard output cannot be written: %s", flushed ? "an earlier write failed" : strerror(errno));
     return code == EXIT_DONE ? cli_failed() : code;
 }
 

@@ -1,5 +1,14 @@
 #include "device/kernel.h"
 
+bool shape_fits(const Shape *s)
+{
+    int64_t bytes = 8;
+    for (int i = 0; i < s->n; i++)
+        if (s->d[i] < 0 || __builtin_mul_overflow(bytes, s->d[i], &bytes))
+            return false;
+    return true;
+}
+
 int64_t shape_count(const Shape *s)
 {
     int64_t count = 1;

@@ -38,6 +38,10 @@ static inline Shape shape_4(int64_t a, int64_t b, int64_t c, int64_t d)
     return (Shape){.n = 4, .d = {a, b, c, d}};
 }
 
+/* Whether no axis is negative and the elements, eight bytes each, can be counted in an int64_t. All shapes that reach a kernel
+ * do. */
+bool shape_fits(const Shape *s);
+
 int64_t shape_count(const Shape *s);   /* number of elements */
 int64_t shape_columns(const Shape *s); /* length of the last axis; 1 for a scalar */
 int64_t shape_rows(const Shape *s);    /* count / columns */

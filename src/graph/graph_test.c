@@ -194,6 +194,35 @@ static void writing_an_input_is_refused(void **state)
     tape_free(tape);
 }
 
+static void a_kept_value_cannot_be_overwritten(void **state)
+{
+    (void)state;
+    Tape *tape = tape_new();
+    Ref kept = append(tape, REF_NONE, tape_temp(tape, DTYPE_REAL, shape_1(4), false), 0);
+    tape_keep(tape, kept, "kept");
+    assert_false(tape_failed(tape));
+    append(tape, REF_NONE, kept, 0);
+    assert_true(tape_failed(tape));
+    assert_non_null(strstr(error_text(), "kept"));
+    tape_free(tape);
+}
+
+static void shapes_beyond_counting_are_refused(void **state)
+{
+    (void)state;
+    Tape *tape = tape_new();
+    ParamSet set = {0};
+    const Init zero = {INIT_CONSTANT, 0, 0};
+    const int64_t big = (int64_t)1 << 31;
+    assert_int_equal(param_add(&set, "w", shape_2(big, big), PARAM_TRAINED, zero, true, 0), -1);
+    assert_int_equal(set.count, 0);
+    tape_temp(tape, DTYPE_REAL, shape_3(big, big, 4), false);
+    assert_true(tape_failed(tape));
+    assert_non_null(strstr(error_text(), "counted"));
+    tape_free(tape);
+    param_set_free(&set);
+}
+
 static void parameters_are_named_by_their_scope(void **state)
 {
     (void)state;
@@ -257,6 +286,8 @@ int main(void)
         cmocka_unit_test(reading_before_writing_is_refused),
         cmocka_unit_test(parts_of_a_storage_know_of_writes_to_the_whole),
         cmocka_unit_test(writing_an_input_is_refused),
+        cmocka_unit_test(a_kept_value_cannot_be_overwritten),
+        cmocka_unit_test(shapes_beyond_counting_are_refused),
         cmocka_unit_test(parameters_are_named_by_their_scope),
         cmocka_unit_test(plans_are_tight),
     };

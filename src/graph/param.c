@@ -17,6 +17,10 @@ int param_add(ParamSet *set, const char *name, Shape shape, ParamKind kind, Init
 {
     if (!memory_grow((void **)&set->params, set->count, &set->capacity, sizeof *set->params))
         return -1;
+    if (!shape_fits(&shape)) {
+        error_set("parameter %s has more numbers than can be counted", name);
+        return -1;
+    }
     int64_t count = shape_count(&shape);
     int64_t padded = (count + PARAM_ALIGN - 1) / PARAM_ALIGN * PARAM_ALIGN;
     int64_t *total = kind == PARAM_TRAINED ? &set->trained_count : &set->fixed_count;

@@ -119,6 +119,8 @@ static Ref add_value(Tape *tape, Value value, const char *name)
 {
     if (tape->failed)
         return REF_NONE;
+    if (!shape_fits(&value.shape))
+        return tape_fail(tape, "%s has more numbers than can be counted", name ? name : "a value");
     if (!memory_grow((void **)&tape->values, tape->value_count, &tape->value_capacity, sizeof *tape->values))
         return tape_fail(tape, NULL);
     if (name && !(value.name = memory_string(name)))
@@ -565,6 +567,10 @@ void tape_append(Tape *tape, const Op *op, const void *attr, const Ref *ins, Ref
         Value *v = &tape->values[outs[i].slot];
         if (v->home == HOME_INPUT || v->home == HOME_CONSTANT) {
             tape_fail(tape, "%s writes to an input or a constant", op->name);
+            return;
+        }
+        if (v->keep && v->version > 0) {
+            tape_fail(tape, "%s overwrites a value that is kept", op->name);
             return;
         }
         tape_write(tape->values, tape->value_count, outs[i].slot);

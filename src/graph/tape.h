@@ -94,7 +94,8 @@ int64_t ref_columns(const Tape *tape, Ref r);
 int64_t ref_count(const Tape *tape, Ref r);
 bool ref_needs_grad(const Tape *tape, Ref r); /* false for REF_NONE */
 
-/* Makes a value readable after a run under this name; it is then never fused away or overwritten. */
+/* Makes a value readable after a run under this name; it is then never fused away, and writing it again
+ * fails the tape. */
 void tape_keep(Tape *tape, Ref r, const char *name);
 /* As above for a value that model code named with tape_name(): pattern with a trailing * ("blocks.*"). Call before building. */
 void tape_keep_matching(Tape *tape, const char *pattern);
