@@ -44,7 +44,7 @@ Ref grad_into(Tape *tape, Ref in, int bit, uint32_t *accumulate)
         if (adds_parameter_gradients(tape))
             *accumulate |= 1u << bit;
     } else {
-        grad = tape_temp(tape, DTYPE_REAL, v.shape, false);
+        grad = tape_temp(tape, v.dtype, v.shape, false);
     }
     tape->values[in.slot].grad = grad;
     return grad;
@@ -55,7 +55,8 @@ void grad_pass(Tape *tape, Ref in, Ref gradient, void (*add)(Tape *, Ref target,
     if (tape->failed || !ref_needs_grad(tape, in) || !ref_given(gradient))
         return;
     Value *to = &tape->values[in.slot], *from = &tape->values[gradient.slot];
-    bool alike = shape_rows(&from->shape) == shape_rows(&to->shape) && shape_columns(&from->shape) == shape_columns(&to->shape);
+    bool alike = shape_rows(&from->shape) == shape_rows(&to->shape) && shape_columns(&from->shape) == shape_columns(&to->shape) &&
+                 from->dtype == to->dtype;
     bool free_to_take = from->home == HOME_ARENA && !from->lent && !from->keep && to->param < 0 && alike;
     if (!ref_given(to->grad) && free_to_take) {
         from->lent = true;

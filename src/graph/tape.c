@@ -76,6 +76,16 @@ void tape_segment(Tape *tape, Segment segment)
         tape->values[i].grad = REF_NONE;
 }
 
+void tape_set_activation(Tape *tape, DType dtype)
+{
+    tape->activation = dtype;
+}
+
+DType tape_activation(const Tape *tape)
+{
+    return tape->activation;
+}
+
 size_t tape_node_count(const Tape *tape)
 {
     return tape->node_count;

@@ -39,6 +39,7 @@ struct Tape {
     int use; /* index of the parameters in use, -1: none */
     bool trainable;
     bool differentiate_inputs;
+    DType activation;
     int layer;
     const char *const *no_decay;
     int no_decay_count;

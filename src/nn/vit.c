@@ -20,6 +20,7 @@ Ref vit_block(Tape *t, Ref x, const BlockConfig *c, const Ref keep[2], int index
     if (c->qkv_bias == VIT_BIAS_NO_K)
         map.b = key_free_bias(t, param(t, "q_bias", shape_1(d), init_constant(0)),
                               param(t, "v_bias", shape_1(d), init_constant(0)));
+    map.dtype = tape_activation(t);
     Ref heads = self_attention(t, layer_apply(t, norm_before(map, norm1), x), c->heads);
     map = layer_map(t, "proj", d, d, true, c->family, index);
     scope_pop(t);
@@ -30,7 +31,9 @@ Ref vit_block(Tape *t, Ref x, const BlockConfig *c, const Ref keep[2], int index
     x = layer_apply(t, map, heads);
     Norm norm2 = norm_params(t, "norm2", d, c->norm_eps);
     scope_push(t, "mlp");
-    Ref wide = layer_apply(t, norm_before(layer_map(t, "fc1", hidden, d, true, c->family, -1), norm2), x);
+    LinearArgs widen = norm_before(layer_map(t, "fc1", hidden, d, true, c->family, -1), norm2);
+    widen.dtype = tape_activation(t);
+    Ref wide = layer_apply(t, widen, x);
     map = layer_map(t, "fc2", d, hidden, true, c->family, index);
     scope_pop(t);
     map.prologue = act;

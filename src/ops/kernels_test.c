@@ -184,7 +184,7 @@ static void check_case(const Case *k)
     assert_true(cpu_level(&best));
     Run expect;
     run_open(&expect, k, &(Device){.kind = DEVICE_REF, .f64 = true, .threads = 1});
-    for (int level = CPU_AVX2; level <= (int)best; level++) {
+    for (int level = CPU_WIDE; level <= (int)best; level++) {
         Run one;
         run_open(&one, k, &(Device){.kind = DEVICE_CPU, .level = (CpuLevel)level, .threads = 1});
         for (int i = 0; i < OUTS; i++) {
@@ -457,7 +457,7 @@ static void lowered_linear(void **state)
     assert_true(device_open("ref64", 1, &ref));
     CheckBuild build = find_op("linear")->example;
     int compared = 0;
-    for (int level = CPU_AVX2; level <= (int)best; level++)
+    for (int level = CPU_WIDE; level <= (int)best; level++)
         for (uint32_t lacks = 1; lacks <= (DEVICE_LACKS_PROLOGUE | DEVICE_LACKS_EPILOGUE); lacks++)
             for (int k = 0;; k++) {
                 CheckResult expect, got;
