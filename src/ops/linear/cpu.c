@@ -37,37 +37,52 @@ typedef struct {
     bool bf16;
 } ForwardEnd;
 
+/* columns: LANES or NR as constants, or what is left of the last panel. */
+static inline __attribute__((always_inline)) void forward_end_of(const ForwardEnd *context, int64_t row, int rows,
+                                                                 int64_t column, const int columns, const bool bf16,
+                                                                 const float *block)
+{
+    const ForwardEnd e = *context;
+    Vec bias[2] = {{0}, {0}}, scale[2] = {{0}, {0}};
+    for (int v = 0; v * LANES < columns; v++) {
+        if (e.bias)
+            bias[v] = vec_read(e.bias + column + v * LANES, columns - v * LANES);
+        if (e.column)
+            scale[v] = vec_read(e.column + column + v * LANES, columns - v * LANES);
+    }
+    for (int i = 0; i < rows; i++) {
+        int64_t at = e.first_row + row + i, place = at * e.columns + column;
+        float factor = e.group ? e.group[at / e.per_group] : 1.0f;
+        Vec out[2] = {{0}, {0}};
+#pragma GCC unroll 2
+        for (int v = 0; v * LANES < columns; v++) {
+            Vec y = vec_load(block + i * NR + v * LANES) + bias[v];
+            if (e.column)
+                y *= scale[v];
+            if (e.group)
+                y *= factor;
+            if (e.residual)
+                y += vec_read(e.residual + place + v * LANES, columns - v * LANES);
+            out[v] = y;
+        }
+        if (bf16 && HAS_PAIRS && columns == NR)
+            vec_store((float *)number_at(e.y, true, place), unit_join(out[0], out[1]));
+        else
+#pragma GCC unroll 2
+            for (int v = 0; v * LANES < columns; v++)
+                number_write(e.y, bf16, place + v * LANES, out[v], columns - v * LANES);
+    }
+}
+
 static void forward_end(const void *context, int64_t row, int rows, int64_t column, int columns, const float *block)
 {
     const ForwardEnd *e = context;
-    Vec bias[2] = {{0}, {0}}, scale[2] = {{0}, {0}};
-    for (int v = 0; v < 2 && v * LANES < columns; v++) {
-        int64_t at = column + v * LANES, some = columns - v * LANES;
-        if (e->bias)
-            bias[v] = vec_read(e->bias + at, some);
-        if (e->column)
-            scale[v] = vec_read(e->column + at, some);
-    }
-    for (int i = 0; i < rows; i++) {
-        int64_t at = e->first_row + row + i, place = at * e->columns + column;
-        float factor = e->group ? e->group[at / e->per_group] : 1.0f;
-        Vec out[2] = {{0}, {0}};
-        for (int v = 0; v < 2 && v * LANES < columns; v++) {
-            Vec y = vec_load(block + i * NR + v * LANES) + bias[v];
-            if (e->column)
-                y *= scale[v];
-            if (e->group)
-                y *= factor;
-            if (e->residual)
-                y += vec_read(e->residual + place + v * LANES, columns - v * LANES);
-            out[v] = y;
-        }
-        if (e->bf16 && HAS_PAIRS && columns == NR)
-            vec_store((float *)number_at(e->y, true, place), unit_join(out[0], out[1]));
-        else
-            for (int v = 0; v < 2 && v * LANES < columns; v++)
-                number_write(e->y, e->bf16, place + v * LANES, out[v], columns - v * LANES);
-    }
+    if (columns < NR)
+        forward_end_of(e, row, rows, column, columns, e->bf16, block);
+    else if (e->bf16)
+        forward_end_of(e, row, rows, column, NR, true, block);
+    else
+        forward_end_of(e, row, rows, column, NR, false, block);
 }
 
 void CPU(linear)(const Call *c, Worker *worker)
@@ -108,7 +123,8 @@ void CPU(linear)(const Call *c, Worker *worker)
             operand_row_units(&left, first + i, pairs, own + i * stride);
         }
         end.first_row = first;
+        const Ahead ahead[2] = {{end.residual ? end.residual + first * n : NULL, false, n}};
         multiply_tile(plain ? (const Unit *)operand_row(&left, first) : own, plain ? units : stride, count, units, pairs,
-                      packed, n, forward_end, &end);
+                      packed, n, ahead, forward_end, &end);
     }
 }

@@ -16,34 +16,55 @@ typedef struct {
     Unit *right, *left;
 } Chunk;
 
-static inline __attribute__((always_inline)) void pack_rows_of(const Operand *o, int64_t first, int64_t rows, int64_t unit,
-                                                               int64_t units, const int64_t width, const int64_t stride,
-                                                               Unit *to, bool pairs, const Prologue prologue, const bool bf16)
+/* Two rows (or one, in f32) on their way into panels. */
+typedef struct {
+    const void *row[2];
+    const float *stats[2];
+    float factor[2];
+    bool second;
+} RowPair;
+
+/* One vector of units from column j on, of which n are left. */
+static inline __attribute__((always_inline)) Vec pack_units(const Operand *o, const RowPair *r, int64_t j, int64_t n,
+                                                            bool pairs, const Prologue prologue, const bool bf16)
 {
-    int64_t n = o->columns;
-    for (int64_t r = 0; r < rows; r += pairs ? 2 : 1, unit++) {
-        bool second = pairs && r + 1 < rows;
-        const void *from = operand_row(o, first + r), *below = operand_row(o, first + r + (second ? 1 : 0));
-        const float *stats = o->stats ? o->stats + 2 * (first + r) : NULL,
-                    *stats_below = stats ? stats + (second ? 2 : 0) : NULL;
-        float factor = operand_factor(o, first + r), factor_below = second ? operand_factor(o, first + r + 1) : 0;
-        for (int64_t panel = 0, j = 0; j < n; panel++, j += width) {
-            Unit *row = to + (panel * units + unit) * stride;
-#pragma GCC unroll 2
-            for (int64_t v = 0; v < stride; v += LANES) {
-                Vec x = {0}, y = {0};
-                if (j + v < n) {
-                    x = operand_read(o, from, stats, j + v, n - j - v, prologue, bf16, pairs);
-                    if (second)
-                        y = operand_read(o, below, stats_below, j + v, n - j - v, prologue, bf16, pairs);
-                    if (o->group) {
-                        x *= factor;
-                        y *= factor_below;
-                    }
-                }
-                vec_store((float *)row + v, pairs ? unit_pair(x, y) : x);
-            }
+    Vec x = operand_read(o, r->row[0], r->stats[0], j, n, prologue, bf16, pairs), y = {0};
+    if (r->second)
+        y = operand_read(o, r->row[1], r->stats[1], j, n, prologue, bf16, pairs);
+    if (o->group) {
+        x *= r->factor[0];
+        y *= r->factor[1];
+    }
+    return pairs ? unit_pair(x, y) : x;
+}
+
+static inline __attribute__((always_inline)) void pack_rows_of(const Operand *context, int64_t first, int64_t rows,
+                                                               int64_t unit, int64_t units, const int64_t width,
+                                                               const int64_t stride, Unit *to, bool pairs,
+                                                               const Prologue prologue, const bool bf16)
+{
+    const Operand o = *context;
+    int64_t n = o.columns, step = pairs ? 2 : 1, bytes = n * (bf16 ? 2 : 4);
+    for (int64_t r = 0; r < rows; r += step, unit++) {
+        RowPair pair = {.second = pairs && r + 1 < rows};
+        for (int k = 0; k < (pair.second ? 2 : 1); k++) {
+            pair.row[k] = operand_row(&o, first + r + k);
+            pair.stats[k] = o.stats ? o.stats + 2 * (first + r + k) : NULL;
+            pair.factor[k] = operand_factor(&o, first + r + k);
         }
+        float *row = (float *)to + unit * stride;
+        int64_t j = 0;
+        for (; j + stride <= n; j += width, row += units * stride) {
+            /* The rows after the next: memory answers late. */
+            for (int64_t ahead = 2 * step; ahead < 3 * step && r + ahead < rows; ahead++)
+                __builtin_prefetch((const char *)pair.row[0] + ahead * bytes + j * (bf16 ? 2 : 4));
+#pragma GCC unroll 2
+            for (int64_t v = 0; v < stride; v += LANES)
+                vec_store(row + v, pack_units(&o, &pair, j + v, LANES, pairs, prologue, bf16));
+        }
+        for (; j < n; j += width, row += units * stride)
+            for (int64_t v = 0; v < stride; v += LANES)
+                vec_store(row + v, j + v < n ? pack_units(&o, &pair, j + v, n - j - v, pairs, prologue, bf16) : (Vec){0});
     }
 }
 
@@ -60,17 +81,27 @@ PACK_ROWS(pack_right, NR, NR)
 PACK_ROWS(pack_left, MR, LEFT)
 
 /* to = the sums of dy's rows first.. */
-static void sum_rows(const Operand *dy, int64_t first, int64_t rows, float *to)
+static inline __attribute__((always_inline)) void sum_rows_of(const Operand *dy, int64_t first, int64_t rows, const bool bf16,
+                                                              float *to)
 {
     int64_t n = dy->columns;
     for (int64_t j = 0; j < n; j += LANES) {
         Vec sum = {0};
-        for (int64_t r = 0; r < rows; r++) {
-            Vec x = number_read(operand_row(dy, first + r), dy->bf16, j, n - j);
+        const char *row = operand_row(dy, first);
+        for (int64_t r = 0; r < rows; r++, row += n * (bf16 ? 2 : 4)) {
+            Vec x = number_read(row, bf16, j, n - j);
             sum += dy->group ? x * operand_factor(dy, first + r) : x;
         }
         vec_write(to + j, sum, n - j);
     }
+}
+
+static void sum_rows(const Operand *dy, int64_t first, int64_t rows, float *to)
+{
+    if (dy->bf16)
+        sum_rows_of(dy, first, rows, true, to);
+    else
+        sum_rows_of(dy, first, rows, false, to);
 }
 
 /* One panel of dW's columns, blocks `first`..`end` - 1 of its rows. */

@@ -21,26 +21,42 @@ static inline Vec slope(Vec x, Prologue kind, bool pairs)
     return pairs ? vec_gelu_slope_short(x) : vec_gelu_slope(x);
 }
 
+/* columns: NR as a constant, or what is left of the last panel. */
+static inline __attribute__((always_inline)) void backward_end_of(const BackwardEnd *context, int64_t row, int rows,
+                                                                  int64_t column, const int columns, const bool x_bf16,
+                                                                  const bool bf16, const float *block)
+{
+    const BackwardEnd e = *context;
+    for (int i = 0; i < rows; i++) {
+        int64_t place = (e.first_row + row + i) * e.columns + column;
+        Vec out[2] = {{0}, {0}};
+#pragma GCC unroll 2
+        for (int v = 0; v * LANES < columns; v++) {
+            int64_t at = place + v * LANES, some = columns - v * LANES;
+            out[v] = vec_load(block + i * NR + v * LANES);
+            if (e.x)
+                out[v] *= slope(number_read(e.x, x_bf16, at, some), e.prologue, e.pairs);
+            if (e.add)
+                out[v] += number_read(e.dx, bf16, at, some);
+        }
+        if (bf16 && HAS_PAIRS && columns == NR)
+            vec_store((float *)number_at(e.dx, true, place), unit_join(out[0], out[1]));
+        else
+#pragma GCC unroll 2
+            for (int v = 0; v * LANES < columns; v++)
+                number_write(e.dx, bf16, place + v * LANES, out[v], columns - v * LANES);
+    }
+}
+
 static void backward_end(const void *context, int64_t row, int rows, int64_t column, int columns, const float *block)
 {
     const BackwardEnd *e = context;
-    for (int i = 0; i < rows; i++) {
-        int64_t place = (e->first_row + row + i) * e->columns + column;
-        Vec out[2] = {{0}, {0}};
-        for (int v = 0; v < 2 && v * LANES < columns; v++) {
-            int64_t at = place + v * LANES, some = columns - v * LANES;
-            out[v] = vec_load(block + i * NR + v * LANES);
-            if (e->x)
-                out[v] *= slope(number_read(e->x, e->x_bf16, at, some), e->prologue, e->pairs);
-            if (e->add)
-                out[v] += number_read(e->dx, e->bf16, at, some);
-        }
-        if (e->bf16 && HAS_PAIRS && columns == NR)
-            vec_store((float *)number_at(e->dx, true, place), unit_join(out[0], out[1]));
-        else
-            for (int v = 0; v < 2 && v * LANES < columns; v++)
-                number_write(e->dx, e->bf16, place + v * LANES, out[v], columns - v * LANES);
-    }
+    if (columns < NR || (e->x && e->x_bf16 != e->bf16))
+        backward_end_of(e, row, rows, column, columns, e->x_bf16, e->bf16, block);
+    else if (e->bf16)
+        backward_end_of(e, row, rows, column, NR, true, true, block);
+    else
+        backward_end_of(e, row, rows, column, NR, false, false, block);
 }
 
 typedef struct {
@@ -70,29 +86,49 @@ typedef struct {
     float *dgamma, *dbeta; /* sums of a tile */
 } NormEnd;
 
-/* One row; with xhat = (x - mean) / deviation and g = dh gamma: dx = (g - mean(g) - xhat mean(g xhat)) / deviation. */
-static inline __attribute__((always_inline)) void norm_row_of(const NormEnd *e, const float *dh, const float *stats,
+/* One row; with xhat = (x - mean) / deviation and g = dh gamma: dx = (g - mean(g) - xhat mean(g xhat)) / deviation. The two
+ * passes over LANES numbers: */
+static inline __attribute__((always_inline)) void norm_sums(const NormEnd *e, const float *dh, const void *x,
+                                                            const float *stats, int64_t i, int64_t n, const bool x_bf16,
+                                                            Vec sums[2])
+{
+    Vec d = vec_read(dh + i, n), hat = (number_read(x, x_bf16, i, n) - stats[0]) * stats[1];
+    Vec g = d * vec_read(e->gamma + i, n);
+    vec_put(e->dgamma + i, d * hat, n, true);
+    vec_put(e->dbeta + i, d, n, true);
+    sums[0] += g;
+    sums[1] += g * hat;
+}
+
+static inline __attribute__((always_inline)) void norm_dx(const NormEnd *e, const float *dh, const void *x, const float *stats,
+                                                          int64_t i, int64_t n, const bool x_bf16, const float means[2],
+                                                          void *dx)
+{
+    Vec hat = (number_read(x, x_bf16, i, n) - stats[0]) * stats[1];
+    Vec v = stats[1] * (vec_read(dh + i, n) * vec_read(e->gamma + i, n) - means[0] - hat * means[1]);
+    number_put(dx, e->dx_bf16, i, v, n, e->add);
+}
+
+static inline __attribute__((always_inline)) void norm_row_of(const NormEnd *context, const float *dh, const float *row_stats,
                                                               int64_t row, const bool x_bf16)
 {
-    float mean = stats[0], inverse = stats[1];
-    int64_t n = e->n, place = row * n;
-    Vec sum = {0}, product = {0};
-    for (int64_t i = 0; i < n; i += LANES) {
-        Vec d = vec_read(dh + i, n - i), hat = (number_read(e->x, x_bf16, place + i, n - i) - mean) * inverse;
-        Vec g = d * vec_read(e->gamma + i, n - i);
-        vec_put(e->dgamma + i, d * hat, n - i, true);
-        vec_put(e->dbeta + i, d, n - i, true);
-        sum += g;
-        product += g * hat;
-    }
-    if (!e->dx)
+    const NormEnd e = *context;
+    const float stats[2] = {row_stats[0], row_stats[1]};
+    const void *x = number_at(e.x, x_bf16, row * e.n);
+    int64_t n = e.n, i = 0;
+    Vec sums[2] = {{0}, {0}};
+    for (; i + LANES <= n; i += LANES)
+        norm_sums(&e, dh, x, stats, i, LANES, x_bf16, sums);
+    if (i < n)
+        norm_sums(&e, dh, x, stats, i, n - i, x_bf16, sums);
+    if (!e.dx)
         return;
-    float first = vec_sum(sum) / (float)n, second = vec_sum(product) / (float)n;
-    for (int64_t i = 0; i < n; i += LANES) {
-        Vec hat = (number_read(e->x, x_bf16, place + i, n - i) - mean) * inverse;
-        Vec v = inverse * (vec_read(dh + i, n - i) * vec_read(e->gamma + i, n - i) - first - hat * second);
-        number_put(e->dx, e->dx_bf16, place + i, v, n - i, e->add);
-    }
+    const float means[2] = {vec_sum(sums[0]) / (float)n, vec_sum(sums[1]) / (float)n};
+    void *dx = number_at(e.dx, e.dx_bf16, row * n);
+    for (i = 0; i + LANES <= n; i += LANES)
+        norm_dx(&e, dh, x, stats, i, LANES, x_bf16, means, dx);
+    if (i < n)
+        norm_dx(&e, dh, x, stats, i, n - i, x_bf16, means, dx);
 }
 
 static void norm_row(const NormEnd *e, const float *dh, const float *stats, int64_t row)
@@ -147,12 +183,14 @@ void CPU(linear_dx)(const Call *c, Worker *worker)
             operand_row_units(&left, first + i, pairs, own + i * stride);
         const Unit *a = plain ? (const Unit *)operand_row(&left, first) : own;
         int64_t lda = plain ? units : stride;
+        const Ahead ahead[2] = {{x->data ? number_at(x->data, end.x_bf16, first * k) : NULL, end.x_bf16, k},
+                                {end.add ? number_at(dx->data, end.bf16, first * k) : NULL, end.bf16, k}};
         if (!norm) {
             end.first_row = first;
-            multiply_tile(a, lda, count, units, pairs, packed, k, backward_end, &end);
+            multiply_tile(a, lda, count, units, pairs, packed, k, ahead, backward_end, &end);
             continue;
         }
-        multiply_tile(a, lda, count, units, pairs, packed, k, store_end, &(StoreEnd){gradient, padded});
+        multiply_tile(a, lda, count, units, pairs, packed, k, ahead, store_end, &(StoreEnd){gradient, padded});
         norm_end.dgamma = partial + t * 2 * k;
         norm_end.dbeta = norm_end.dgamma + k;
         memset(norm_end.dgamma, 0, (size_t)(2 * k) * sizeof(float));

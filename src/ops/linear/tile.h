@@ -75,28 +75,39 @@ static inline __attribute__((always_inline)) Vec operand_read(const Operand *o, 
 
 /* ---- a row as units, for the left side of a product */
 
+/* One vector of units, from number i on, of which n are left. */
+static inline __attribute__((always_inline)) void operand_units(const Operand *o, const void *from, const float *stats,
+                                                                float factor, int64_t i, int64_t n, Unit *to, bool pairs,
+                                                                const Prologue prologue, const bool bf16)
+{
+    Vec x = operand_read(o, from, stats, i, n, prologue, bf16, pairs), y = {0};
+    bool more = pairs && n > LANES;
+    if (more)
+        y = operand_read(o, from, stats, i + LANES, n - LANES, prologue, bf16, pairs);
+    if (o->group || o->column) {
+        x *= factor;
+        y *= factor;
+        if (o->column)
+            x *= vec_read(o->column + i, n);
+        if (o->column && more)
+            y *= vec_read(o->column + i + LANES, n - LANES);
+    }
+    vec_store((float *)to + i / (pairs ? 2 : 1), pairs ? unit_join(x, y) : x);
+}
+
 static inline __attribute__((always_inline)) void operand_row_units_of(const Operand *o, int64_t row, Unit *to, bool pairs,
                                                                        const Prologue prologue, const bool bf16)
 {
-    const void *from = operand_row(o, row);
-    const float *stats = o->stats ? o->stats + 2 * row : NULL;
-    float factor = operand_factor(o, row);
-    bool scaled = o->group || o->column;
-    int64_t n = o->columns, step = pairs ? 2 * LANES : LANES;
-    for (int64_t i = 0; i < n; i += step) {
-        Vec x = operand_read(o, from, stats, i, n - i, prologue, bf16, pairs), y = {0};
-        if (pairs && i + LANES < n)
-            y = operand_read(o, from, stats, i + LANES, n - i - LANES, prologue, bf16, pairs);
-        if (scaled) {
-            x *= factor;
-            y *= factor;
-            if (o->column)
-                x *= vec_read(o->column + i, n - i);
-            if (o->column && pairs && i + LANES < n)
-                y *= vec_read(o->column + i + LANES, n - i - LANES);
-        }
-        vec_store((float *)to + i / (pairs ? 2 : 1), pairs ? unit_join(x, y) : x);
-    }
+    const Operand own = *o; /* so that the compiler need not expect the stores to change it */
+    const void *from = operand_row(&own, row);
+    const float *stats = own.stats ? own.stats + 2 * row : NULL;
+    float factor = operand_factor(&own, row);
+    int64_t n = own.columns, i = 0;
+    const int64_t step = pairs ? 2 * LANES : LANES;
+    for (; i + step <= n; i += step)
+        operand_units(&own, from, stats, factor, i, step, to, pairs, prologue, bf16);
+    if (i < n)
+        operand_units(&own, from, stats, factor, i, n - i, to, pairs, prologue, bf16);
 }
 
 /* Row `row` into `to`, which has linear_stride() units. */
@@ -117,11 +128,29 @@ static inline bool operand_is_plain(const Operand *o, bool pairs)
 
 /* ---- products of one tile */
 
+/* Rows that `finish` reads: fetched while the product before it runs. */
+typedef struct {
+    const void *data; /* the tile's first row, or NULL */
+    bool bf16;
+    int64_t columns;
+} Ahead;
+
+static inline void fetch_ahead(const Ahead *a, int64_t row, int rows, int64_t column)
+{
+    for (int i = 0; a->data && i < rows; i++) {
+        const char *at = number_at(a->data, a->bf16, (row + i) * a->columns + column);
+        __builtin_prefetch(at);
+        if (!a->bf16)
+            __builtin_prefetch(at + 64);
+    }
+}
+
 /* Sums of a tile's rows with one panel, block by block, each finished by `finish(context, first row, rows, block)`. */
 typedef void (*Finish)(const void *context, int64_t row, int rows, int64_t column, int columns, const float *block);
 
-static inline void multiply_tile(const Unit *a, int64_t lda, int64_t rows, int64_t depth, bool pairs, const Unit *panels,
-                                 int64_t columns, Finish finish, const void *context)
+static inline __attribute__((always_inline)) void multiply_tile(const Unit *a, int64_t lda, int64_t rows, int64_t depth,
+                                                                bool pairs, const Unit *panels, int64_t columns,
+                                                                const Ahead ahead[2], Finish finish, const void *context)
 {
     _Alignas(64) float block[MR * NR];
     for (int64_t p = 0; p * NR < columns; p++) {
@@ -135,6 +164,8 @@ static inline void multiply_tile(const Unit *a, int64_t lda, int64_t rows, int64
                                .c = block,
                                .ldc = NR,
                                .pairs = pairs};
+            fetch_ahead(&ahead[0], row, count, p * NR);
+            fetch_ahead(&ahead[1], row, count, p * NR);
             product_rows(&product, count, width > LANES);
             finish(context, row, count, p * NR, width, block);
         }
