@@ -98,7 +98,7 @@ static void no_live_value_is_overwritten(void **state)
             tape_append(tape, &fake, &attr, ins, out, 0);
             made[n] = out[0];
             stamps[n] = n + 1;
-            if (random_below(&r, 10) == 0)
+            if (random_below(&r, 10) == 0 || n == NODES - 1)
                 tape_keep(tape, out[0], "kept");
         }
         Program *p = program_make(tape, &device, NULL, 0);
@@ -116,6 +116,39 @@ static void no_live_value_is_overwritten(void **state)
     }
 }
 
+static Ref append(Tape *tape, Ref in, Ref out, uint32_t accumulate)
+{
+    Ref outs[] = {out};
+    tape_append(tape, &fake, &(FakeAttr){.stamp = 1}, (Ref[]){in, REF_NONE, REF_NONE}, outs, accumulate);
+    return outs[0];
+}
+
+/* Neither what nobody reads nor what is read for that alone; a storage and a kept value are read by the host. */
+static void what_nobody_reads_is_left_out(void **state)
+{
+    (void)state;
+    Device device = reference();
+    Tape *tape = tape_new();
+    Ref temps[6];
+    tape_segment(tape, SEGMENT_ONLY);
+    for (int i = 0; i < 6; i++)
+        temps[i] = tape_temp(tape, DTYPE_REAL, shape_1(4), false);
+    temps[0] = append(tape, REF_NONE, temps[0], 0);
+    temps[1] = append(tape, temps[0], temps[1], 0); /* read by 2 alone, which nobody reads */
+    temps[2] = append(tape, temps[1], temps[2], 0);
+    temps[3] = append(tape, temps[0], temps[3], 0);
+    append(tape, temps[3], tape_storage(tape, "metrics", 4), 0);
+    temps[4] = append(tape, REF_NONE, temps[4], 0);
+    temps[4] = append(tape, REF_NONE, temps[4], 1);
+    temps[5] = append(tape, temps[4], temps[5], 0);
+    tape_keep(tape, temps[5], "kept");
+    Program *p = program_make(tape, &device, NULL, 0);
+    assert_non_null(p);
+    assert_int_equal(program_step_count(p, SEGMENT_ONLY), 6);
+    program_free(p);
+    tape_free(tape);
+}
+
 static void the_plan_check_finds_an_overlap(void **state)
 {
     (void)state;
@@ -125,13 +158,6 @@ static void the_plan_check_finds_an_overlap(void **state)
     assert_false(plan_is_sound(items, 3)); /* both alive at 3 */
     items[1].first = 4;
     assert_true(plan_is_sound(items, 2));
-}
-
-static Ref append(Tape *tape, Ref in, Ref out, uint32_t accumulate)
-{
-    Ref outs[] = {out};
-    tape_append(tape, &fake, &(FakeAttr){.stamp = 1}, (Ref[]){in, REF_NONE, REF_NONE}, outs, accumulate);
-    return outs[0];
 }
 
 static void reading_an_overwritten_value_is_refused(void **state)
@@ -410,6 +436,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_live_value_is_overwritten),
+        cmocka_unit_test(what_nobody_reads_is_left_out),
         cmocka_unit_test(the_plan_check_finds_an_overlap),
         cmocka_unit_test(reading_an_overwritten_value_is_refused),
         cmocka_unit_test(reading_before_writing_is_refused),
