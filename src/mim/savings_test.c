@@ -112,7 +112,7 @@ static void run(Built *b, Segment segment, int first, int count, double losses[R
              batch_hidden);
     program_run(b->program, segment);
     for (int k = 0; k < recipe.decoder_count; k++) {
-        char name[16];
+        char name[32];
         snprintf(name, sizeof name, "loss.%d", k);
         losses[k] += *(const double *)program_kept(b->program, segment, name);
     }
