@@ -122,6 +122,10 @@ void tape_layer(Tape *tape, int layer);
  * nor those in tape_decay_rule(). */
 Ref param(Tape *tape, const char *name, Shape shape, Init init);
 Ref param_fixed(Tape *tape, const char *name, Shape shape, Init init);
+/* Rows first .. first + count - 1 of a parameter (along its first axis) as a value of its own, without a copy; its gradient is
+ * the same rows of the parameter's. Rows that no part reaches get zeros. The parts that gradients reach must not overlap, nor
+ * may the whole parameter be reached in the same segment: the tape fails then. */
+Ref param_rows(Tape *tape, Ref parameter, int64_t first, int64_t count);
 /* Exact names exempt from weight decay; decay_all: no exemption at all. The list must outlive the tape. */
 void tape_decay_rule(Tape *tape, const char *const *no_decay, int count, bool decay_all);
 

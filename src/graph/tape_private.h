@@ -54,6 +54,9 @@ struct Tape {
     bool failed;
 };
 
+/* Whether two values share numbers of a storage. */
+bool values_overlap(const Value *a, const Value *b);
+
 /* Raises the version of a slot that is written, and of all others whose storage overlaps it. */
 void tape_write(Value *values, size_t count, int32_t slot);
 
