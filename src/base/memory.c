@@ -3,8 +3,11 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/error.h"
+
+enum { LARGE_PAGE = 2 << 20 };
 
 static atomic_uint_fast64_t allocations;
 static atomic_uint_fast64_t fail_at; /* value of `allocations` that fails; 0: none */
@@ -49,8 +52,13 @@ void *memory_new_aligned(size_t count, size_t size)
     size_t bytes;
     if (!allowed(count, size, &bytes))
         return NULL;
+    /* Large blocks ask for large pages: a step touches so many small ones that looking them up takes a fifth of its time. */
+    size_t align = bytes >= 2 * LARGE_PAGE ? LARGE_PAGE : MEMORY_ALIGN;
     bytes = (bytes + MEMORY_ALIGN - 1) / MEMORY_ALIGN * MEMORY_ALIGN;
-    return or_error(aligned_alloc(MEMORY_ALIGN, bytes), bytes);
+    void *block = or_error(aligned_alloc(align, bytes), bytes);
+    if (block && align == LARGE_PAGE)
+        madvise(block, bytes, MADV_HUGEPAGE); /* a wish: nothing is lost where it is not granted */
+    return block;
 }
 
 void *memory_resize(void *block, size_t count, size_t size)

@@ -77,11 +77,14 @@ typedef struct {
     int thread, threads; /* 0..threads-1 */
     Team *team;
     uint32_t phase;
+    int helped; /* how many others' shares it has gone on to in this phase */
 } Worker;
 
-/* The next tile to work on: 0, 1, 2, ... over the whole team, anew after every worker_sync(). Tiles must be cut by shape alone,
- * so that results do not depend on who computes which. */
-int64_t worker_next(Worker *w);
+/* The next of `count` tiles to work on, or a number >= count when none is left. Each thread has a share, a run of neighbouring
+ * tiles, so that it finds in its own cache what it wrote in the op before; done with its own it goes on with the others'. All
+ * threads ask with the same count, and tiles begin anew after every worker_sync(). A result must not depend on who computes
+ * which tile. */
+int64_t worker_next(Worker *w, int64_t count);
 
 /* Waits until all of the team have come here. A kernel that is entered finds tiles at 0 and need not sync at its end. */
 void worker_sync(Worker *w);

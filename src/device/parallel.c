@@ -11,14 +11,16 @@
 /* How often a thread looks before it sleeps. Kernels of a step take 10 us and more, so waits are short when every thread has a
  * core of its own; when something else runs there (the loader), spinning longer would only keep that other thread, or a team
  * mate, from finishing. */
-enum { SPINS = 4000 };
+enum { SPINS = 4000, SHARES = 64 /* at most; more threads have shares together */ };
 
 struct Team {
     int threads;
     _Alignas(64) atomic_int arrived;
     _Alignas(64) atomic_int round; /* futex: grows by one when all have arrived */
     _Alignas(64) atomic_int sleepers;
-    _Alignas(64) atomic_int_fast64_t tile[2]; /* the present phase's counter and the next one's */
+    struct {
+        _Alignas(64) atomic_int_fast64_t taken;
+    } share[2][SHARES]; /* tiles taken of each: the present phase's counters and the next one's */
 };
 
 static void relax(void)
@@ -28,23 +30,44 @@ static void relax(void)
 #endif
 }
 
-int64_t worker_next(Worker *w)
+static int share_count(const Team *team)
 {
-    return atomic_fetch_add_explicit(&w->team->tile[w->phase & 1], 1, memory_order_relaxed);
+    return team->threads < SHARES ? team->threads : SHARES;
+}
+
+int64_t worker_next(Worker *w, int64_t count)
+{
+    Team *team = w->team;
+    int shares = share_count(team);
+    for (; w->helped < shares; w->helped++) {
+        int s = (w->thread + w->helped) % shares;
+        int64_t first = s * count / shares, end = (s + 1) * count / shares;
+        int64_t i = first + atomic_fetch_add_explicit(&team->share[w->phase & 1][s].taken, 1, memory_order_relaxed);
+        if (i < end)
+            return i;
+    }
+    return count;
+}
+
+static void clear_shares(Team *team, uint32_t phase)
+{
+    for (int s = 0; s < share_count(team); s++)
+        atomic_store_explicit(&team->share[phase & 1][s].taken, 0, memory_order_relaxed);
 }
 
 void worker_sync(Worker *w)
 {
     Team *team = w->team;
     w->phase++;
+    w->helped = 0;
     if (team->threads == 1) {
-        atomic_store_explicit(&team->tile[w->phase & 1], 0, memory_order_relaxed);
+        clear_shares(team, w->phase);
         return;
     }
     int round = atomic_load_explicit(&team->round, memory_order_relaxed);
     if (atomic_fetch_add(&team->arrived, 1) == team->threads - 1) {
         /* All are here, so nobody reads the counter of the phase that begins: it was last used two phases ago. */
-        atomic_store_explicit(&team->tile[w->phase & 1], 0, memory_order_relaxed);
+        clear_shares(team, w->phase);
         atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
         atomic_store(&team->round, round + 1);
         if (atomic_load(&team->sleepers))

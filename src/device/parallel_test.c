@@ -21,7 +21,7 @@ static void count_tiles(const Call *call, Worker *w)
 {
     (void)call;
     for (int phase = 0; phase < PHASES; phase++) {
-        for (int64_t t; (t = worker_next(w)) < TILES;)
+        for (int64_t t; (t = worker_next(w, TILES)) < TILES;)
             __atomic_fetch_add(&taken[phase][t], 1, __ATOMIC_RELAXED);
         worker_sync(w);
         for (int t = 0; t < TILES; t++)

@@ -194,13 +194,14 @@ static void set_call_shapes(const Program *p, const Node *node, Call *call)
     call->attr = node->attr;
 }
 
-/* One item a root slot, then one a workspace. workspace_item[n] is the item of node n's, or -1; item_of[slot] is the slot's. */
+/* One item a root slot (item_of[slot] is a slot's), and one workspace for all nodes, *workspace_item, -1 when none wants any:
+ * kernels write where the node before them did, which the caches still hold. */
 static bool make_plan(Program *p, int *item_of, int *workspace_item)
 {
     const Tape *tape = p->tape;
     size_t slots = tape->value_count;
     Life *lives = memory_new(slots, sizeof *lives);
-    p->items = memory_new(slots + p->node_count, sizeof *p->items);
+    p->items = memory_new(slots + 1, sizeof *p->items);
     if (!lives || !p->items) {
         memory_free(lives);
         return false;
@@ -221,6 +222,7 @@ static bool make_plan(Program *p, int *item_of, int *workspace_item)
     }
     merge_in_place(p, lives);
     int end = (int)p->node_count;
+    size_t workspace = 0;
     for (size_t i = 0; i < slots; i++) {
         item_of[i] = -1;
         const Value *v = &tape->values[i];
@@ -238,10 +240,11 @@ static bool make_plan(Program *p, int *item_of, int *workspace_item)
     for (size_t n = 0; n < p->node_count; n++) {
         const Op *op = p->nodes[n].op;
         size_t bytes = op->workspace ? op->workspace(&p->calls[n], &p->device) : 0;
-        workspace_item[n] = bytes ? (int)p->item_count : -1;
-        if (bytes)
-            p->items[p->item_count++] = (PlanItem){.bytes = (int64_t)bytes, .first = (int)n, .last = (int)n};
+        workspace = bytes > workspace ? bytes : workspace;
     }
+    *workspace_item = workspace ? (int)p->item_count : -1;
+    if (workspace)
+        p->items[p->item_count++] = (PlanItem){.bytes = (int64_t)workspace, .first = 0, .last = end};
     memory_free(lives);
     return plan_place(p->items, p->item_count, &p->arena_bytes);
 }
@@ -302,7 +305,7 @@ static Kernel pick_kernel(const Program *p, const Op *op, bool *serial)
     return op->ref[p->device.f64];
 }
 
-static bool bind_nodes(Program *p, const int *item_of, const int *workspace_item)
+static bool bind_nodes(Program *p, const int *item_of, int workspace_item)
 {
     const Tape *tape = p->tape;
     for (size_t i = 0; i < tape->value_count; i++) {
@@ -325,8 +328,8 @@ static bool bind_nodes(Program *p, const int *item_of, const int *workspace_item
         for (int i = 0; i < CALL_OUT; i++)
             if (ref_given(node->out[i]))
                 call->out[i].data = p->data[node->out[i].slot];
-        if (workspace_item[n] >= 0)
-            call->work = p->arena + p->items[workspace_item[n]].offset;
+        if (workspace_item >= 0)
+            call->work = p->arena + p->items[workspace_item].offset;
         Step *step = &p->steps[n];
         step->call = call;
         step->kernel = pick_kernel(p, node->op, &step->serial);
@@ -356,7 +359,7 @@ Program *program_make(Tape *tape, const Device *device, const Binding *bindings,
     p->tape = tape;
     p->device = *device;
     Lowering lowering;
-    int *item_of = NULL, *workspace_item = NULL;
+    int *item_of = NULL, workspace_item = -1;
     bool ok = lower_tape(&lowering, tape, device);
     if (!ok)
         goto done;
@@ -370,15 +373,13 @@ Program *program_make(Tape *tape, const Device *device, const Binding *bindings,
     p->steps = memory_new(p->node_count, sizeof *p->steps);
     p->data = memory_new(tape->value_count, sizeof *p->data);
     item_of = memory_new(tape->value_count, sizeof *item_of);
-    workspace_item = memory_new(p->node_count, sizeof *workspace_item);
-    ok = p->calls && p->steps && p->data && item_of && workspace_item;
+    ok = p->calls && p->steps && p->data && item_of;
     for (size_t n = 0; ok && n < p->node_count; n++)
         set_call_shapes(p, &p->nodes[n], &p->calls[n]);
-    ok = ok && make_plan(p, item_of, workspace_item) && bind_storages(p, bindings, count) &&
+    ok = ok && make_plan(p, item_of, &workspace_item) && bind_storages(p, bindings, count) &&
          (p->arena = memory_new_aligned((size_t)p->arena_bytes, 1)) != NULL && bind_nodes(p, item_of, workspace_item);
 done:
     memory_free(item_of);
-    memory_free(workspace_item);
     if (ok) {
         /* Nothing to run yet, but the team's threads start here and not in the first step. */
         parallel_run(NULL, 0, p->device.threads, NULL);

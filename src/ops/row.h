@@ -27,10 +27,10 @@ static inline Span span_piece(int64_t piece, int64_t step, int64_t count)
     return (Span){piece * step, least(count, (piece + 1) * step)};
 }
 
-/* The worker's next piece of 0..count-1, cut every `step`; false when none is left. Of one worker they come in rising order. */
+/* The worker's next piece of 0..count-1, cut every `step`; false when none is left. */
 static inline bool span_next(Worker *w, int64_t step, int64_t count, Span *s)
 {
-    *s = span_piece(worker_next(w), step, count);
+    *s = span_piece(worker_next(w, pieces(count, step)), step, count);
     return s->first < count;
 }
 

@@ -43,6 +43,10 @@ void CPU(adamw)(const Call *c, Worker *worker)
     int64_t before = 0;
     for (Span s; span_next(worker, TILE_FLOATS, total, &s);)
         for (int64_t at = s.first; at < s.end;) {
+            if (at < before) {
+                range = attr->ranges;
+                before = 0;
+            }
             while (at >= before + range->count)
                 before += range++->count;
             int64_t count = least(s.end, before + range->count) - at;

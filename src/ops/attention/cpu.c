@@ -145,7 +145,7 @@ void CPU(attention)(const Call *c, Worker *worker)
          *room = values + a->keys * attention_padded(d);
     float *lse = c->out[ATTENTION_LSE].data;
     int64_t tasks = a->groups * a->heads / heads;
-    for (int64_t t; (t = worker_next(worker)) < tasks;)
+    for (int64_t t; (t = worker_next(worker, tasks)) < tasks;)
         for (int64_t u = t * heads; u < (t + 1) * heads; u++) {
             int64_t g = u / a->heads, column = u % a->heads * d;
             Rows query = head_rows(q, g, a->queries, a->q_column + column, d),
@@ -230,7 +230,7 @@ void CPU(attention_grad)(const Call *c, Worker *worker)
          *room = douts + a->queries * wide;
     const float *lse = c->in[ATTENTION_GRAD_LSE].data;
     int64_t tasks = a->groups * a->heads / heads;
-    for (int64_t t; (t = worker_next(worker)) < tasks;)
+    for (int64_t t; (t = worker_next(worker, tasks)) < tasks;)
         for (int64_t u = t * heads; u < (t + 1) * heads; u++) {
             int64_t g = u / a->heads, column = u % a->heads * d;
             Rows query = head_rows(q, g, a->queries, a->q_column + column, d),

@@ -31,7 +31,7 @@ void CPU(cosine)(const Call *c, Worker *w)
     const float *pred = c->in[0].data, *target = c->in[1].data, *weight = c->in[2].data, *scale = c->in[3].data;
     int64_t n = c->in[0].columns, rows = c->in[0].rows, tiles = (rows + COSINE_TILE - 1) / COSINE_TILE;
     double *partial = c->work;
-    for (int64_t t; (t = worker_next(w)) < tiles;) {
+    for (int64_t t; (t = worker_next(w, tiles)) < tiles;) {
         int64_t end = (t + 1) * COSINE_TILE < rows ? (t + 1) * COSINE_TILE : rows;
         partial[t] = 0;
         for (int64_t row = t * COSINE_TILE; row < end; row++)
@@ -54,7 +54,7 @@ void CPU(cosine_grad)(const Call *c, Worker *w)
                 *dloss = c->in[4].data;
     int64_t n = c->in[0].columns, rows = c->in[0].rows, tiles = (rows + COSINE_TILE - 1) / COSINE_TILE;
     bool add = call_accumulates(c, 0);
-    for (int64_t tile; (tile = worker_next(w)) < tiles;) {
+    for (int64_t tile; (tile = worker_next(w, tiles)) < tiles;) {
         int64_t end = (tile + 1) * COSINE_TILE < rows ? (tile + 1) * COSINE_TILE : rows;
         for (int64_t row = tile * COSINE_TILE; row < end; row++) {
             const float *p = pred + row * n, *t = target + row * n;

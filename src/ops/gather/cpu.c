@@ -214,7 +214,8 @@ void CPU(gather_grad)(const Call *c, Worker *w)
     int64_t token_pieces = spans * slices, table_pieces = c->out[2].data ? pieces(table, part) * pieces(n, slice) : 0,
             x_pieces = c->out[0].data ? pieces(c->out[0].rows, tile_rows(n)) : 0;
     /* The largest first. */
-    for (int64_t t; (t = worker_next(w)) < token_pieces + table_pieces + x_pieces;) {
+    int64_t all = token_pieces + table_pieces + x_pieces;
+    for (int64_t t; (t = worker_next(w, all)) < all;) {
         int64_t table_piece = t - token_pieces, x_piece = table_piece - table_pieces;
         Span columns = span_piece(t % slices, SLICE, n);
         if (table_piece < 0 && half)

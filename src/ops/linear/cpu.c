@@ -91,12 +91,12 @@ void CPU(linear)(const Call *c, Worker *worker)
     const Tensor *x = &c->in[LINEAR_X];
     bool pairs = HAS_PAIRS && attr->bf16;
     int64_t rows = x->rows, k = x->columns, n = c->out[LINEAR_Y].columns, units = linear_units(k, pairs);
-    LinearTiles tiles = linear_tiles(rows, units);
+    int64_t tile = linear_tile_rows(rows, units), tiles = linear_tiles(rows, tile);
     int64_t stride = linear_stride(units);
-    Unit *packed = c->work, *own = packed + units * linear_padded(n) + worker->thread * tiles.large * stride;
+    Unit *packed = c->work, *own = packed + units * linear_padded(n) + worker->thread * tile * stride;
     float *stats = c->out[LINEAR_STATS].data;
     Rows w = {.data = c->in[LINEAR_W].data, .rows = n, .columns = k, .stride = k};
-    for (int64_t p; (p = worker_next(worker)) * NR < n;)
+    for (int64_t p; (p = worker_next(worker, pieces(n, NR))) * NR < n;)
         pack_across(&w, p, pairs, packed + p * units * NR);
     worker_sync(worker);
     Operand left = {.data = x->data,
@@ -115,8 +115,8 @@ void CPU(linear)(const Call *c, Worker *worker)
                       .y = c->out[LINEAR_Y].data,
                       .bf16 = c->out[LINEAR_Y].dtype == DTYPE_BF16};
     bool plain = operand_is_plain(&left, pairs);
-    for (int64_t t; (t = worker_next(worker)) < tiles.count;) {
-        int64_t first = linear_tile_first(&tiles, t), count = linear_tile_end(&tiles, t) - first;
+    for (int64_t t; (t = worker_next(worker, tiles)) < tiles;) {
+        int64_t first = t * tile, count = least(tile, rows - first);
         for (int64_t i = 0; i < count && !plain; i++) {
             if (attr->prologue == PROLOGUE_LAYER_NORM)
                 row_statistics(operand_row(&left, first + i), left.bf16, k, attr->eps, stats + 2 * (first + i));

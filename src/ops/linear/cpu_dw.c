@@ -1,20 +1,12 @@
-/* dW = (scales dy)^T prologue(x): the sums go down the rows. Rows are taken in chunks that the caches hold. All threads pack a
- * chunk of both operands, then multiply it: tasks of a panel of dW's columns. While a chunk is multiplied the next is packed.
- */
+/* dW = (scales dy)^T prologue(x): the sums go down the rows. dW is cut into one part a thread. For its part a thread takes the
+ * rows in chunks, packs its columns of x, then its columns of dy by stacks of blocks, and multiplies while all of it is in its
+ * own cache. Each number of dW is the same sum in the same order, however dW is cut. */
 #include "ops/linear/tile.h"
 
 CPU_DECLARE(linear_dw);
 
-enum {
-    LEFT = (MR + LANES - 1) / LANES * LANES, /* units from one row of a packed block of dy to the next; MR of them are used */
-    TASK_BLOCKS = 16                         /* blocks of MR rows of dW that a task takes at most */
-};
-
-/* Where a chunk is packed: panels of NR columns of x, blocks of MR columns of dy. */
-typedef struct {
-    int64_t first, rows, units;
-    Unit *right, *left;
-} Chunk;
+/* Units from one row of a packed block of dy to the next; MR of them are used. */
+enum { LEFT = (MR + LANES - 1) / LANES * LANES };
 
 /* Two rows (or one, in f32) on their way into panels. */
 typedef struct {
@@ -38,94 +30,159 @@ static inline __attribute__((always_inline)) Vec pack_units(const Operand *o, co
     return pairs ? unit_pair(x, y) : x;
 }
 
+/* Columns `columns` of rows first.. as panels of `width` columns, `stride` units a row. */
 static inline __attribute__((always_inline)) void pack_rows_of(const Operand *context, int64_t first, int64_t rows,
-                                                               int64_t unit, int64_t units, const int64_t width,
-                                                               const int64_t stride, Unit *to, bool pairs,
-                                                               const Prologue prologue, const bool bf16)
+                                                               Span columns, const int64_t width, const int64_t stride,
+                                                               Unit *to, bool pairs, const Prologue prologue, const bool bf16)
 {
     const Operand o = *context;
-    int64_t n = o.columns, step = pairs ? 2 : 1, bytes = n * (bf16 ? 2 : 4);
-    for (int64_t r = 0; r < rows; r += step, unit++) {
+    const int64_t step = pairs ? 2 : 1, pitch = dw_pitch(unit_count(rows, pairs)) * stride;
+    for (int64_t r = 0; r < rows; r += step) {
         RowPair pair = {.second = pairs && r + 1 < rows};
         for (int k = 0; k < (pair.second ? 2 : 1); k++) {
             pair.row[k] = operand_row(&o, first + r + k);
             pair.stats[k] = o.stats ? o.stats + 2 * (first + r + k) : NULL;
             pair.factor[k] = operand_factor(&o, first + r + k);
         }
-        float *row = (float *)to + unit * stride;
-        int64_t j = 0;
-        for (; j + stride <= n; j += width, row += units * stride) {
-            /* The rows after the next: memory answers late. */
-            for (int64_t ahead = 2 * step; ahead < 3 * step && r + ahead < rows; ahead++)
-                __builtin_prefetch((const char *)pair.row[0] + ahead * bytes + j * (bf16 ? 2 : 4));
+        float *row = (float *)to + r / step * stride;
+        int64_t j = columns.first;
+        for (; j + stride <= columns.end; j += width, row += pitch)
 #pragma GCC unroll 2
             for (int64_t v = 0; v < stride; v += LANES)
                 vec_store(row + v, pack_units(&o, &pair, j + v, LANES, pairs, prologue, bf16));
-        }
-        for (; j < n; j += width, row += units * stride)
-            for (int64_t v = 0; v < stride; v += LANES)
-                vec_store(row + v, j + v < n ? pack_units(&o, &pair, j + v, n - j - v, pairs, prologue, bf16) : (Vec){0});
+        for (; j < columns.end; j += width, row += pitch)
+            for (int64_t v = 0; v < stride; v += LANES) {
+                int64_t left = columns.end - j - v;
+                vec_store(row + v, left > 0 ? pack_units(&o, &pair, j + v, left, pairs, prologue, bf16) : (Vec){0});
+            }
     }
 }
 
-/* Rows first.. of an operand as panels of `width` columns, `stride` units a row. */
-#define PACK_ROWS(name, width, stride)                                                                                 \
-    static void name(const Operand *o, int64_t first, int64_t rows, int64_t unit, int64_t units, Unit *to, bool pairs) \
-    {                                                                                                                  \
-        if (pairs)                                                                                                     \
-            OPERAND_CASES(pack_rows_of, o, first, rows, unit, units, width, stride, to, true)                          \
-        else                                                                                                           \
-            OPERAND_CASES(pack_rows_of, o, first, rows, unit, units, width, stride, to, false)                         \
+#define PACK_ROWS(name, width, stride)                                                                  \
+    static void name(const Operand *o, int64_t first, int64_t rows, Span columns, Unit *to, bool pairs) \
+    {                                                                                                   \
+        if (pairs)                                                                                      \
+            OPERAND_CASES(pack_rows_of, o, first, rows, columns, width, stride, to, true)               \
+        else                                                                                            \
+            OPERAND_CASES(pack_rows_of, o, first, rows, columns, width, stride, to, false)              \
     }
 PACK_ROWS(pack_right, NR, NR)
 PACK_ROWS(pack_left, MR, LEFT)
 
-/* to = the sums of dy's rows first.. */
-static inline __attribute__((always_inline)) void sum_rows_of(const Operand *dy, int64_t first, int64_t rows, const bool bf16,
-                                                              float *to)
+/* to (+)= the sums of dy's rows first.., of some columns. */
+static inline __attribute__((always_inline)) void sum_rows_of(const Operand *dy, int64_t first, int64_t rows, Span columns,
+                                                              const bool bf16, float *to)
 {
-    int64_t n = dy->columns;
-    for (int64_t j = 0; j < n; j += LANES) {
+    for (int64_t j = columns.first; j < columns.end; j += LANES) {
         Vec sum = {0};
         const char *row = operand_row(dy, first);
-        for (int64_t r = 0; r < rows; r++, row += n * (bf16 ? 2 : 4)) {
-            Vec x = number_read(row, bf16, j, n - j);
+        for (int64_t r = 0; r < rows; r++, row += dy->columns * (bf16 ? 2 : 4)) {
+            Vec x = number_read(row, bf16, j, columns.end - j);
             sum += dy->group ? x * operand_factor(dy, first + r) : x;
         }
-        vec_write(to + j, sum, n - j);
+        vec_put(to + j, sum, columns.end - j, first > 0);
     }
 }
 
-static void sum_rows(const Operand *dy, int64_t first, int64_t rows, float *to)
+static void sum_rows(const Operand *dy, int64_t first, int64_t rows, Span columns, float *to)
 {
     if (dy->bf16)
-        sum_rows_of(dy, first, rows, true, to);
+        sum_rows_of(dy, first, rows, columns, true, to);
     else
-        sum_rows_of(dy, first, rows, false, to);
+        sum_rows_of(dy, first, rows, columns, false, to);
 }
 
-/* One panel of dW's columns, blocks `first`..`end` - 1 of its rows. */
-static void multiply_blocks(const Chunk *chunk, int64_t panel, Span blocks, int64_t n, int64_t k, bool pairs, bool add,
-                            float *to)
+/* One block of MR rows of dW, one panel of its columns, from packed units. */
+typedef struct {
+    int64_t row, rows, column, columns; /* in dW */
+    int64_t units;
+    const Unit *left, *right;
+    bool pairs, add;
+} Block;
+
+static void multiply_block(const Block *b, float *to, int64_t k)
 {
     _Alignas(64) float block[MR * NR];
-    int64_t column = panel * NR, width = least(NR, k - column);
-    for (int64_t b = blocks.first; b < blocks.end; b++) {
-        int64_t row = b * MR;
-        int count = (int)least(MR, n - row);
-        float *sums = to + row * k + column;
-        Product product = {.depth = chunk->units,
-                           .a = chunk->left + b * chunk->units * LEFT,
-                           .lda = LEFT,
-                           .b = chunk->right + panel * chunk->units * NR,
-                           .c = width == NR ? sums : block,
-                           .ldc = width == NR ? k : NR,
-                           .add = width == NR && add,
-                           .pairs = pairs};
-        product_columns(&product, count, width > LANES);
-        for (int i = 0; i < count && width < NR; i++)
-            for (int64_t j = 0; j < width; j += LANES)
-                vec_put(sums + i * k + j, vec_load(block + i * NR + j), width - j, add);
+    float *sums = to + b->row * k + b->column;
+    bool whole = b->columns == NR;
+    Product product = {.depth = b->units,
+                       .a = b->left,
+                       .lda = LEFT,
+                       .b = b->right,
+                       .c = whole ? sums : block,
+                       .ldc = whole ? k : NR,
+                       .add = whole && b->add,
+                       .pairs = b->pairs};
+    product_columns(&product, (int)b->rows, b->columns > LANES);
+    for (int64_t i = 0; i < b->rows && !whole; i++)
+        for (int64_t j = 0; j < b->columns; j += LANES)
+            vec_put(sums + i * k + j, vec_load(block + i * NR + j), b->columns - j, b->add);
+}
+
+/* How dW is cut: `down` x `across` parts of blocks of MR rows and panels of NR columns. */
+typedef struct {
+    int64_t blocks, panels, down, across;
+} Cut;
+
+/* One part a thread; dy is packed `across` times and x, which costs more a number, `down` times. */
+static Cut cut_for(int64_t n, int64_t k, int threads)
+{
+    Cut best = {.blocks = pieces(n, MR), .panels = pieces(k, NR), .down = 1, .across = 1};
+    int64_t cost = INT64_MAX;
+    for (int64_t down = 1; down <= threads; down++) {
+        int64_t across = threads / down;
+        if (down * across != threads || down > best.blocks || across > best.panels)
+            continue;
+        /* The last part may be the smaller one, for which all wait. */
+        int64_t uneven =
+            16 * (pieces(best.blocks, down) * down * pieces(best.panels, across) * across - best.blocks * best.panels);
+        if (n * across + 2 * k * down + uneven < cost) {
+            cost = n * across + 2 * k * down + uneven;
+            best.down = down;
+            best.across = across;
+        }
+    }
+    return best;
+}
+
+/* What a part needs. */
+typedef struct {
+    Operand x, dy, summed; /* summed: dy with the rows' factors, which products find in x */
+    int64_t rows, n, k, chunk_rows;
+    bool pairs, adds;
+    float *to;      /* (n, k), or NULL when no products are wanted */
+    float *dy_sums; /* (n), or NULL */
+} Products;
+
+static void make_part(const Products *p, const Cut *cut, int64_t part, Unit *right, Unit *left)
+{
+    int64_t i = part / cut->across, j = part % cut->across;
+    Span blocks = {i * cut->blocks / cut->down, (i + 1) * cut->blocks / cut->down},
+         panels = {j * cut->panels / cut->across, (j + 1) * cut->panels / cut->across};
+    Span columns = {panels.first * NR, least(p->k, panels.end * NR)};
+    for (int64_t first = 0; first < p->rows; first += p->chunk_rows) {
+        int64_t rows = least(p->chunk_rows, p->rows - first), units = unit_count(rows, p->pairs), pitch = dw_pitch(units);
+        if (p->to)
+            pack_right(&p->x, first, rows, columns, right, p->pairs);
+        for (int64_t b = blocks.first; b < blocks.end; b += DW_STACK) {
+            Span stack = {b, least(b + DW_STACK, blocks.end)}, lines = {stack.first * MR, least(p->n, stack.end * MR)};
+            if (p->to)
+                pack_left(&p->dy, first, rows, lines, left, p->pairs);
+            if (p->dy_sums && panels.first == 0)
+                sum_rows(&p->summed, first, rows, lines, p->dy_sums);
+            for (int64_t panel = panels.first; p->to && panel < panels.end; panel++)
+                for (int64_t a = stack.first; a < stack.end; a++)
+                    multiply_block(&(Block){.row = a * MR,
+                                            .rows = least(MR, p->n - a * MR),
+                                            .column = panel * NR,
+                                            .columns = least(NR, p->k - panel * NR),
+                                            .units = units,
+                                            .left = left + (a - stack.first) * pitch * LEFT,
+                                            .right = right + (panel - panels.first) * pitch * NR,
+                                            .pairs = p->pairs,
+                                            .add = first > 0 || p->adds},
+                                   p->to, p->k);
+        }
     }
 }
 
@@ -151,72 +208,46 @@ static void finish_scaled(const Call *c, Span rows, const float *sums, const flo
 
 void CPU(linear_dw)(const Call *c, Worker *worker)
 {
-    enum { SLICE = 64, SCALED_ROWS = 16 };
+    enum { SCALED_ROWS = 16 };
     const LinearAttr *attr = c->attr;
     const Tensor *x = &c->in[DW_X], *dy = &c->in[DW_DY];
-    bool pairs = HAS_PAIRS && attr->bf16;
-    int64_t rows = x->rows, k = x->columns, n = dy->columns;
-    int64_t chunks = dw_chunks(rows, pairs), chunk_rows = dw_chunk_rows(rows, pairs);
-    int64_t units = linear_units(chunk_rows, pairs), right = units * linear_padded(k),
-            left = units * dw_left_width(n, MR, LANES);
-    int64_t buffers = chunks > 1 ? 2 : 1;
-    Unit *packed = c->work;
-    float *partial = (float *)packed + buffers * (right + left), *scaled = partial + pieces(rows, DW_ROWS) * n;
-    bool has_column = c->in[DW_COLUMN_SCALE].data != NULL, products = c->out[DW_DW].data || c->out[DW_DCOLUMN].data,
-         sums = c->out[DW_DB].data || c->out[DW_DCOLUMN].data;
-    float *to = has_column ? scaled : c->out[DW_DW].data;
-    const float *group = c->in[DW_ROW_SCALE].data;
-    int64_t per_group = group ? rows / c->in[DW_ROW_SCALE].columns : 1;
-    Operand operand_x = {.data = x->data,
-                         .bf16 = x->dtype == DTYPE_BF16,
-                         .columns = k,
-                         .prologue = attr->prologue,
-                         .stats = c->in[DW_STATS].data,
-                         .gamma = c->in[DW_GAMMA].data,
-                         .beta = c->in[DW_BETA].data,
-                         .group = group,
-                         .per_group = per_group};
-    /* The factors of the rows are in x already. */
-    Operand operand_dy = {.data = dy->data, .bf16 = dy->dtype == DTYPE_BF16, .columns = n},
-            summed = {.data = dy->data, .bf16 = operand_dy.bf16, .columns = n, .group = group, .per_group = per_group};
-    int64_t panels = pieces(k, NR), blocks = pieces(n, MR), stacks = pieces(blocks, TASK_BLOCKS), tall = pieces(blocks, stacks);
-    Chunk before = {0};
-    for (int64_t at = 0; at <= chunks; at++) {
-        Chunk next = {.first = at * chunk_rows, .right = packed + at % 2 * (right + left)};
-        next.left = next.right + right;
-        next.rows = least(chunk_rows, rows - next.first);
-        next.rows = next.rows < 0 ? 0 : next.rows;
-        next.units = linear_units(next.rows, pairs);
-        int64_t packs = pieces(next.rows, DW_ROWS), multiplies = products && before.rows ? panels * stacks : 0;
-        for (int64_t t; (t = worker_next(worker)) < multiplies + packs;) {
-            if (t < multiplies) {
-                multiply_blocks(&before, t % panels, span_piece(t / panels, tall, blocks), n, k, pairs,
-                                before.first > 0 || (!has_column && call_accumulates(c, DW_DW)), to);
-                continue;
-            }
-            Span s = span_piece(t - multiplies, DW_ROWS, next.rows);
-            int64_t first = next.first + s.first, unit = linear_units(s.first, pairs);
-            if (products) {
-                pack_right(&operand_x, first, s.end - s.first, unit, next.units, next.right, pairs);
-                pack_left(&operand_dy, first, s.end - s.first, unit, next.units, next.left, pairs);
-            }
-            if (sums)
-                sum_rows(&summed, first, s.end - s.first, partial + first / DW_ROWS * n);
-        }
-        before = next;
-        worker_sync(worker);
-    }
-    if (!sums && !has_column)
+    bool pairs = HAS_PAIRS && attr->bf16, scaled = c->in[DW_COLUMN_SCALE].data != NULL;
+    int64_t rows = x->rows, k = x->columns, n = dy->columns, chunk_rows = dw_chunk_rows(rows, pairs);
+    int64_t pitch = dw_pitch(unit_count(chunk_rows, pairs)), room = pitch * (linear_padded(k) + DW_STACK * 16);
+    Unit *right = (Unit *)c->work + worker->thread * room;
+    float *dy_sums = (float *)c->work + worker->threads * room, *sums = dy_sums + n, *db = c->out[DW_DB].data;
+    const float *group = c->in[DW_ROW_SCALE].data, *column = c->in[DW_COLUMN_SCALE].data;
+    Products products = {.x = {.data = x->data,
+                               .bf16 = x->dtype == DTYPE_BF16,
+                               .columns = k,
+                               .prologue = attr->prologue,
+                               .stats = c->in[DW_STATS].data,
+                               .gamma = c->in[DW_GAMMA].data,
+                               .beta = c->in[DW_BETA].data,
+                               .group = group,
+                               .per_group = group ? rows / c->in[DW_ROW_SCALE].columns : 1},
+                         .dy = {.data = dy->data, .bf16 = dy->dtype == DTYPE_BF16, .columns = n},
+                         .rows = rows,
+                         .n = n,
+                         .k = k,
+                         .chunk_rows = chunk_rows,
+                         .pairs = pairs,
+                         .adds = !scaled && call_accumulates(c, DW_DW),
+                         .to = scaled ? sums : c->out[DW_DW].data,
+                         .dy_sums = db || scaled ? dy_sums : NULL};
+    products.summed = products.dy;
+    products.summed.group = group;
+    products.summed.per_group = products.x.per_group;
+    Cut cut = cut_for(n, k, worker->threads);
+    for (int64_t part; (part = worker_next(worker, cut.down * cut.across)) < cut.down * cut.across;)
+        make_part(&products, &cut, part, right, right + pitch * linear_padded(k));
+    if (!products.dy_sums)
         return;
-    const float *column = c->in[DW_COLUMN_SCALE].data;
-    float *db = c->out[DW_DB].data;
-    /* The sums of dy come to lie in the first partial row. */
-    for (Span s; span_next(worker, SLICE, n, &s) && sums;) {
-        partials_add(partial, pieces(rows, DW_ROWS), n, s, partial, false);
-        for (int64_t j = s.first; j < s.end && db; j++)
-            db[j] = (call_accumulates(c, DW_DB) ? db[j] : 0) + partial[j] * (column ? column[j] : 1);
-    }
     worker_sync(worker);
-    for (Span s; has_column && span_next(worker, SCALED_ROWS, n, &s);)
-        finish_scaled(c, s, scaled, partial);
+    for (Span s; span_next(worker, SCALED_ROWS, n, &s);) {
+        for (int64_t j = s.first; j < s.end && db; j++)
+            db[j] = (call_accumulates(c, DW_DB) ? db[j] : 0) + dy_sums[j] * (column ? column[j] : 1);
+        if (scaled)
+            finish_scaled(c, s, sums, dy_sums);
+    }
 }

@@ -146,13 +146,13 @@ void CPU(linear_dx)(const Call *c, Worker *worker)
     const Tensor *dy = &c->in[DX_DY], *x = &c->in[DX_X], *dx = &c->out[DX_DX];
     bool pairs = HAS_PAIRS && attr->bf16, norm = attr->prologue == PROLOGUE_LAYER_NORM;
     int64_t rows = dy->rows, n = dy->columns, k = c->in[DX_W].rows * c->in[DX_W].columns / n, units = linear_units(n, pairs);
-    LinearTiles tiles = linear_tiles(rows, units > k ? units : k);
-    int64_t stride = linear_stride(units), padded = linear_padded(k), room = tiles.large * (stride + (norm ? padded : 0));
+    int64_t tile = linear_tile_rows(rows, units > k ? units : k), tiles = linear_tiles(rows, tile);
+    int64_t stride = linear_stride(units), padded = linear_padded(k), room = tile * (stride + (norm ? padded : 0));
     Unit *packed = c->work, *own = packed + units * padded + worker->thread * room;
-    float *gradient = (float *)own + tiles.large * stride, *partial = (float *)packed + units * padded + worker->threads * room;
+    float *gradient = (float *)own + tile * stride, *partial = (float *)packed + units * padded + worker->threads * room;
     const float *stats = c->in[DX_STATS].data;
     Rows w = {.data = c->in[DX_W].data, .rows = n, .columns = k, .stride = k};
-    for (int64_t p; (p = worker_next(worker)) * NR < k;)
+    for (int64_t p; (p = worker_next(worker, pieces(k, NR))) * NR < k;)
         pack_down(&w, p, pairs, packed + p * units * NR);
     worker_sync(worker);
     Operand left = {.data = dy->data,
@@ -177,8 +177,8 @@ void CPU(linear_dx)(const Call *c, Worker *worker)
                         .dx_bf16 = end.bf16,
                         .add = end.add};
     bool plain = operand_is_plain(&left, pairs);
-    for (int64_t t; (t = worker_next(worker)) < tiles.count;) {
-        int64_t first = linear_tile_first(&tiles, t), count = linear_tile_end(&tiles, t) - first;
+    for (int64_t t; (t = worker_next(worker, tiles)) < tiles;) {
+        int64_t first = t * tile, count = least(tile, rows - first);
         for (int64_t i = 0; i < count && !plain; i++)
             operand_row_units(&left, first + i, pairs, own + i * stride);
         const Unit *a = plain ? (const Unit *)operand_row(&left, first) : own;
@@ -203,6 +203,5 @@ void CPU(linear_dx)(const Call *c, Worker *worker)
     for (Span s; span_next(worker, SLICE, k, &s);)
         for (int out = DX_DGAMMA; out <= DX_DBETA; out++)
             if (c->out[out].data)
-                partials_add(partial + (out - DX_DGAMMA) * k, tiles.count, 2 * k, s, c->out[out].data,
-                             call_accumulates(c, out));
+                partials_add(partial + (out - DX_DGAMMA) * k, tiles, 2 * k, s, c->out[out].data, call_accumulates(c, out));
 }

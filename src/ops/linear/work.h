@@ -6,11 +6,13 @@
 
 enum {
     LINEAR_PANEL = 96,             /* packed weights are padded to this many columns, a multiple of every build's panel */
-    LINEAR_ROWS_MOST = 168,        /* rows of a tile at most: a multiple of 6 and of 14, the row counts of the micro-kernels */
-    LINEAR_ROWS_LEAST = 42,        /* and of the tiles at the end */
+    LINEAR_TILES = 32,             /* tiles at least, where rows suffice */
+    LINEAR_ROWS_STEP = 14,         /* rows of a tile: whole blocks of the wide micro-kernel, */
+    LINEAR_ROWS_LEAST = 28,        /* at least */
+    LINEAR_ROWS_MOST = 168,        /* and at most */
     LINEAR_TILE_UNITS = 96 * 1024, /* input of a tile that stays in a core's second-level cache */
-    DW_CHUNK = 512,                /* units that dW sums over at a time, a multiple of DW_ROWS */
-    DW_ROWS = 32                   /* rows of x or dy that a thread packs at a time */
+    DW_CHUNK = 256,                /* units that dW sums over at a time */
+    DW_STACK = 16                  /* blocks of columns of dy that are packed at a time */
 };
 
 size_t linear_workspace(const Call *call, const Device *device);
@@ -35,51 +37,34 @@ static inline int64_t linear_padded(int64_t n)
     return (n + LINEAR_PANEL - 1) / LINEAR_PANEL * LINEAR_PANEL;
 }
 
-/* ---- tiles of rows. Large ones first; the last quarter of the rows, at least, comes in small ones, so that threads finish
- * together. */
-
-typedef struct {
-    int64_t rows, large, large_count, count;
-} LinearTiles;
-
-/* `units`: of a row's input, or of input and output where both stay in the cache. */
-static inline LinearTiles linear_tiles(int64_t rows, int64_t units)
+/* Rows of a tile of so many: few enough that a share can be cut evenly and that the input (of `units` a row, or its output
+ * where that is larger) stays in the cache, but whole blocks of the micro-kernel. */
+static inline int64_t linear_tile_rows(int64_t rows, int64_t units)
 {
-    int64_t large = LINEAR_TILE_UNITS / units / LINEAR_ROWS_LEAST * LINEAR_ROWS_LEAST;
-    large = large < LINEAR_ROWS_LEAST ? LINEAR_ROWS_LEAST : large > LINEAR_ROWS_MOST ? LINEAR_ROWS_MOST : large;
-    int64_t large_count = rows * 3 / 4 / large, rest = rows - large_count * large;
-    return (LinearTiles){rows, large, large_count, large_count + (rest + LINEAR_ROWS_LEAST - 1) / LINEAR_ROWS_LEAST};
+    int64_t most = LINEAR_TILE_UNITS / units, even = (rows + LINEAR_TILES - 1) / LINEAR_TILES;
+    int64_t size = (even < most ? even : most) / LINEAR_ROWS_STEP * LINEAR_ROWS_STEP;
+    return size < LINEAR_ROWS_LEAST ? LINEAR_ROWS_LEAST : size > LINEAR_ROWS_MOST ? LINEAR_ROWS_MOST : size;
 }
 
-static inline int64_t linear_tile_first(const LinearTiles *t, int64_t i)
+static inline int64_t linear_tiles(int64_t rows, int64_t tile)
 {
-    return i < t->large_count ? i * t->large : t->large_count * t->large + (i - t->large_count) * LINEAR_ROWS_LEAST;
+    return (rows + tile - 1) / tile;
 }
 
-/* Row behind the tile's last. */
-static inline int64_t linear_tile_end(const LinearTiles *t, int64_t i)
-{
-    return i + 1 < t->count ? linear_tile_first(t, i + 1) : t->rows;
-}
+/* ---- dW: each thread makes a part of it, all sums of some rows and columns. */
 
-/* ---- dW: rows of x and dy are taken in equal chunks of at most DW_CHUNK units */
-
-static inline int64_t dw_chunks(int64_t rows, bool pairs)
-{
-    return (linear_units(rows, pairs) + DW_CHUNK - 1) / DW_CHUNK;
-}
-
-/* Rows of each but the last. */
+/* Rows of x and dy that are summed over at a time, all but the last the same and even. */
 static inline int64_t dw_chunk_rows(int64_t rows, bool pairs)
 {
-    int64_t chunks = dw_chunks(rows, pairs);
-    return ((rows + chunks - 1) / chunks + DW_ROWS - 1) / DW_ROWS * DW_ROWS;
+    int64_t chunks = (linear_units(rows, pairs) + DW_CHUNK - 1) / DW_CHUNK;
+    return ((rows + chunks - 1) / chunks + 1) / 2 * 2;
 }
 
-/* Columns of dy with the gaps of its packed form: `height` of each 16 or 8 are used. */
-static inline int64_t dw_left_width(int64_t n, int64_t height, int64_t lanes)
+/* Rows of units from one packed panel to the next: one more than are used, since panels a power of two apart would lie in one
+ * set of the cache. */
+static inline int64_t dw_pitch(int64_t units)
 {
-    return (n + height - 1) / height * ((height + lanes - 1) / lanes * lanes);
+    return units + 1;
 }
 
 #endif
