@@ -77,10 +77,14 @@ static const Verb VERBS[] = {
      "  lacuna parity --device ref --out computed tests/golden/deepmim_pixels.json\n"},
     {"bench", "measure a training step", command_bench,
      "lacuna bench train --config NAME [FLAGS]\n"
+     "lacuna bench ops [--config NAME] [FLAGS]\n"
      "\n"
-     "Times training steps on random pictures. Configurations: cifar_p4, cifar_p2, vit_s, vit_b, vit_l, deepmim_s, deepmim_b.\n"
+     "Times training steps on random pictures. `ops` tells of each operation, and of each of its sizes, the time, GFLOP/s, GB/s,\n"
+     "and the share of what the machine can do at most, measured before and after those steps: `limit` is what bounds the\n"
+     "operation from below, time/floor how far it is from there (small operations that caches hold may beat memory's floor).\n"
+     "Configurations: cifar_p4, cifar_p2, vit_s, vit_b, vit_l, deepmim_s, deepmim_b.\n"
      "\n"
-     "  --config NAME    what to train\n"
+     "  --config NAME    what to train (ops: default cifar_p4)\n"
      "  --precision f32\n"
      "  --device D       cpu or ref (default cpu)\n"
      "  --steps N        measured steps (default 10)\n"
@@ -88,11 +92,12 @@ static const Verb VERBS[] = {
      "  --batch-size N   pictures of a step (default: the configuration's)\n"
      "  --threads N      threads (default: as many as processors)\n"
      "  --plain          without the exact savings\n"
-     "  --profile        a table of the time of each op\n"
+     "  --profile        train: a table of the time of each op\n"
      "  --json           one JSON object on standard output\n"
      "\n"
-     "Example:\n"
-     "  lacuna bench train --config cifar_p4 --steps 20 --json\n"},
+     "Examples:\n"
+     "  lacuna bench train --config cifar_p4 --steps 20 --json\n"
+     "  lacuna bench ops --config vit_s\n"},
     {"recipes", "list the recipes that can be named", command_recipes,
      "lacuna recipes [--json]\n"
      "\n"
