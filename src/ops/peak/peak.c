@@ -8,7 +8,7 @@
 #include "ops/peak/work.h"
 
 enum {
-    TRIES = 7,
+    TRIES = 5,
     TILES_A_THREAD = 128,  /* so that a thread that is held up leaves its share to the others */
     TILE_ROUNDS = 8192,    /* of sums: 10 to 30 us a tile */
     BLOCK_NUMBERS = 65536, /* of memory: a tile of 256 KB */
