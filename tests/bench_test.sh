@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# bench/performance.py against a made-up program and a made-up PyTorch: which mode is picked, what the page says, that hand-written
+# bench/performance.py and bench/epoch.py against a made-up program and a made-up PyTorch: which mode is picked, what the page says, that hand-written
 # text stays, and that a run that was interrupted goes on where it was.
 set -euo pipefail
 
@@ -22,14 +22,20 @@ echo "ours $*" >>"$calls"
 seconds=1.0
 case " $* " in *' bf16 '*) seconds=0.5 ;; esac
 case " $* " in *' --threads 1 '*) seconds=1.9 ;; esac
-if [ "$2" = ops ]; then
+if [ "$1" = pretrain ]; then
+    sleep 0.1
+    for step in 1 2; do
+        sleep 0.5
+        echo "{\"step\": $step, \"seconds\": 0.5, \"data_wait\": 0.05}"
+    done
+elif [ "$2" = ops ]; then
     line='"calls": 2, "seconds": 0.4, "share": 0.4, "gflops_per_second": 60, "limit": "compute", "floor_seconds": 0.3, "peak_share": 0.75'
     echo "{\"step_seconds_mean\": 1.0, \"floor_seconds\": 0.6, \"peak_share\": 0.6, \"gflops_per_second\": 50,
         \"peak\": {\"f32_gflops_per_second\": 100, \"bf16_gflops_per_second\": 200, \"memory_gbytes_per_second\": 10},
         \"ops\": [{\"op\": \"linear\", $line}, {\"op\": \"linear_dw\", $line}]}" | tr -d '\n'
     echo
 else
-    echo "{\"step_seconds_median\": $seconds, \"peak_rss_bytes\": 100e6}"
+    echo "{\"step_seconds_median\": $seconds, \"peak_rss_bytes\": 100e6, \"images_per_second\": 1024}"
 fi
 TEXT
 cat >"$work/python" <<'TEXT'
@@ -42,7 +48,7 @@ case " $* " in
 *) seconds=2.0 ;;
 esac
 echo "warnings"
-echo "{\"step_seconds_median\": $seconds, \"peak_rss_bytes\": 400e6, \"torch\": \"9.9\"}"
+echo "{\"step_seconds_median\": $seconds, \"peak_rss_bytes\": 400e6, \"torch\": \"9.9\", \"pictures_per_second\": 256}"
 TEXT
 chmod +x "$work/lacuna" "$work/python"
 export LACUNA_PEER_PYTHON=$work/python
@@ -84,6 +90,17 @@ run --rounds 3
 run --rounds 3
 [ "$(grep -c theirs "$calls")" = $((before + 1 + native)) ] || fail "the round behind a line that was cut off is lost"
 [ "$(grep -c 'made by ./dev bench on' "$work/page.md")" = 1 ] || fail "the page holds the part twice"
+
+# 512 pictures in a second and a little: twice theirs, half of the step alone, a tenth of it waiting.
+python3 "$source_folder/bench/epoch.py" --data pictures --rounds 1 --steps 2 --program "$work/lacuna" --json >"$work/epoch" 2>"$work/said" ||
+    fail "$(cat "$work/said")"
+python3 - "$work/epoch" <<'TEXT' || fail "$(cat "$work/epoch")"
+import json, sys
+r = json.load(open(sys.argv[1]))
+near = lambda value, wanted: 0.6 * wanted < value < 1.1 * wanted  # the machine may be busy
+sys.exit(not (near(r["ratio_theirs_median"], 2) and near(r["ratio_alone_median"], 0.5) and near(r["wait_share_median"], 0.1)
+              and 0.05 < r["start_seconds_median"] < 3 and r["steps"] == 2))
+TEXT
 
 # Another program has no results yet, and what fails says so.
 echo 'exit 1' >>"$work/lacuna"
