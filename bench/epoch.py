@@ -28,9 +28,7 @@ BATCH = 256
 
 def our_command(options, steps):
     words = [options.program, "pretrain", "mae-cifar10", "--data", options.data, "--max-steps", str(steps), "--quiet", "--json"]
-    if options.precision:
-        words.append(f"run.precision={options.precision}")
-    return words + shlex.split(options.ours)
+    return words + [f"run.precision={options.precision}"] + shlex.split(options.ours)
 
 
 def run_ours(options, steps):
@@ -56,7 +54,7 @@ def run_ours(options, steps):
 
 
 def one_round(options, steps):
-    precision = options.precision or "f32"
+    precision = options.precision
     result = {"ours": run_ours(options, steps)}
     if options.peer:
         their_precision = "" if "--precision" in options.theirs else f" --precision {precision}"
@@ -102,7 +100,8 @@ def main():
     parser.add_argument("--data", required=True, help="CIFAR-10 as a folder of pictures for each class")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, help="of a run (default: an epoch of 50,000 pictures)")
-    parser.add_argument("--precision", choices=["f32", "bf16"], help="of ours (default f32), and of theirs unless --theirs names another")
+    parser.add_argument("--precision", choices=["f32", "bf16"], default="f32",
+                        help="of ours (default f32), and of theirs unless --theirs names another")
     parser.add_argument("--ours", default="", help="more words for lacuna pretrain")
     parser.add_argument("--theirs", default="", help="more words for torch_epoch.py: --compile, --precision, --workers")
     parser.add_argument("--program", default=os.path.join(ROOT, "build", "lacuna"))

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Measure this machine and write its part of docs/performance.md: ./dev bench does it all.
 
-  LACUNA_PEER_PYTHON=PYTHON performance.py [--configs cifar_p4,vit_s] [--rounds N] [--steps N] [--results FILE] [--page FILE]
+  LACUNA_PEER_PYTHON=PYTHON performance.py [--configs cifar_p4,vit_s] [--rounds N] [--steps N] [--data CIFAR/train]
+                                           [--results FILE] [--page FILE]
 
 For each configuration PyTorch's modes are tried once and its best is taken: eager or compiled, f32, and bf16 where the processor
 multiplies it natively. Then ours and theirs run in turn, at least five times, in f32 against their best f32 mode and in bf16
-(where native) against their best of all. `lacuna bench ops` gives shares of the peak; one thread and two run in turn.
+(where native) against their best of all. `lacuna bench ops` gives shares of the peak; one thread and two run in turn. With --data,
+a folder of CIFAR-10's pictures, whole training runs in turn too, an epoch a run (epoch.py; --epoch-steps shortens it).
 
 Every result is added to FILE (default build/performance.jsonl) as soon as it is there, and what is there already is not measured
 again, so an interrupted run goes on, and configurations can be measured one after the other. Results of another processor, of
@@ -19,6 +21,7 @@ import os
 import shlex
 import sys
 
+import epoch
 import page
 import pair
 
@@ -194,11 +197,35 @@ def scale(results, options, config, precisions):
             results.add(**keys, runs=runs)
 
 
+def end_to_end(results, options, precisions):
+    modes = scout(results, options, "cifar_p4")
+    best, best_f32 = page.best_mode(modes), page.best_mode({m: r for m, r in modes.items() if m.startswith("f32")})
+    warm = False
+    for precision in precisions:
+        mode = best if precision == "bf16" else best_f32
+        if not mode:
+            continue
+        run = argparse.Namespace(program=options.program, data=options.data, precision=precision, ours="", theirs=MODES[mode],
+                                 peer=options.peer)
+        for number in range(1, options.rounds + 1):
+            keys = dict(kind="epoch", precision=precision, mode=mode, round=number, steps=options.epoch_steps)
+            if results.find(**keys):
+                continue
+            if not warm:  # the caches of the pictures' list and statistics, which people make once
+                epoch.run_ours(run, 1)
+                warm = True
+            tell(f"epoch, {precision} beside their {mode}, round {number} of {options.rounds}")
+            runs = epoch.one_round(run, options.epoch_steps)
+            results.add(**keys, runs=runs)
+
+
 def read_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--configs", default=",".join(CONFIGS), help="separated by commas (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=5, help="measured in each run, behind two that are not")
+    parser.add_argument("--data", help="the folder of CIFAR-10's training pictures, for whole training (default: left out)")
+    parser.add_argument("--epoch-steps", type=int, default=50000 // epoch.BATCH, help="of whole training (default: an epoch)")
     parser.add_argument("--results", default=os.path.join(ROOT, "build", "performance.jsonl"))
     parser.add_argument("--page", default=os.path.join(ROOT, "docs", "performance.md"))
     parser.add_argument("--program", default=os.path.join(ROOT, "build", "lacuna"))
@@ -209,8 +236,8 @@ def read_options():
     options.peer = os.environ.get("LACUNA_PEER_PYTHON", "")
     if not options.peer and not options.only_page:
         parser.error("LACUNA_PEER_PYTHON names the Python that has PyTorch (bench/README.md)")
-    if options.rounds < 1 or options.steps < 1:
-        parser.error("--rounds and --steps must be at least 1")
+    if min(options.rounds, options.steps, options.epoch_steps) < 1:
+        parser.error("--rounds, --steps and --epoch-steps must be at least 1")
     if options.rounds < 5 or options.steps < 5:
         tell("fewer than five rounds of five steps prove nothing: take this for a trial")
     return options
@@ -228,6 +255,8 @@ def main():
                 if config in SCALED:
                     scale(results, options, config, precisions)
                 page.write(options.page, results, CONFIGS)
+            if options.data:
+                end_to_end(results, options, precisions)
     except pair.BadCommand as error:
         sys.exit(f"performance.py: {error}")
     page.write(options.page, results, CONFIGS)

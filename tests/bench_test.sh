@@ -102,6 +102,11 @@ sys.exit(not (near(r["ratio_theirs_median"], 2) and near(r["ratio_alone_median"]
               and 0.05 < r["start_seconds_median"] < 3 and r["steps"] == 2))
 TEXT
 
+run --rounds 3 --data pictures --epoch-steps 2
+says '| f32 | '
+grep -qE '^\| f32 \| [345][0-9]* \| [12]\.[0-9]+ .*\| f32 compiled \| 0\.[3-5][0-9]* .* \| (8|9|10)\.[0-9]+ % \|' "$work/page.md" ||
+    fail "the page does not tell of whole training"
+
 # Another program has no results yet, and what fails says so.
 echo 'exit 1' >>"$work/lacuna"
 if python3 "$source_folder/bench/performance.py" --configs cifar_p4 --program "$work/lacuna" --page "$work/page.md" \
