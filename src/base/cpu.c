@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 
-static const char *const names[CPU_LEVELS] = {"ref", "avx2", "avx512", "avx512bf16"};
+static const char *const names[CPU_LEVELS] = {"ref", "wide", "avx2", "avx512", "avx512bf16"};
 
 static CpuLevel best_level(void)
 {
@@ -38,7 +38,7 @@ bool cpu_level(CpuLevel *level)
         *level = (CpuLevel)i;
         return true;
     }
-    return error_set("LACUNA_CPU=%s is not known; use ref, avx2, avx512 or avx512bf16", wanted);
+    return error_set("LACUNA_CPU=%s is not known; use ref, wide, avx2, avx512 or avx512bf16", wanted);
 }
 
 const char *cpu_level_name(CpuLevel level)

@@ -41,6 +41,7 @@ typedef struct {
     const Config *config;
     const char *device; /* as asked for */
     int steps, warmup, batch, threads;
+    RunPrecision precision;
     bool plain, profile, json;
     bool ops; /* `bench ops`: where the time of a step goes */
     /* measured */
@@ -75,6 +76,7 @@ static void make_recipe(const Bench *b, Recipe *r)
     r->optimizer.weight_decay = 0.05;
     r->optimizer.clip = 3.0;
     r->schedule.batch_size = b->batch;
+    r->run.precision = b->precision;
     RecipeDecoder model = r->decoders[0];
     model.target = r->target;
     model.width = c->decoder_width;
@@ -123,13 +125,18 @@ static double median_of(const double *values, int count)
     return median;
 }
 
+static const char *precision_name(const Bench *b)
+{
+    return b->precision == RUN_PRECISION_BF16 ? "bf16" : "f32";
+}
+
 static OpReport report_of(const Bench *b)
 {
     double sum = 0;
     for (int i = 0; i < b->steps; i++)
         sum += b->seconds[i];
     return (OpReport){.config = b->config->name,
-                      .precision = "f32",
+                      .precision = precision_name(b),
                       .device = &b->opened,
                       .batch = b->batch,
                       .steps = b->steps,
@@ -207,10 +214,10 @@ static long long peak_rss(void)
 /* The keys of bench/torch_mae.py, then our own. */
 static void print_json(const Bench *b)
 {
-    printf("{\"config\": \"%s\", \"precision\": \"f32\", \"compiled\": false, \"device\": \"%s\", \"threads\": %d, "
+    printf("{\"config\": \"%s\", \"precision\": \"%s\", \"compiled\": false, \"device\": \"%s\", \"threads\": %d, "
            "\"batch_size\": %d, \"parameters\": %lld, \"steps\": %d, \"step_seconds\": [",
-           b->config->name, b->opened.kind == DEVICE_REF ? "ref" : "cpu", b->opened.threads, b->batch, (long long)b->parameters,
-           b->steps);
+           b->config->name, precision_name(b), b->opened.kind == DEVICE_REF ? "ref" : "cpu", b->opened.threads, b->batch,
+           (long long)b->parameters, b->steps);
     for (int i = 0; i < b->steps; i++)
         printf("%s%.9g", i ? ", " : "", b->seconds[i]);
     printf("], \"step_seconds_median\": %.9g, \"images_per_second\": %.9g, \"peak_rss_bytes\": %lld, \"peak_device_bytes\": 0, "
@@ -222,7 +229,7 @@ static void print_json(const Bench *b)
 
 static void print_table(const Bench *b)
 {
-    printf("%s, f32, %s, %lld parameters, %d pictures a step\n", b->config->name, device_describe(&b->opened),
+    printf("%s, %s, %s, %lld parameters, %d pictures a step\n", b->config->name, precision_name(b), device_describe(&b->opened),
            (long long)b->parameters, b->batch);
     printf("  step       %.4f s (median of %d)\n", b->median, b->steps);
     printf("  pictures   %.1f a second\n", b->batch / b->median);
@@ -277,8 +284,9 @@ static bool read_arguments(Bench *b, int argc, char **argv)
         return error_set("bench train wants --config NAME, for instance cifar_p4");
     if (b->ops && b->profile)
         return error_set("bench ops profiles anyway: leave --profile out");
-    if (strcmp(precision, "f32") != 0)
-        return error_set("precision %s is not carried out yet; use f32", precision);
+    b->precision = strcmp(precision, "bf16") ? RUN_PRECISION_F32 : RUN_PRECISION_BF16;
+    if (b->precision == RUN_PRECISION_F32 && strcmp(precision, "f32") != 0)
+        return error_set("precision %s is not known; use f32 or bf16", precision);
     if (b->json && b->profile)
         return error_set("--json and --profile both print on standard output: use one of them");
     if (!(b->config = config_find(config)) || !device_open(b->device, b->threads, &b->opened))

@@ -9,8 +9,12 @@
 
 /* ---- one node */
 
-static bool is_bf16(const Call *c)
+/* Whether bf16 numbers are multiplied: in a product by what it was told, since it may round numbers that it finds in f32. */
+static bool multiplies_bf16(const ProgramNode *node)
 {
+    const Call *c = node->call;
+    if (!strcmp(node->op, "linear") || !strcmp(node->op, "linear_dx") || !strcmp(node->op, "linear_dw"))
+        return ((const LinearAttr *)c->attr)->bf16;
     for (int i = 0; i < CALL_IN; i++)
         if (c->in[i].data && c->in[i].dtype == DTYPE_BF16)
             return true;
@@ -68,7 +72,7 @@ static void add_node(OpLine *line, const ProgramNode *node, int steps, const Pea
     line->bytes += node->cost.bytes;
     if (!peak)
         return;
-    double flops = is_bf16(node->call) && peak->bf16_flops > 0 ? peak->bf16_flops : peak->flops;
+    double flops = multiplies_bf16(node) && peak->bf16_flops > 0 ? peak->bf16_flops : peak->flops;
     double arithmetic = node->cost.flops / flops, memory = node->cost.bytes / peak->bytes;
     line->floor += arithmetic > memory ? arithmetic : memory;
     line->arithmetic_part += arithmetic > memory ? arithmetic : 0;

@@ -28,6 +28,16 @@ static Ref param_grad(Tape *tape, const Value *v)
     return tape_storage_part(tape, name, v->offset, v->shape);
 }
 
+/* Whether gradients have reached other rows of a parameter that share some with these. What would be right then, to overwrite
+ * or to add, differs from row to row. */
+static bool reached_otherwise(const Tape *tape, const Value *v)
+{
+    for (size_t i = 0; i < tape->value_count; i++)
+        if (tape->values[i].param >= 0 && ref_given(tape->values[i].grad) && values_overlap(&tape->values[i], v))
+            return true;
+    return false;
+}
+
 Ref grad_into(Tape *tape, Ref in, int bit, uint32_t *accumulate)
 {
     if (tape->failed || !ref_needs_grad(tape, in))
@@ -40,11 +50,14 @@ Ref grad_into(Tape *tape, Ref in, int bit, uint32_t *accumulate)
     Value v = tape->values[in.slot];
     Ref grad;
     if (v.param >= 0) {
+        if (reached_otherwise(tape, &v))
+            return tape_fail(tape, "gradients reach %s as a whole and in parts, or in parts that overlap",
+                             tape->storages[v.storage].set->params[v.param].name);
         grad = param_grad(tape, &v);
         if (adds_parameter_gradients(tape))
             *accumulate |= 1u << bit;
     } else {
-        grad = tape_temp(tape, DTYPE_REAL, v.shape, false);
+        grad = tape_temp(tape, v.dtype, v.shape, false);
     }
     tape->values[in.slot].grad = grad;
     return grad;
@@ -55,7 +68,8 @@ void grad_pass(Tape *tape, Ref in, Ref gradient, void (*add)(Tape *, Ref target,
     if (tape->failed || !ref_needs_grad(tape, in) || !ref_given(gradient))
         return;
     Value *to = &tape->values[in.slot], *from = &tape->values[gradient.slot];
-    bool alike = shape_rows(&from->shape) == shape_rows(&to->shape) && shape_columns(&from->shape) == shape_columns(&to->shape);
+    bool alike = shape_rows(&from->shape) == shape_rows(&to->shape) && shape_columns(&from->shape) == shape_columns(&to->shape) &&
+                 from->dtype == to->dtype;
     bool free_to_take = from->home == HOME_ARENA && !from->lent && !from->keep && to->param < 0 && alike;
     if (!ref_given(to->grad) && free_to_take) {
         from->lent = true;
@@ -65,6 +79,32 @@ void grad_pass(Tape *tape, Ref in, Ref gradient, void (*add)(Tape *, Ref target,
     uint32_t accumulate = 0;
     Ref target = grad_into(tape, in, 0, &accumulate);
     add(tape, target, gradient, accumulate);
+}
+
+/* Zeros for what no gradient has reached of a parameter. */
+static void fill_rest(Tape *tape, int32_t slot, void (*fill)(Tape *, Ref target, double value))
+{
+    const Ref whole = {slot, tape->values[slot].version};
+    const Value v = tape->values[slot];
+    int64_t rows = v.shape.n ? v.shape.d[0] : 1;
+    for (int64_t at = 0; at < rows && !tape->failed;) {
+        /* The first part that begins at `at` or later. */
+        int64_t first = rows, end = rows;
+        for (size_t i = 0; i < tape->value_count; i++) {
+            const Value *part = &tape->values[i];
+            if (part->param != v.param || part->storage != v.storage || !ref_given(part->grad))
+                continue;
+            int64_t row = (part->offset - v.offset) / (shape_count(&v.shape) / rows);
+            if (row >= at && row < first) {
+                first = row;
+                end = row + part->shape.d[0];
+            }
+        }
+        uint32_t ignored = 0;
+        if (first > at)
+            fill(tape, grad_into(tape, first - at == rows ? whole : param_rows(tape, whole, at, first - at), 0, &ignored), 0);
+        at = end;
+    }
 }
 
 void tape_gradient(Tape *tape, const Ref *losses, const double *weights, int count,
@@ -111,7 +151,6 @@ void tape_gradient(Tape *tape, const Ref *losses, const double *weights, int cou
             int32_t slot = tape->uses[u].slots[i];
             if (slot < 0 || !tape->values[slot].needs_grad || ref_given(tape->values[slot].grad))
                 continue;
-            uint32_t ignored = 0;
-            fill(tape, grad_into(tape, (Ref){slot, tape->values[slot].version}, 0, &ignored), 0);
+            fill_rest(tape, slot, fill);
         }
 }

@@ -98,7 +98,7 @@ static void no_live_value_is_overwritten(void **state)
             tape_append(tape, &fake, &attr, ins, out, 0);
             made[n] = out[0];
             stamps[n] = n + 1;
-            if (random_below(&r, 10) == 0)
+            if (random_below(&r, 10) == 0 || n == NODES - 1)
                 tape_keep(tape, out[0], "kept");
         }
         Program *p = program_make(tape, &device, NULL, 0);
@@ -116,6 +116,39 @@ static void no_live_value_is_overwritten(void **state)
     }
 }
 
+static Ref append(Tape *tape, Ref in, Ref out, uint32_t accumulate)
+{
+    Ref outs[] = {out};
+    tape_append(tape, &fake, &(FakeAttr){.stamp = 1}, (Ref[]){in, REF_NONE, REF_NONE}, outs, accumulate);
+    return outs[0];
+}
+
+/* Neither what nobody reads nor what is read for that alone; a storage and a kept value are read by the host. */
+static void what_nobody_reads_is_left_out(void **state)
+{
+    (void)state;
+    Device device = reference();
+    Tape *tape = tape_new();
+    Ref temps[6];
+    tape_segment(tape, SEGMENT_ONLY);
+    for (int i = 0; i < 6; i++)
+        temps[i] = tape_temp(tape, DTYPE_REAL, shape_1(4), false);
+    temps[0] = append(tape, REF_NONE, temps[0], 0);
+    temps[1] = append(tape, temps[0], temps[1], 0); /* read by 2 alone, which nobody reads */
+    temps[2] = append(tape, temps[1], temps[2], 0);
+    temps[3] = append(tape, temps[0], temps[3], 0);
+    append(tape, temps[3], tape_storage(tape, "metrics", 4), 0);
+    temps[4] = append(tape, REF_NONE, temps[4], 0);
+    temps[4] = append(tape, REF_NONE, temps[4], 1);
+    temps[5] = append(tape, temps[4], temps[5], 0);
+    tape_keep(tape, temps[5], "kept");
+    Program *p = program_make(tape, &device, NULL, 0);
+    assert_non_null(p);
+    assert_int_equal(program_step_count(p, SEGMENT_ONLY), 6);
+    program_free(p);
+    tape_free(tape);
+}
+
 static void the_plan_check_finds_an_overlap(void **state)
 {
     (void)state;
@@ -125,13 +158,6 @@ static void the_plan_check_finds_an_overlap(void **state)
     assert_false(plan_is_sound(items, 3)); /* both alive at 3 */
     items[1].first = 4;
     assert_true(plan_is_sound(items, 2));
-}
-
-static Ref append(Tape *tape, Ref in, Ref out, uint32_t accumulate)
-{
-    Ref outs[] = {out};
-    tape_append(tape, &fake, &(FakeAttr){.stamp = 1}, (Ref[]){in, REF_NONE, REF_NONE}, outs, accumulate);
-    return outs[0];
 }
 
 static void reading_an_overwritten_value_is_refused(void **state)
@@ -260,6 +286,135 @@ static void parameters_are_named_by_their_scope(void **state)
     param_set_free(&set);
 }
 
+/* ---- gradients of parts of parameters: the gradient of `reads` is its stamp, everywhere */
+
+static void stamp_kernel(const Call *c, Worker *w)
+{
+    (void)w;
+    float *to = c->out[0].data;
+    for (int64_t i = 0; to && i < c->out[0].rows * c->out[0].columns; i++)
+        to[i] = (float)((const FakeAttr *)c->attr)->stamp + (call_accumulates(c, 0) ? to[i] : 0);
+}
+
+static const Op writes = {.name = "writes", .out_count = 1, .attr_size = sizeof(FakeAttr), .ref = {stamp_kernel, stamp_kernel}};
+
+static void write_zeros(Tape *tape, Ref target, double value)
+{
+    tape_append(tape, &writes, &(FakeAttr){.stamp = (int)value}, NULL, (Ref[]){target}, 0);
+}
+
+static void reads_gradient(Tape *tape, const Node *node)
+{
+    uint32_t accumulate = 0;
+    Ref outs[] = {grad_into(tape, node->in[0], 0, &accumulate)};
+    tape_append(tape, &writes, node->attr, NULL, outs, accumulate);
+}
+
+static const Op reads = {.name = "reads",
+                         .in_count = 1,
+                         .out_count = 1,
+                         .attr_size = sizeof(FakeAttr),
+                         .gradient = reads_gradient,
+                         .ref = {stamp_kernel, stamp_kernel}};
+
+static Ref read_of(Tape *tape, Ref in, int stamp)
+{
+    Ref outs[] = {tape_temp(tape, DTYPE_REAL, shape_0(), true)};
+    tape_append(tape, &reads, &(FakeAttr){.stamp = stamp}, (Ref[]){in}, outs, 0);
+    return outs[0];
+}
+
+static void rows_of_parameters_have_their_gradient(void **state)
+{
+    (void)state;
+    enum { COUNT = 16 + 32 + 16 };
+    Device device = reference();
+    ParamSet set = {0};
+    const Init zero = {INIT_CONSTANT, 0, 0};
+    Tape *tape = tape_new();
+    for (int segment = SEGMENT_FIRST; segment <= SEGMENT_LAST; segment++) {
+        tape_segment(tape, (Segment)segment);
+        tape_use_params(tape, &set, "params", true);
+        Ref all = param(tape, "all", shape_1(6), zero), some = param(tape, "some", shape_2(7, 3), zero);
+        param(tape, "never", shape_1(5), zero);
+        /* Of `all` each row, those of the first part twice; of `some` rows 1, 2 and 4. */
+        Ref losses[] = {read_of(tape, param_rows(tape, all, 0, 2), 1), read_of(tape, param_rows(tape, all, 2, 4), 2),
+                        read_of(tape, param_rows(tape, all, 0, 2), 4), read_of(tape, param_rows(tape, some, 4, 1), 8),
+                        read_of(tape, param_rows(tape, some, 1, 2), 16)};
+        tape_gradient(tape, losses, (double[]){1, 1, 1, 1, 1}, 5, write_zeros);
+    }
+    float gradient[COUNT] __attribute__((aligned(64)));
+    for (int i = 0; i < COUNT; i++)
+        gradient[i] = 99;
+    Program *p = program_make(tape, &device, (Binding[]){{"params.grad", gradient}}, 1);
+    if (!p)
+        fail_msg("%s", error_text());
+    program_run(p, SEGMENT_FIRST);
+    for (int times = 1; times <= 3; times++) {
+        for (int i = 0; i < 6; i++)
+            assert_int_equal((int)gradient[i], times * (i < 2 ? 5 : 2));
+        for (int i = 0; i < 21; i++)
+            assert_int_equal((int)gradient[16 + i], times * (i / 3 == 4 ? 8 : i / 3 == 1 || i / 3 == 2 ? 16 : 0));
+        for (int i = 0; i < 5; i++)
+            assert_int_equal((int)gradient[48 + i], 0);
+        for (int i = 6; i < 16; i++)
+            assert_int_equal((int)gradient[i], 99); /* padding is nobody's */
+        if (times < 3)
+            program_run(p, times == 1 ? SEGMENT_MORE : SEGMENT_LAST);
+    }
+    program_free(p);
+    tape_free(tape);
+    param_set_free(&set);
+}
+
+static void rows_that_overlap_are_refused(void **state)
+{
+    (void)state;
+    const Init zero = {INIT_CONSTANT, 0, 0};
+    for (int kind = 0; kind < 5; kind++) {
+        ParamSet set = {0};
+        Tape *tape = tape_new();
+        tape_segment(tape, SEGMENT_ONLY);
+        tape_use_params(tape, &set, "params", true);
+        scope_push(tape, "blocks.0");
+        Ref w = param(tape, "w", shape_2(6, 4), zero);
+        if (kind < 3) {
+            Ref losses[] = {read_of(tape, kind == 1 ? w : param_rows(tape, w, 0, 4), 1),
+                            read_of(tape, kind == 2 ? w : param_rows(tape, w, 3, 3), 1)};
+            assert_false(tape_failed(tape));
+            tape_gradient(tape, losses, (double[]){1, 1}, 2, write_zeros);
+            assert_true(tape_failed(tape));
+            assert_non_null(strstr(error_text(), "gradients reach blocks.0.w as a whole and in parts"));
+        } else {
+            param_rows(tape, w, kind == 3 ? 3 : -1, 4);
+            assert_true(tape_failed(tape));
+        }
+        tape_free(tape);
+        param_set_free(&set);
+    }
+}
+
+/* A step of the optimizer writes the whole buffer: a part that was named before is then of the past. */
+static void rows_of_parameters_know_of_writes_to_the_whole(void **state)
+{
+    (void)state;
+    Device device = reference();
+    for (int stale = 0; stale < 2; stale++) {
+        ParamSet set = {0};
+        Tape *tape = tape_new();
+        tape_segment(tape, SEGMENT_ONLY);
+        tape_use_params(tape, &set, "params", true);
+        Ref part = param_rows(tape, param(tape, "w", shape_2(6, 4), (Init){INIT_CONSTANT, 0, 0}), 2, 3);
+        append(tape, REF_NONE, tape_params_whole(tape, "params", ""), 0);
+        append(tape, stale ? part : tape_latest(tape, part), tape_temp(tape, DTYPE_REAL, shape_1(4), false), 0);
+        Program *p = program_make(tape, &device, NULL, 0);
+        assert_true(stale ? p == NULL : p != NULL);
+        program_free(p);
+        tape_free(tape);
+        param_set_free(&set);
+    }
+}
+
 static void plans_are_tight(void **state)
 {
     (void)state;
@@ -281,6 +436,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_live_value_is_overwritten),
+        cmocka_unit_test(what_nobody_reads_is_left_out),
         cmocka_unit_test(the_plan_check_finds_an_overlap),
         cmocka_unit_test(reading_an_overwritten_value_is_refused),
         cmocka_unit_test(reading_before_writing_is_refused),
@@ -289,6 +445,9 @@ int main(void)
         cmocka_unit_test(a_kept_value_cannot_be_overwritten),
         cmocka_unit_test(shapes_beyond_counting_are_refused),
         cmocka_unit_test(parameters_are_named_by_their_scope),
+        cmocka_unit_test(rows_of_parameters_have_their_gradient),
+        cmocka_unit_test(rows_that_overlap_are_refused),
+        cmocka_unit_test(rows_of_parameters_know_of_writes_to_the_whole),
         cmocka_unit_test(plans_are_tight),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

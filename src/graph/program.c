@@ -73,6 +73,41 @@ static bool check_versions(const Tape *tape, const Node *nodes, size_t count)
     return ok;
 }
 
+/* ---- what is for nothing */
+
+/* Takes out the nodes whose outputs nobody reads: blocks behind the last one that a loss depends on. */
+static bool drop_unread(const Tape *tape, Node *nodes, size_t *count)
+{
+    bool *read = memory_new(tape->value_count, sizeof *read), *stays = memory_new(*count, sizeof *stays);
+    bool ok = read && stays;
+    for (size_t i = 0; ok && i < tape->value_count; i++)
+        read[i] = tape->values[i].keep || tape->values[i].home == HOME_STORAGE;
+    /* Once is enough unless a segment reads what a later one wrote. */
+    for (bool more = true; ok && more;) {
+        more = false;
+        for (size_t n = *count; n-- > 0;) {
+            bool wanted = false;
+            for (int i = 0; i < CALL_OUT; i++)
+                wanted |= ref_given(nodes[n].out[i]) && read[nodes[n].out[i].slot];
+            if (!wanted || stays[n])
+                continue;
+            stays[n] = more = true;
+            for (int i = 0; i < CALL_IN; i++)
+                if (ref_given(nodes[n].in[i]))
+                    read[nodes[n].in[i].slot] = true;
+        }
+    }
+    size_t left = 0;
+    for (size_t n = 0; ok && n < *count; n++)
+        if (stays[n])
+            nodes[left++] = nodes[n];
+    if (ok)
+        *count = left;
+    memory_free(read);
+    memory_free(stays);
+    return ok;
+}
+
 /* ---- plan */
 
 typedef struct {
@@ -325,7 +360,7 @@ Program *program_make(Tape *tape, const Device *device, const Binding *bindings,
         goto done;
     p->nodes = lowering.nodes;
     p->node_count = lowering.count;
-    ok = check_versions(tape, p->nodes, p->node_count);
+    ok = check_versions(tape, p->nodes, p->node_count) && drop_unread(tape, p->nodes, &p->node_count);
     if (!ok)
         goto done;
     find_segments(p);

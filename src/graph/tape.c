@@ -76,6 +76,16 @@ void tape_segment(Tape *tape, Segment segment)
         tape->values[i].grad = REF_NONE;
 }
 
+void tape_set_activation(Tape *tape, DType dtype)
+{
+    tape->activation = dtype;
+}
+
+DType tape_activation(const Tape *tape)
+{
+    return tape->activation;
+}
+
 size_t tape_node_count(const Tape *tape)
 {
     return tape->node_count;
@@ -216,7 +226,7 @@ static int storage_index(Tape *tape, const char *name, int64_t count, const Para
     return (int)tape->storage_count++;
 }
 
-static bool overlap(const Value *a, const Value *b)
+bool values_overlap(const Value *a, const Value *b)
 {
     return a->home == HOME_STORAGE && b->home == HOME_STORAGE && a->storage == b->storage &&
            a->offset < b->offset + shape_count(&b->shape) && b->offset < a->offset + shape_count(&a->shape);
@@ -229,7 +239,7 @@ static int32_t earlier_writes(const Tape *tape, const Value *v)
     for (size_t n = 0; n < tape->node_count; n++)
         for (int i = 0; i < tape->nodes[n].op->out_count; i++)
             if (ref_given(tape->nodes[n].out[i]))
-                writes += overlap(v, &tape->values[tape->nodes[n].out[i].slot]);
+                writes += values_overlap(v, &tape->values[tape->nodes[n].out[i].slot]);
     return writes;
 }
 
@@ -502,6 +512,25 @@ Ref param_fixed(Tape *tape, const char *name, Shape shape, Init init)
     return param_of_kind(tape, name, shape, init, PARAM_FIXED);
 }
 
+Ref param_rows(Tape *tape, Ref parameter, int64_t first, int64_t count)
+{
+    if (tape->failed || !ref_given(parameter))
+        return REF_NONE;
+    /* Copied: the array of values may move below. */
+    Value whole = tape->values[parameter.slot];
+    if (whole.param < 0 || whole.shape.n < 1)
+        return tape_fail(tape, "rows are asked for of what is no parameter or has none");
+    if (first < 0 || count < 1 || count > whole.shape.d[0] - first)
+        return tape_fail(tape, "rows %lld to %lld are asked for of a parameter of %lld", (long long)first,
+                         (long long)(first + count - 1), (long long)whole.shape.d[0]);
+    int64_t row = shape_count(&whole.shape) / whole.shape.d[0];
+    whole.shape.d[0] = count;
+    Ref r = storage_value(tape, whole.storage, whole.offset + first * row, whole.shape, false, whole.param);
+    if (ref_given(r))
+        tape->values[r.slot].needs_grad = whole.needs_grad;
+    return r;
+}
+
 /* ---- nodes */
 
 static bool own(Tape *tape, void *block)
@@ -539,7 +568,7 @@ void tape_write(Value *values, size_t count, int32_t slot)
     Value *v = &values[slot];
     v->version++;
     for (size_t i = 0; v->home == HOME_STORAGE && i < count; i++)
-        if (&values[i] != v && overlap(v, &values[i]))
+        if (&values[i] != v && values_overlap(v, &values[i]))
             values[i].version++;
 }
 

@@ -64,6 +64,12 @@ Ref tape_fail(Tape *tape, const char *format, ...) __attribute__((format(printf,
 /* Nodes appended from now on belong to this segment. Gradients of an earlier segment are forgotten. */
 void tape_segment(Tape *tape, Segment segment);
 
+/* The type of activations, DTYPE_REAL at first. DTYPE_BF16: products round their operands to bf16 (sums stay f32), and model code
+ * stores its widest values so; losses, statistics, the residual stream and all that concerns parameters stay REAL. Constructors
+ * and model code ask for it. */
+void tape_set_activation(Tape *tape, DType dtype);
+DType tape_activation(const Tape *tape);
+
 size_t tape_node_count(const Tape *tape);
 const Node *tape_node(const Tape *tape, size_t i);
 size_t tape_value_count(const Tape *tape);
@@ -116,6 +122,10 @@ void tape_layer(Tape *tape, int layer);
  * nor those in tape_decay_rule(). */
 Ref param(Tape *tape, const char *name, Shape shape, Init init);
 Ref param_fixed(Tape *tape, const char *name, Shape shape, Init init);
+/* Rows first .. first + count - 1 of a parameter (along its first axis) as a value of its own, without a copy; its gradient is
+ * the same rows of the parameter's. Rows that no part reaches get zeros. The parts that gradients reach must not overlap, nor
+ * may the whole parameter be reached in the same segment: the tape fails then. */
+Ref param_rows(Tape *tape, Ref parameter, int64_t first, int64_t count);
 /* Exact names exempt from weight decay; decay_all: no exemption at all. The list must outlive the tape. */
 void tape_decay_rule(Tape *tape, const char *const *no_decay, int count, bool decay_all);
 

@@ -39,6 +39,7 @@ struct Tape {
     int use; /* index of the parameters in use, -1: none */
     bool trainable;
     bool differentiate_inputs;
+    DType activation;
     int layer;
     const char *const *no_decay;
     int no_decay_count;
@@ -52,6 +53,9 @@ struct Tape {
     const char *scope_text; /* an owned copy of `scope`, NULL until needed */
     bool failed;
 };
+
+/* Whether two values share numbers of a storage. */
+bool values_overlap(const Value *a, const Value *b);
 
 /* Raises the version of a slot that is written, and of all others whose storage overlaps it. */
 void tape_write(Value *values, size_t count, int32_t slot);

@@ -56,7 +56,7 @@ static void feed_decoder(const Inputs *in, const Mim *m, int64_t i, const uint8_
     }
     for (int l = 0, seen = 0; l < m->places; l++) {
         if (hidden[l]) {
-            index[to + first + l] = -1;
+            index[to + first + l] = mim_shares_tokens(m) ? -1 - (first + l) : -1;
             continue;
         }
         index[to + first + l] = (int32_t)(from + first + seen);
@@ -72,29 +72,53 @@ static void *view_input(Program *p, MimView view, const char *what)
     return program_input(p, name);
 }
 
+/* The same rows, when they are taken from the encoder's tokens and those that hidden places share. */
+static void feed_tokens(Program *p, const Mim *m, MimView view, const uint8_t *hidden, int64_t count)
+{
+    int32_t *tokens = view_input(p, view, "tokens"), *inverse = view_input(p, view, "tokens_inverse");
+    int first = m->encoder.class_tokens;
+    for (int64_t i = 0, to = 0; tokens && i < m->batch; i++) {
+        const uint8_t *mask = hidden + (i < count ? i : 0) * m->places;
+        int64_t own = i * m->tokens;
+        for (int k = 0; inverse && k < first; k++)
+            inverse[own + k] = -1;
+        own += first;
+        for (int l = 0; l < m->places; l++) {
+            if (mask[l]) {
+                tokens[to++] = -1 - (first + l);
+            } else if (inverse) {
+                inverse[own] = (int32_t)to;
+                tokens[to++] = (int32_t)own++;
+            }
+        }
+    }
+}
+
 /* The rows of pictures 0.. that a loss looks at, packed; behind them, up to the program's room, rows of weight 0. */
 static void feed_view(Program *p, const Mim *m, MimView view, const uint8_t *hidden, int64_t count)
 {
     int32_t *rows = view_input(p, view, "rows"), *inverse = view_input(p, view, "inverse"),
             *places = view_input(p, view, "places");
     char *weight = view_input(p, view, "weight");
-    if (!rows)
+    if (!places)
         return;
+    feed_tokens(p, m, view, hidden, count);
     int first = m->encoder.class_tokens;
     int64_t to = 0, room = mim_view_rows(m, view);
     size_t real = device_element(program_device(p), DTYPE_REAL);
     for (int64_t i = 0; i < m->batch; i++) {
         const uint8_t *mask = hidden + (i < count ? i : 0) * m->places;
         int64_t from = i * (first + m->places);
-        for (int k = 0; k < first; k++)
+        for (int k = 0; inverse && k < first; k++)
             inverse[from + k] = -1;
         for (int l = 0; l < m->places; l++) {
-            if (view == MIM_MASKED && !m->plain && !mask[l]) {
-                inverse[from + first + l] = -1;
+            bool counts = view == MIM_ALL || m->plain || mask[l];
+            if (inverse)
+                inverse[from + first + l] = counts ? (int32_t)to : -1;
+            if (!counts)
                 continue;
-            }
-            rows[to] = (int32_t)(from + first + l);
-            inverse[from + first + l] = (int32_t)to;
+            if (rows)
+                rows[to] = (int32_t)(from + first + l);
             places[to] = (int32_t)(i * m->places + l);
             float one = i < count && (view == MIM_ALL || mask[l]) ? 1 : 0;
             if (weight)
@@ -104,7 +128,8 @@ static void feed_view(Program *p, const Mim *m, MimView view, const uint8_t *hid
     }
     for (; to < room; to++) {
         const float none = 0;
-        rows[to] = first;
+        if (rows)
+            rows[to] = first;
         places[to] = 0;
         program_write_real(p, weight + (size_t)to * real, &none, 1);
     }

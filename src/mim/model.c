@@ -108,6 +108,13 @@ bool mim_view_weighted(const Mim *m, MimView view)
     return m->evaluate || (view == MIM_MASKED && (m->plain || m->encoder.mask_token));
 }
 
+bool mim_shares_tokens(const Mim *m)
+{
+    /* Of few pictures there is little to share, and putting tokens together costs something. */
+    return !m->plain && !m->encoder.mask_token &&
+           m->batch * (m->places - m->visible) >= 2 * (int64_t)(m->encoder.class_tokens + m->places);
+}
+
 /* ---- inputs */
 
 static Ref indices(Tape *t, const char *name, int64_t count)
@@ -167,18 +174,37 @@ static void encode(Tape *t, const Mim *m, Ref image, Ref *states)
 
 /* ---- decoders */
 
-/* Rows of (N, class + L) that count, gathered; x itself when all of them are wanted would still drop the class token. */
+/* Where the rows that count lie in (N, class + L), the same number in each picture. */
+static VitRows view_rows(Tape *t, const Mim *m, MimView view)
+{
+    int64_t rows = mim_view_rows(m, view), from = m->batch * (m->encoder.class_tokens + m->places);
+    return (VitRows){.index = view_input(t, view, "rows", DTYPE_I32, shape_1(rows)),
+                     .inverse = view_input(t, view, "inverse", DTYPE_I32, shape_1(from)),
+                     .count = rows / m->batch};
+}
+
+/* The same, in tokens of the encoder and shared ones. Of hidden places none is the encoder's. */
+static VitRows view_tokens(Tape *t, const Mim *m, MimView view)
+{
+    int64_t rows = mim_view_rows(m, view);
+    return (VitRows){
+        .index = view_input(t, view, "tokens", DTYPE_I32, shape_1(rows)),
+        .inverse = view == MIM_ALL ? view_input(t, view, "tokens_inverse", DTYPE_I32, shape_1(m->batch * m->tokens)) : REF_NONE,
+        .count = rows / m->batch};
+}
+
 static Ref counted_rows(Tape *t, const Mim *m, MimView view, Ref x)
 {
-    int64_t rows = mim_view_rows(m, view), width = ref_columns(t, x);
-    int64_t from = m->batch * (m->encoder.class_tokens + m->places);
+    if (view == MIM_ALL && m->encoder.class_tokens == 0 && !m->plain)
+        return x; /* all of them, in order */
+    VitRows rows = view_rows(t, m, view);
     return gather(t, (GatherArgs){.x = x,
-                                  .index = view_input(t, view, "rows", DTYPE_I32, shape_1(rows)),
-                                  .inverse = view_input(t, view, "inverse", DTYPE_I32, shape_1(from)),
+                                  .index = rows.index,
+                                  .inverse = rows.inverse,
                                   .tokens = REF_NONE,
                                   .table = REF_NONE,
                                   .place = REF_NONE,
-                                  .shape = shape_2(rows, width)});
+                                  .shape = shape_2(mim_view_rows(m, view), ref_columns(t, x))});
 }
 
 /* The map `name` of a tap, through the encoder's final norm when the tap is `last`. */
@@ -189,40 +215,66 @@ static LinearArgs tap_map(Tape *t, const Mim *m, const RecipeDecoder *d, const N
     return d->tap == TAP_LAST && m->recipe->encoder.final_norm ? norm_before(map, *final) : map;
 }
 
-static Ref transformer_decoder(Tape *t, const Mim *m, const RecipeDecoder *d, Ref x, const Norm *final, int branch,
-                               MimView view, int outputs)
+/* Tokens (N, class + L) of a decoder's first block, of the encoder's tokens x (N, T): positions are added, and hidden places
+ * become mask tokens. */
+static VitTokens decoder_tokens(Tape *t, const Mim *m, Ref x, int64_t width)
 {
     const VitConfig *c = &m->encoder;
-    int64_t n = m->batch, length = c->class_tokens + m->places, width = d->width;
-    x = layer_apply(t, tap_map(t, m, d, final, "embed", width), x);
-    Ref table = param_fixed(t, "pos_embed", shape_3(1, length, width), init_sincos(c->rows, c->columns));
+    int64_t n = m->batch, length = c->class_tokens + m->places;
     GatherArgs in = {.x = x,
                      .index = REF_NONE,
                      .inverse = REF_NONE,
                      .tokens = REF_NONE,
-                     .table = table,
+                     .table = param_fixed(t, "pos_embed", shape_3(1, length, width), init_sincos(c->rows, c->columns)),
                      .place = REF_NONE,
                      .shape = shape_3(n, length, width)};
-    if (!c->mask_token) {
-        in.tokens = param(t, "mask_token", shape_3(1, 1, width), init_token(c->block.family));
-        in.index = indices(t, "decoder.index", n * length);
-        in.inverse = indices(t, "decoder.inverse", n * m->tokens);
+    if (c->mask_token)
+        return (VitTokens){.own = gather(t, in), .shared = REF_NONE};
+    Ref token = param(t, "mask_token", shape_3(1, 1, width), init_token(c->block.family));
+    VitRows rows = {indices(t, "decoder.index", n * length), indices(t, "decoder.inverse", n * m->tokens), length};
+    if (!mim_shares_tokens(m)) {
+        in.tokens = token;
+        in.index = rows.index;
+        in.inverse = rows.inverse;
+        return (VitTokens){.own = gather(t, in), .shared = REF_NONE};
     }
-    x = gather(t, in);
+    /* A mask token at every position: the position, and the one token that is added to all. */
+    GatherArgs shared = in;
+    shared.x = in.table;
+    shared.table = token;
+    shared.shape = shape_2(length, width);
+    in.place = indices(t, "encoder.place", n * m->tokens);
+    in.shape = shape_3(n, m->tokens, width);
+    return (VitTokens){.own = gather(t, in), .shared = gather(t, shared), .rows = rows};
+}
+
+static Ref transformer_decoder(Tape *t, const Mim *m, const RecipeDecoder *d, Ref x, const Norm *final, int branch,
+                               MimView view, int outputs)
+{
+    const VitConfig *c = &m->encoder;
+    x = layer_apply(t, tap_map(t, m, d, final, "embed", d->width), x);
+    VitTokens tokens = decoder_tokens(t, m, x, d->width);
     BlockConfig block = c->block;
-    block.width = width;
+    block.width = d->width;
     block.heads = d->heads;
     block.layer_scale = 0;
+    /* The last block is carried out where the loss looks. With mask tokens in the encoder that number differs from picture to
+     * picture. */
+    bool fewer = !m->plain && !c->mask_token && mim_view_rows(m, view) < m->batch * (c->class_tokens + m->places);
     for (int i = 0; i < d->depth; i++) {
         Ref keep[2];
+        VitRows wanted = {REF_NONE, REF_NONE, 0};
+        bool last = fewer && i == d->depth - 1;
+        if (last)
+            wanted = ref_given(tokens.shared) ? view_tokens(t, m, view) : view_rows(t, m, view);
         keep_of(t, m, branch + 2 * i, keep);
         scope_push(t, "blocks.%d", i);
-        x = vit_block(t, x, &block, keep, i);
+        tokens = (VitTokens){.own = vit_block_part(t, &tokens, last ? &wanted : NULL, &block, keep, i), .shared = REF_NONE};
         scope_pop(t);
     }
-    Norm norm = norm_params(t, "norm", width, c->block.norm_eps);
-    LinearArgs pred = layer_map(t, "pred", outputs, width, true, c->block.family, -1);
-    return layer_apply(t, norm_before(pred, norm), counted_rows(t, m, view, x));
+    Norm norm = norm_params(t, "norm", d->width, c->block.norm_eps);
+    LinearArgs pred = layer_map(t, "pred", outputs, d->width, true, c->block.family, -1);
+    return layer_apply(t, norm_before(pred, norm), fewer ? tokens.own : counted_rows(t, m, view, tokens.own));
 }
 
 /* ---- targets and losses */

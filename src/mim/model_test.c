@@ -58,6 +58,36 @@ static void blocks_can_be_kept(void **state)
     param_set_free(&set);
 }
 
+/* Blocks behind the last tap are parameters, but nobody's work. */
+static void blocks_that_no_loss_reads_are_left_out(void **state)
+{
+    (void)state;
+    size_t steps[2];
+    for (int depth = 2; depth <= 3; depth++) {
+        Mim mim;
+        ParamSet set = {0};
+        Ref losses[RECIPE_DECODERS_MAX];
+        Device device;
+        Tape *tape = tape_new();
+        recipe.decoder_count = 1; /* tap 2 */
+        recipe.encoder.depth = depth;
+        assert_true(device_open("ref", 1, &device) && mim_open(&mim, &recipe, 2, false, false, false));
+        tape_segment(tape, SEGMENT_ONLY);
+        tape_use_params(tape, &set, "params", true);
+        mim_forward(tape, &mim, losses);
+        tape_keep(tape, losses[0], "loss");
+        Program *p = program_make(tape, &device, NULL, 0);
+        if (!p)
+            fail_msg("%s", error_text());
+        assert_true((param_find(&set, "blocks.2.mlp.fc2.weight") >= 0) == (depth == 3));
+        steps[depth - 2] = program_step_count(p, SEGMENT_ONLY);
+        program_free(p);
+        tape_free(tape);
+        param_set_free(&set);
+    }
+    assert_int_equal(steps[0], steps[1]);
+}
+
 /* docs/spec/pretraining.md 5.2: the rate rises linearly from 0, in the encoder and in each decoder by itself. */
 static void drop_path_rises_from_zero(void **state)
 {
@@ -119,6 +149,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(blocks_can_be_kept, begin),
+        cmocka_unit_test_setup(blocks_that_no_loss_reads_are_left_out, begin),
         cmocka_unit_test_setup(drop_path_rises_from_zero, begin),
         cmocka_unit_test_setup(masks_that_do_not_fit_are_refused, begin),
         cmocka_unit_test_setup(random_masks_are_even, begin),

@@ -31,6 +31,13 @@ LinearArgs layer_map(Tape *t, const char *name, int64_t out, int64_t in, bool bi
     return map;
 }
 
+LinearArgs layer_outputs(Tape *t, LinearArgs map, int64_t first, int64_t count)
+{
+    map.w = param_rows(t, map.w, first, count);
+    map.b = param_rows(t, map.b, first, count);
+    return map;
+}
+
 LinearArgs norm_before(LinearArgs map, Norm norm)
 {
     map.prologue = PROLOGUE_LAYER_NORM;

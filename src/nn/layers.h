@@ -20,6 +20,9 @@ LinearArgs layer_none(void);
 /* SCOPE.name.weight (out, in) and, with `bias`, SCOPE.name.bias (out). branch: as init_weight(). */
 LinearArgs layer_map(Tape *tape, const char *name, int64_t out, int64_t in, bool bias, InitFamily family, int branch);
 
+/* Outputs first .. first + count - 1 of a map whose weight and bias are parameters, as a map of its own. */
+LinearArgs layer_outputs(Tape *tape, LinearArgs map, int64_t first, int64_t count);
+
 /* The same map of LayerNorm(x). */
 LinearArgs norm_before(LinearArgs map, Norm norm);
 

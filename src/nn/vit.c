@@ -10,18 +10,77 @@
 #include "ops/linear/linear.h"
 #include "ops/patches/patches.h"
 
-Ref vit_block(Tape *t, Ref x, const BlockConfig *c, const Ref keep[2], int index)
+/* Those rows, of `own` (left out when none of them is taken) and `shared`. */
+static Ref join(Tape *t, const VitTokens *x, const VitRows *rows, Ref own, Ref shared)
+{
+    return gather(t, (GatherArgs){.x = own,
+                                  .index = rows->index,
+                                  .inverse = rows->inverse,
+                                  .tokens = shared,
+                                  .table = REF_NONE,
+                                  .place = REF_NONE,
+                                  .shape = shape_3(ref_shape(t, x->own)->d[0], rows->count,
+                                                   ref_columns(t, ref_given(own) ? own : shared))});
+}
+
+/* The tokens at those rows. */
+static Ref tokens_at(Tape *t, const VitTokens *x, const VitRows *rows)
+{
+    return join(t, x, rows, ref_given(rows->inverse) ? x->own : REF_NONE, x->shared);
+}
+
+/* A map of the tokens at those rows, or of all own ones when none are shared. */
+static Ref map_at(Tape *t, LinearArgs map, const VitTokens *x, const VitRows *rows)
+{
+    if (!ref_given(x->shared))
+        return layer_apply(t, map, x->own);
+    Ref own = ref_given(rows->inverse) ? layer_apply(t, map, x->own) : REF_NONE;
+    return join(t, x, rows, own, layer_apply(t, map, x->shared));
+}
+
+/* Attention of norm1 x: queries `asking` (tokens of these rows) over all tokens, or of all over all when rows is NULL. */
+static Ref block_attention(Tape *t, const VitTokens *x, const VitRows *rows, Ref asking, const BlockConfig *c, Norm norm1)
+{
+    int64_t d = c->width;
+    LinearArgs map = norm_before(layer_map(t, "qkv", 3 * d, d, c->qkv_bias == VIT_BIAS_ALL, c->family, -1), norm1);
+    map.dtype = tape_activation(t);
+    Ref q_bias = REF_NONE, v_bias = REF_NONE;
+    if (c->qkv_bias == VIT_BIAS_NO_K) {
+        q_bias = param(t, "q_bias", shape_1(d), init_constant(0));
+        v_bias = param(t, "v_bias", shape_1(d), init_constant(0));
+    }
+    if (!rows) {
+        if (ref_given(q_bias))
+            map.b = key_free_bias(t, q_bias, v_bias);
+        return self_attention(t, map_at(t, map, x, &x->rows), c->heads);
+    }
+    LinearArgs q = layer_outputs(t, map, 0, d), kv = layer_outputs(t, map, d, 2 * d);
+    if (ref_given(q_bias)) {
+        q.b = q_bias;
+        kv.b = key_free_bias(t, REF_NONE, v_bias);
+    }
+    return attention(t, (AttentionArgs){.q = ref_given(x->shared) ? map_at(t, q, x, rows) : layer_apply(t, q, asking),
+                                        .kv = map_at(t, kv, x, &x->rows),
+                                        .v_column = d,
+                                        .width = d,
+                                        .heads = c->heads,
+                                        .index = REF_NONE,
+                                        .bias = REF_NONE,
+                                        .mask = REF_NONE});
+}
+
+Ref vit_block_part(Tape *t, const VitTokens *tokens, const VitRows *wanted, const BlockConfig *c, const Ref keep[2], int index)
 {
     int64_t d = c->width, hidden = llround(c->mlp_ratio * (double)d);
     Prologue act = c->activation == ACTIVATION_QUICK_GELU ? PROLOGUE_QUICK_GELU : PROLOGUE_GELU;
+    /* Taken before the maps of all tokens: then their gradient writes every row, and this one's adds to some. */
+    Ref x = wanted                      ? tokens_at(t, tokens, wanted)
+            : ref_given(tokens->shared) ? tokens_at(t, tokens, &tokens->rows)
+                                        : tokens->own;
     Norm norm1 = norm_params(t, "norm1", d, c->norm_eps);
     scope_push(t, "attn");
-    LinearArgs map = layer_map(t, "qkv", 3 * d, d, c->qkv_bias == VIT_BIAS_ALL, c->family, -1);
-    if (c->qkv_bias == VIT_BIAS_NO_K)
-        map.b = key_free_bias(t, param(t, "q_bias", shape_1(d), init_constant(0)),
-                              param(t, "v_bias", shape_1(d), init_constant(0)));
-    Ref heads = self_attention(t, layer_apply(t, norm_before(map, norm1), x), c->heads);
-    map = layer_map(t, "proj", d, d, true, c->family, index);
+    Ref heads = block_attention(t, tokens, wanted, x, c, norm1);
+    LinearArgs map = layer_map(t, "proj", d, d, true, c->family, index);
     scope_pop(t);
     if (c->layer_scale > 0)
         map.column_scale = param(t, "ls1.gamma", shape_1(d), init_constant(c->layer_scale));
@@ -30,7 +89,9 @@ Ref vit_block(Tape *t, Ref x, const BlockConfig *c, const Ref keep[2], int index
     x = layer_apply(t, map, heads);
     Norm norm2 = norm_params(t, "norm2", d, c->norm_eps);
     scope_push(t, "mlp");
-    Ref wide = layer_apply(t, norm_before(layer_map(t, "fc1", hidden, d, true, c->family, -1), norm2), x);
+    LinearArgs widen = norm_before(layer_map(t, "fc1", hidden, d, true, c->family, -1), norm2);
+    widen.dtype = tape_activation(t);
+    Ref wide = layer_apply(t, widen, x);
     map = layer_map(t, "fc2", d, hidden, true, c->family, index);
     scope_pop(t);
     map.prologue = act;
@@ -39,6 +100,11 @@ Ref vit_block(Tape *t, Ref x, const BlockConfig *c, const Ref keep[2], int index
     map.row_scale = keep[1];
     map.residual = x;
     return layer_apply(t, map, wide);
+}
+
+Ref vit_block(Tape *t, Ref x, const BlockConfig *c, const Ref keep[2], int index)
+{
+    return vit_block_part(t, &(VitTokens){.own = x, .shared = REF_NONE}, NULL, c, keep, index);
 }
 
 Ref vit_embed(Tape *t, Ref image, const VitConfig *c, const VitInput *in)

@@ -32,6 +32,26 @@ typedef struct {
  * (drop path), or REF_NONE. index: of the block, for init. */
 Ref vit_block(Tape *tape, Ref x, const BlockConfig *config, const Ref keep[2], int index);
 
+/* Rows that are taken from tokens, `count` for each of the N sequences: I32 (N count), as gather() reads it. inverse: for each
+ * token the row that it becomes, or -1; left out when none of a sequence's own tokens is taken. */
+typedef struct {
+    Ref index, inverse;
+    int64_t count;
+} VitRows;
+
+/* Tokens that enter a block. All of them are `own` (N, T, D), or many are alike in all sequences: then `shared` (K, D) holds
+ * these, and `rows` puts own and shared ones (index -1 - k) together. */
+typedef struct {
+    Ref own, shared;
+    VitRows rows;
+} VitTokens;
+
+/* vit_block() without the work that is for nothing: what depends on a token alone is computed once for a shared one, and of
+ * tokens that are not wanted only keys and values are. wanted: rows of own and shared tokens, result (N, count, D); NULL: all
+ * of them, (N, T, D). */
+Ref vit_block_part(Tape *tape, const VitTokens *x, const VitRows *wanted, const BlockConfig *config, const Ref keep[2],
+                   int index);
+
 /* Which rows enter the encoder, as values on the tape. */
 typedef struct {
     int64_t batch;  /* N */

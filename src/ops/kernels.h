@@ -12,13 +12,14 @@
 #define REF_DECLARE(name) void name##_ref_f32(const Call *, Worker *), name##_ref_f64(const Call *, Worker *)
 
 #if defined(__x86_64__) && !defined(LACUNA_NO_CPU)
-#define CPU_KERNELS(name)                                                                                        \
-    {                                                                                                            \
-        [CPU_AVX2] = name##_cpu_avx2, [CPU_AVX512] = name##_cpu_avx512, [CPU_AVX512BF16] = name##_cpu_avx512bf16 \
+#define CPU_KERNELS(name)                                                                             \
+    {                                                                                                 \
+        [CPU_WIDE] = name##_cpu_wide, [CPU_AVX2] = name##_cpu_avx2, [CPU_AVX512] = name##_cpu_avx512, \
+        [CPU_AVX512BF16] = name##_cpu_avx512bf16                                                      \
     }
-#define CPU_DECLARE(name)                                                                    \
-    void name##_cpu_avx2(const Call *, Worker *), name##_cpu_avx512(const Call *, Worker *), \
-        name##_cpu_avx512bf16(const Call *, Worker *)
+#define CPU_DECLARE(name)                                                                  \
+    void name##_cpu_wide(const Call *, Worker *), name##_cpu_avx2(const Call *, Worker *), \
+        name##_cpu_avx512(const Call *, Worker *), name##_cpu_avx512bf16(const Call *, Worker *)
 #else
 #define CPU_KERNELS(name) \
     {                     \

@@ -17,6 +17,7 @@
 #include "device/parallel.h"
 #include "ops/activation/activation.h"
 #include "ops/adamw/attr.h"
+#include "ops/bf16.h"
 #include "ops/check.h"
 #include "ops/distance/attr.h"
 #include "ops/grad_norm/attr.h"
@@ -40,6 +41,7 @@ typedef struct {
     Shape shape;
     const double *given;
     const int32_t *index;
+    bool bf16; /* of NORMAL */
 } Argument;
 
 typedef struct {
@@ -65,7 +67,9 @@ static Tensor tensor(const Argument *a)
         return (Tensor){0};
     return (Tensor){.rows = shape_rows(&a->shape),
                     .columns = shape_columns(&a->shape),
-                    .dtype = a->filling == INDEX ? DTYPE_I32 : DTYPE_REAL,
+                    .dtype = a->filling == INDEX ? DTYPE_I32
+                             : a->bf16           ? DTYPE_BF16
+                                                 : DTYPE_REAL,
                     .shape = a->shape};
 }
 
@@ -110,7 +114,9 @@ static void *fill(const Argument *a, uint64_t stream, bool f64)
             continue;
         }
         double x = i < count ? number(a, i, stream) : 12345;
-        if (f64)
+        if (a->bf16)
+            ((uint16_t *)data)[i] = bf16_from_float((float)x);
+        else if (f64)
             ((double *)data)[i] = x;
         else
             ((float *)data)[i] = (float)x;
@@ -159,6 +165,23 @@ static void run_close(Run *r)
     memory_free(r->call.work);
 }
 
+/* Sums that are rounded to 8 bits may fall to the other side, but seldom; sums that cancel have larger terms. */
+static void compare_bf16(const char *what, const uint16_t *got, const uint16_t *expect, int64_t count)
+{
+    int64_t differ = 0;
+    for (int64_t i = 0; i < count; i++) {
+        float a = bf16_to_float(got[i]), b = bf16_to_float(expect[i]);
+        differ += got[i] != expect[i];
+        if (got[i] != expect[i] && !(fabsf(a - b) <= 0.008f * fabsf(b) + 1e-4f))
+            fail_msg("%s: element %lld is %g and not %g", what, (long long)i, (double)a, (double)b);
+    }
+    if (differ > 1 + count / 100)
+        fail_msg("%s: %lld of %lld elements are rounded otherwise", what, (long long)differ, (long long)count);
+    for (int64_t i = count; i < count + GUARD; i++)
+        if (got[i] != bf16_from_float(12345))
+            fail_msg("%s: wrote %lld elements past its end", what, (long long)(i - count + 1));
+}
+
 static void compare(const char *what, const float *got, const double *expect, int64_t count)
 {
     double square = 0;
@@ -184,7 +207,7 @@ static void check_case(const Case *k)
     assert_true(cpu_level(&best));
     Run expect;
     run_open(&expect, k, &(Device){.kind = DEVICE_REF, .f64 = true, .threads = 1});
-    for (int level = CPU_AVX2; level <= (int)best; level++) {
+    for (int level = CPU_WIDE; level <= (int)best; level++) {
         Run one;
         run_open(&one, k, &(Device){.kind = DEVICE_CPU, .level = (CpuLevel)level, .threads = 1});
         for (int i = 0; i < OUTS; i++) {
@@ -193,7 +216,10 @@ static void check_case(const Case *k)
             char what[96];
             snprintf(what, sizeof what, "%s (%s), %lld x %lld, output %d", k->op, cpu_level_name((CpuLevel)level),
                      (long long)one.call.out[i].rows, (long long)one.call.out[i].columns, i);
-            compare(what, one.call.out[i].data, expect.call.out[i].data, shape_count(&k->out[i].shape));
+            if (k->out[i].bf16)
+                compare_bf16(what, one.call.out[i].data, expect.call.out[i].data, shape_count(&k->out[i].shape));
+            else
+                compare(what, one.call.out[i].data, expect.call.out[i].data, shape_count(&k->out[i].shape));
         }
         for (int threads = 2; threads <= 4; threads++) {
             Run many;
@@ -201,7 +227,8 @@ static void check_case(const Case *k)
             for (int i = 0; i < OUTS; i++)
                 if (k->out[i].filling != NONE)
                     assert_memory_equal(one.call.out[i].data, many.call.out[i].data,
-                                        (size_t)shape_count(&k->out[i].shape) * sizeof(float));
+                                        (size_t)shape_count(&k->out[i].shape) *
+                                            (k->out[i].bf16 ? sizeof(uint16_t) : sizeof(float)));
             run_close(&many);
         }
         run_close(&one);
@@ -312,7 +339,8 @@ static void gathers(void **state)
     (void)state;
     static const struct {
         int sequences, length, columns, tokens, table;
-    } cases[] = {{1, 3, 1, 1, 3}, {3, 5, 7, 2, 5}, {40, 17, 67, 2, 17}, {19, 65, 192, 1, 130}, {31, 40, 33, 20, 1}};
+    } cases[] = {{1, 3, 1, 1, 3},       {3, 5, 7, 2, 5},     {40, 17, 67, 2, 17},
+                 {19, 65, 192, 1, 130}, {31, 40, 33, 20, 1}, {64, 19, 300, 17, 5}};
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         int64_t rows = cases[k].sequences * cases[k].length, n = cases[k].columns, tokens = cases[k].tokens,
                 table = cases[k].table, kept = 0;
@@ -349,6 +377,13 @@ static void gathers(void **state)
                     .op = "gather_grad", .in = {y, at, back, where}, .out = {x, token, positions}, .accumulate = accumulate});
             check_case(&(Case){.op = "gather_grad", .in = {y, at, back, where}, .out = {{0}, token, positions}});
             check_case(&(Case){.op = "gather_grad", .in = {y, at, back, where}, .out = {x, {0}, positions}});
+            if (with)
+                continue;
+            y.bf16 = x.bf16 = token.bf16 = true;
+            check_case(&(Case){.op = "gather", .in = {x, at, token}, .out = {y}});
+            for (uint32_t accumulate = 0; accumulate < 4; accumulate += 3)
+                check_case(&(Case){.op = "gather_grad", .in = {y, at, back}, .out = {x, token}, .accumulate = accumulate});
+            check_case(&(Case){.op = "gather_grad", .in = {y, at, back}, .out = {{0}, token}});
         }
         /* No index: y is x plus positions. */
         Argument y = argument(NORMAL, shape_2(rows, n)), positions = argument(NORMAL, shape_2(table, n));
@@ -358,6 +393,25 @@ static void gathers(void **state)
         memory_free(inverse);
         memory_free(place);
     }
+}
+
+static void bf16_numbers(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t bits;
+        uint16_t to;
+    } cases[] = {{0x3f800000, 0x3f80}, {0x3f808000, 0x3f80}, {0x3f808001, 0x3f81}, {0x3f818000, 0x3f82},
+                 {0x3f817fff, 0x3f81}, {0x80000000, 0x8000}, {0x7f7fffff, 0x7f80}, {0xff800000, 0xff80},
+                 {0x7f800001, 0x7fc0}, {0xffffffff, 0xffff}, {0x00008001, 0x0001}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        float x;
+        memcpy(&x, &cases[i].bits, sizeof x);
+        assert_int_equal(bf16_from_float(x), cases[i].to);
+    }
+    for (uint32_t bits = 0; bits < 1u << 16; bits++)
+        if (!isnan(bf16_to_float((uint16_t)bits)))
+            assert_int_equal(bf16_from_float(bf16_to_float((uint16_t)bits)), bits);
 }
 
 static void pictures_are_cut(void **state)
@@ -457,7 +511,7 @@ static void lowered_linear(void **state)
     assert_true(device_open("ref64", 1, &ref));
     CheckBuild build = find_op("linear")->example;
     int compared = 0;
-    for (int level = CPU_AVX2; level <= (int)best; level++)
+    for (int level = CPU_WIDE; level <= (int)best; level++)
         for (uint32_t lacks = 1; lacks <= (DEVICE_LACKS_PROLOGUE | DEVICE_LACKS_EPILOGUE); lacks++)
             for (int k = 0;; k++) {
                 CheckResult expect, got;
@@ -480,15 +534,11 @@ int main(void)
 {
     unsetenv("LACUNA_CPU");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(elementwise),
-        cmocka_unit_test(scale_add_of_every_form),
-        cmocka_unit_test(rows_are_normalised),
-        cmocka_unit_test(distances),
-        cmocka_unit_test(gathers),
-        cmocka_unit_test(pictures_are_cut),
-        cmocka_unit_test(norms),
-        cmocka_unit_test(steps_of_adamw),
-        cmocka_unit_test(lowered_linear),
+        cmocka_unit_test(elementwise),         cmocka_unit_test(scale_add_of_every_form),
+        cmocka_unit_test(rows_are_normalised), cmocka_unit_test(distances),
+        cmocka_unit_test(bf16_numbers),        cmocka_unit_test(gathers),
+        cmocka_unit_test(pictures_are_cut),    cmocka_unit_test(norms),
+        cmocka_unit_test(steps_of_adamw),      cmocka_unit_test(lowered_linear),
     };
     return cmocka_run_group_tests(tests, make_pool, NULL);
 }

@@ -302,7 +302,7 @@ static void kernels_match_the_reference(void **state)
     Device ref;
     assert_true(device_open("ref", 1, &ref));
     assert_true(compare_with_reference(&ref, 1e-4) > 50);
-    for (int level = CPU_AVX2; level <= (int)best; level++)
+    for (int level = CPU_WIDE; level <= (int)best; level++)
         for (int threads = 1; threads <= 3; threads++)
             assert_true(
                 compare_with_reference(&(Device){.kind = DEVICE_CPU, .level = (CpuLevel)level, .threads = threads}, 2e-4) > 50);
@@ -326,7 +326,7 @@ static void threads_do_not_change_a_bit(void **state)
     CpuLevel best;
     assert_true(cpu_level(&best));
     int compared = 0;
-    for (int level = CPU_AVX2; level <= (int)best; level++)
+    for (int level = CPU_WIDE; level <= (int)best; level++)
         for (int i = -1; i < 0 || ops_at(i); i++) {
             CheckBuild build = i < 0 ? random_composition : ops_at(i)->example;
             for (int k = 0; build; k++) {

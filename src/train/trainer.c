@@ -46,6 +46,7 @@ static void build_micro_batch(Trainer *t, Built *b, Segment segment)
     Ref losses[RECIPE_DECODERS_MAX];
     double weights[RECIPE_DECODERS_MAX];
     tape_segment(b->tape, segment);
+    tape_set_activation(b->tape, r->run.precision == RUN_PRECISION_BF16 ? DTYPE_BF16 : DTYPE_REAL);
     tape_use_params(b->tape, &t->params, "params", segment != SEGMENT_EVALUATE);
     tape_storage(b->tape, "metrics", metric_count(r));
     mim_forward(b->tape, &b->mim, losses);

@@ -60,16 +60,16 @@ static Ref example(Tape *tape, int index)
         int groups, tokens, width, heads;
     } packed[] = {{2, 5, 6, 2}, {1, 4, 12, 3}, {3, 1, 4, 1}, {2, 17, 32, 2}, {1, 35, 40, 2}};
     if (index < 5)
-        return self_attention(
-            tape,
-            tape_input(tape, "qkv", DTYPE_REAL, shape_3(packed[index].groups, packed[index].tokens, 3 * packed[index].width)),
-            packed[index].heads);
+        return self_attention(tape,
+                              tape_input(tape, "qkv", tape_activation(tape),
+                                         shape_3(packed[index].groups, packed[index].tokens, 3 * packed[index].width)),
+                              packed[index].heads);
     if (index > 6)
         return REF_NONE;
     /* Queries of their own: fewer than keys. */
     int queries = index == 5 ? 2 : 19, keys = index == 5 ? 5 : 33;
-    return attention(tape, (AttentionArgs){.q = tape_input(tape, "q", DTYPE_REAL, shape_3(2, queries, 6)),
-                                           .kv = tape_input(tape, "kv", DTYPE_REAL, shape_3(2, keys, 12)),
+    return attention(tape, (AttentionArgs){.q = tape_input(tape, "q", tape_activation(tape), shape_3(2, queries, 6)),
+                                           .kv = tape_input(tape, "kv", tape_activation(tape), shape_3(2, keys, 12)),
                                            .v_column = 6,
                                            .width = 6,
                                            .heads = 2,
@@ -103,6 +103,9 @@ Ref attention(Tape *tape, AttentionArgs a)
         return tape_fail(tape, "attention: row index, bias and mask are not carried out yet");
     if (q->n != 3 || kv->n != 3 || q->d[0] != kv->d[0])
         return tape_fail(tape, "attention: q and kv are not (groups, rows, columns) of the same groups");
+    DType dtype = tape_value(tape, a.q.slot)->dtype;
+    if (dtype != tape_value(tape, a.kv.slot)->dtype)
+        return tape_fail(tape, "attention: q and kv have different types");
     if (a.heads < 1 || a.width % a.heads)
         return tape_fail(tape, "attention: width %lld is not divisible by %d heads", (long long)a.width, a.heads);
     /* The gradient kernels write q's, k's and v's columns and nothing else, each once. */
@@ -124,7 +127,7 @@ Ref attention(Tape *tape, AttentionArgs a)
                           .heads = a.heads,
                           .scale = a.scale > 0 ? a.scale : 1 / sqrt((double)a.width / a.heads)};
     bool needs_grad = ref_needs_grad(tape, a.q) || ref_needs_grad(tape, a.kv);
-    Ref out[] = {tape_temp(tape, DTYPE_REAL, shape_3(attr.groups, attr.queries, a.width), needs_grad),
+    Ref out[] = {tape_temp(tape, dtype, shape_3(attr.groups, attr.queries, a.width), needs_grad),
                  tape_temp(tape, DTYPE_REAL, shape_3(attr.groups, a.heads, attr.queries), false)};
     tape_append(tape, &attention_op, &attr, (Ref[]){a.q, a.kv}, out, 0);
     return out[0];

@@ -6,7 +6,8 @@
 #include "graph/tape.h"
 
 typedef struct {
-    Ref q;  /* (G, Tq, ...): G groups of Tq queries; head j reads columns q_column + j d .. + d - 1 */
+    Ref q; /* REAL or BF16, as kv and the result; (G, Tq, ...): G groups of Tq queries; head j reads columns q_column + j d .. +
+              d - 1 */
     Ref kv; /* (G, Tk, ...): may be the same value as q. Their columns hold q, k, v and nothing else */
     int64_t q_column, k_column, v_column; /* where q, k, v begin in a row, in columns */
     int64_t width;                        /* heads x d */

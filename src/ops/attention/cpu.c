@@ -3,21 +3,10 @@
  * row. */
 #include "ops/attention/slots.h"
 #include "ops/attention/work.h"
-#include "ops/product.h"
+#include "ops/pack.h"
 
 CPU_DECLARE(attention);
 CPU_DECLARE(attention_grad);
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-/* Rows of one head inside a wider matrix. */
-typedef struct {
-    float *data;
-    int64_t rows, stride;
-} Part;
 
 /* Heads that one task takes: all of a group when they are small, so that a task is worth its counter. */
 static int64_t heads_of_task(const AttentionAttr *a)
@@ -25,214 +14,253 @@ static int64_t heads_of_task(const AttentionAttr *a)
     return a->queries * a->keys < 64 * 64 ? a->heads : 1;
 }
 
-/* Panels of the transpose: column j of the whole is row j of x, d numbers deep. */
-static void pack_transposed(Part x, int64_t d, float *to)
+static Rows head_rows(const Tensor *x, int64_t group, int64_t rows, int64_t column, int64_t d)
 {
-    for (int64_t p = 0; p * NR < x.rows; p++) {
-        float *panel = to + p * d * NR;
-        for (int64_t j = 0; j < NR; j++) {
-            const float *from = x.data + (p * NR + j) * x.stride;
-            if (p * NR + j < x.rows)
-                for (int64_t i = 0; i < d; i++)
-                    panel[i * NR + j] = from[i];
-            else
-                for (int64_t i = 0; i < d; i++)
-                    panel[i * NR + j] = 0;
-        }
+    bool bf16 = x->dtype == DTYPE_BF16;
+    return (Rows){x->data ? number_at(x->data, bf16, group * rows * x->columns + column) : NULL, bf16, rows, d, x->columns};
+}
+
+/* All panels of x's transpose, or of x, into `to`; returns `to`. */
+static const Unit *pack_all_across(const Rows *x, bool pairs, Unit *to)
+{
+    for (int64_t p = 0; p * NR < x->rows; p++)
+        pack_across(x, p, pairs, to + p * unit_count(x->columns, pairs) * NR);
+    return to;
+}
+
+static const Unit *pack_all_down(const Rows *x, bool pairs, Unit *to)
+{
+    for (int64_t p = 0; p * NR < x->columns; p++)
+        pack_down(x, p, pairs, to + p * unit_count(x->rows, pairs) * NR);
+    return to;
+}
+
+/* A left operand: unit (i, k) at a[i row + k along]. */
+typedef struct {
+    const Unit *a;
+    int64_t row, along;
+} Left;
+
+/* x's rows as units: where they lie if they are units there, else written to `room`. */
+static Left left_rows(const Rows *x, bool pairs, Unit *room)
+{
+    if (x->bf16 == pairs && !(pairs && (x->columns % 2 || x->stride % 2)))
+        return (Left){x->data, unit_count(x->stride, pairs), 1};
+    int64_t stride = attention_padded(x->columns), step = pairs ? 2 * LANES : LANES;
+    for (int64_t r = 0; r < x->rows; r++)
+        for (int64_t i = 0; i < x->columns; i += step)
+            vec_store((float *)room + r * stride + i * LANES / step,
+                      row_units(rows_at(x, r), x->bf16, pairs, i, x->columns - i));
+    return (Left){room, stride, 1};
+}
+
+/* Block b of `count` nearly equal ones. */
+static Span block_of(int64_t b, int64_t count, int64_t rows)
+{
+    return (Span){b * rows / count, (b + 1) * rows / count};
+}
+
+static void multiply_block(const Left *left, int64_t row, int rows, int64_t depth, bool pairs, const Unit *panel, bool wide,
+                           float *c, int64_t ldc)
+{
+    Product product = {.depth = depth, .a = left->a + row * left->row, .b = panel, .c = c, .ldc = ldc, .pairs = pairs};
+    if (left->along == 1) {
+        product.lda = left->row;
+        product_rows(&product, rows, wide);
+    } else {
+        product.lda = left->along;
+        product_columns(&product, rows, wide);
     }
 }
 
-/* Panels of x itself: its rows are the depth, its d columns the columns. */
-static void pack_straight(Part x, int64_t d, float *to)
+/* map (rows, `stride`) = left times packed panels of `columns` columns; the map's rows are padded. */
+static void multiply_map(Left left, int64_t rows, int64_t depth, bool pairs, const Unit *panels, int64_t columns, float *map,
+                         int64_t stride)
 {
-    for (int64_t p = 0; p * NR < d; p++) {
-        int64_t width = least(NR, d - p * NR);
-        float *panel = to + p * x.rows * NR;
-        for (int64_t i = 0; i < x.rows; i++) {
-            const float *from = x.data + i * x.stride + p * NR;
-            if (width == NR) {
-                vec_store(panel + i * NR, vec_load(from));
-                vec_store(panel + i * NR + LANES, vec_load(from + LANES));
-            } else {
-                memset(panel + i * NR, 0, NR * sizeof *panel);
-                memcpy(panel + i * NR, from, (size_t)width * sizeof *panel);
-            }
-        }
-    }
-}
-
-/* map (x.rows, `stride`) = x times packed panels of `columns` columns; the map's rows are padded. */
-static void multiply_map(Part x, int64_t d, const float *panels, int64_t columns, float *map, int64_t stride)
-{
+    int64_t blocks = pieces(rows, MR);
     for (int64_t p = 0; p * NR < columns; p++)
-        for (int64_t i = 0; i < x.rows; i += MR) {
-            Product product = {.depth = d,
-                               .a = x.data + i * x.stride,
-                               .lda = x.stride,
-                               .b = panels + p * d * NR,
-                               .c = map + i * stride + p * NR,
-                               .ldc = stride};
-            product_rows(&product, (int)least(MR, x.rows - i), columns - p * NR > LANES);
+        for (int64_t b = 0; b < blocks; b++) {
+            Span s = block_of(b, blocks, rows);
+            multiply_block(&left, s.first, (int)(s.end - s.first), depth, pairs, panels + p * depth * NR,
+                           columns - p * NR > LANES, map + s.first * stride + p * NR, stride);
         }
 }
 
-/* to (+)= map x panels (`by_columns` false: to.rows rows of the map, depth `depth` columns) or the map's transpose x panels. */
-static void multiply_by_map(const float *map, int64_t stride, bool by_columns, int64_t depth, const float *panels, int64_t d,
-                            Part to, bool add)
+/* to (+)= left times panels; scale: NULL, or a factor for each row. */
+static void multiply_out(Left left, int64_t depth, bool pairs, const Unit *panels, const float *scale, const Rows *to, bool add)
 {
-    float block[MR * NR];
-    for (int64_t p = 0; p * NR < d; p++) {
-        int64_t width = least(NR, d - p * NR);
-        for (int64_t i = 0; i < to.rows; i += MR) {
-            int rows = (int)least(MR, to.rows - i);
-            Product product = {.depth = depth, .lda = stride, .b = panels + p * depth * NR, .c = block, .ldc = NR};
-            if (by_columns) {
-                product.a = map + i;
-                product_columns(&product, rows, width > LANES);
-            } else {
-                product.a = map + i * stride;
-                product_rows(&product, rows, width > LANES);
-            }
-            for (int r = 0; r < rows; r++) {
-                float *row = to.data + (i + r) * to.stride + p * NR;
-                int64_t j = 0;
-                for (; j + LANES <= width; j += LANES) {
-                    Vec v = vec_load(block + r * NR + j);
-                    vec_store(row + j, add ? v + vec_load(row + j) : v);
-                }
-                for (; j < width; j++)
-                    row[j] = add ? row[j] + block[r * NR + j] : block[r * NR + j];
+    _Alignas(64) float block[MR * NR];
+    int64_t blocks = pieces(to->rows, MR);
+    for (int64_t p = 0; p * NR < to->columns; p++) {
+        int64_t width = least(NR, to->columns - p * NR);
+        for (int64_t b = 0; b < blocks; b++) {
+            Span s = block_of(b, blocks, to->rows);
+            multiply_block(&left, s.first, (int)(s.end - s.first), depth, pairs, panels + p * depth * NR, width > LANES, block,
+                           NR);
+            for (int64_t r = s.first; r < s.end; r++) {
+                void *row = number_at(rows_at(to, r), to->bf16, p * NR);
+                const float *from = block + (r - s.first) * NR;
+                float factor = scale ? scale[r] : 1;
+                for (int64_t j = 0; j < width; j += LANES)
+                    number_put(row, to->bf16, j, vec_load(from + j) * factor, width - j, add);
             }
         }
     }
 }
 
-/* Softmax of scale x row in place; returns the log of the sum. */
-static float softmax_row(float *row, int64_t n, float scale)
+/* Logits in place: e^(scale x - the largest) as units, zeros in the rest of the last vectors. Returns the log of the sum, and
+ * in *inverse what the numbers are to be multiplied with. */
+static float softmax_row(float *row, int64_t n, float scale, bool pairs, float *inverse)
 {
+    int64_t step = pairs ? 2 * LANES : LANES;
     Vec most = vec_set(-INFINITY), sum = {0};
-    int64_t whole = n / LANES * LANES;
-    float largest = -INFINITY;
-    for (int64_t j = 0; j < whole; j += LANES)
-        most = vec_max(vec_load(row + j), most);
-    if (whole)
-        largest = vec_largest(most);
-    for (int64_t j = whole; j < n; j++)
-        largest = row[j] > largest ? row[j] : largest;
-    float shift = largest * scale;
-    for (int64_t j = 0; j < whole; j += LANES) {
-        Vec e = vec_exp(vec_load(row + j) * scale - shift);
-        vec_store(row + j, e);
-        sum += e;
+    for (int64_t j = 0; j < n; j += LANES)
+        most = vec_max(n - j >= LANES ? vec_load(row + j) : vec_pick(vec_first(n - j), vec_load(row + j), most), most);
+    float shift = vec_largest(most) * scale;
+    for (int64_t j = 0; j < n; j += step) {
+        Vec e[2] = {{0}, {0}};
+        for (int v = 0; v < (pairs ? 2 : 1) && j + v * LANES < n; v++) {
+            int64_t left = n - j - v * LANES;
+            e[v] = vec_exp(vec_load(row + j + v * LANES) * scale - shift);
+            if (left < LANES)
+                e[v] = (Vec)((VecI)e[v] & vec_first(left));
+            sum += e[v];
+        }
+        vec_store(row + j * LANES / step, pairs ? unit_join(e[0], e[1]) : e[0]);
     }
     float total = vec_sum(sum);
-    if (whole < n) {
-        /* Numbers behind the row's end come out of the vector but are not counted. */
-        Vec e = vec_exp(vec_load_some(row + whole, n - whole) * scale - shift);
-        vec_store_some(row + whole, e, n - whole);
-        for (int64_t j = whole; j < n; j++)
-            total += row[j];
-    }
-    Vec inverse = vec_set(1.0f / total);
-    for (int64_t j = 0; j < whole; j += LANES)
-        vec_store(row + j, vec_load(row + j) * inverse);
-    for (int64_t j = whole; j < n; j++)
-        row[j] *= inverse[0];
+    *inverse = 1.0f / total;
     return shift + logf(total);
-}
-
-static Part part(const Tensor *x, int64_t group, int64_t rows, int64_t column)
-{
-    return (Part){x->data ? (float *)x->data + group * rows * x->columns + column : NULL, rows, x->columns};
 }
 
 void CPU(attention)(const Call *c, Worker *worker)
 {
     const AttentionAttr *a = c->attr;
     const Tensor *q = &c->in[ATTENTION_Q], *kv = &c->in[ATTENTION_KV];
+    bool pairs = HAS_PAIRS && q->dtype == DTYPE_BF16;
     int64_t d = a->width / a->heads, stride = attention_padded(a->keys), heads = heads_of_task(a);
     float *map = (float *)c->work + worker->thread * attention_floats(a->queries, a->keys, d);
-    float *keys = map + a->queries * stride, *values = keys + d * stride;
+    float *inverse = map + a->queries * stride;
+    Unit *keys = inverse + attention_padded(a->queries), *values = keys + d * stride,
+         *room = values + a->keys * attention_padded(d);
     float *lse = c->out[ATTENTION_LSE].data;
     int64_t tasks = a->groups * a->heads / heads;
     for (int64_t t; (t = worker_next(worker)) < tasks;)
         for (int64_t u = t * heads; u < (t + 1) * heads; u++) {
             int64_t g = u / a->heads, column = u % a->heads * d;
-            pack_transposed(part(kv, g, a->keys, a->k_column + column), d, keys);
-            pack_straight(part(kv, g, a->keys, a->v_column + column), d, values);
-            multiply_map(part(q, g, a->queries, a->q_column + column), d, keys, a->keys, map, stride);
+            Rows query = head_rows(q, g, a->queries, a->q_column + column, d),
+                 key = head_rows(kv, g, a->keys, a->k_column + column, d),
+                 value = head_rows(kv, g, a->keys, a->v_column + column, d),
+                 out = head_rows(&c->out[ATTENTION_O], g, a->queries, column, d);
+            multiply_map(left_rows(&query, pairs, room), a->queries, unit_count(d, pairs), pairs,
+                         pack_all_across(&key, pairs, keys), a->keys, map, stride);
             for (int64_t i = 0; i < a->queries; i++)
-                lse[u * a->queries + i] = softmax_row(map + i * stride, a->keys, (float)a->scale);
-            multiply_by_map(map, stride, false, a->keys, values, d, part(&c->out[ATTENTION_O], g, a->queries, column), false);
+                lse[u * a->queries + i] = softmax_row(map + i * stride, a->keys, (float)a->scale, pairs, &inverse[i]);
+            multiply_out((Left){map, stride, 1}, unit_count(a->keys, pairs), pairs, pack_all_down(&value, pairs, values),
+                         inverse, &out, false);
         }
 }
 
-/* From logits and dP in place: p = softmax, dp = scale p (dp - sum). */
-static void grad_row(float *p, float *dp, int64_t n, float scale, float log_sum, float sum)
+/* ---- backward */
+
+/* p and ds = scale p (dp - both), of LANES numbers of a row from its logits, its log-sum and both = do . o. */
+static inline Vec grad_numbers(const float *logit, const float *dp, int64_t n, float scale, float log_sum, float both, Vec *p)
 {
-    int64_t j = 0;
-    for (; j + LANES <= n; j += LANES) {
-        Vec e = vec_exp(vec_load(p + j) * scale - log_sum);
-        vec_store(p + j, e);
-        vec_store(dp + j, (vec_load(dp + j) - sum) * e * scale);
-    }
-    if (j < n) {
-        Vec e = vec_exp(vec_load_some(p + j, n - j) * scale - log_sum);
-        Vec d = (vec_load_some(dp + j, n - j) - sum) * e * scale;
-        vec_store_some(p + j, e, n - j);
-        vec_store_some(dp + j, d, n - j);
+    *p = vec_exp(vec_load(logit) * scale - log_sum);
+    Vec ds = (vec_load(dp) - both) * *p * scale;
+    if (n >= LANES)
+        return ds;
+    *p = (Vec)((VecI)*p & vec_first(n));
+    return (Vec)((VecI)ds & vec_first(n));
+}
+
+static void grad_row(float *map, float *dmap, int64_t n, float scale, float log_sum, float both)
+{
+    for (int64_t j = 0; j < n; j += LANES) {
+        Vec p, ds = grad_numbers(map + j, dmap + j, n - j, scale, log_sum, both, &p);
+        vec_store(map + j, p);
+        vec_store(dmap + j, ds);
     }
 }
 
-static float dot(const float *x, const float *y, int64_t n)
+/* Two rows at once, in place: `map`'s first row becomes the pairs of both rows' p, its second the pairs of their ds (left
+ * operands that are summed down the rows), each row of `dmap` the units of its own ds (summed along). */
+static void grad_row_pair(float *map, float *dmap, int64_t stride, int64_t n, float scale, const float *log_sum,
+                          const float *both, bool second)
+{
+    for (int64_t j = 0; j < n; j += 2 * LANES) {
+        Vec p[2][2] = {{{0}, {0}}, {{0}, {0}}}, ds[2][2] = {{{0}, {0}}, {{0}, {0}}};
+        for (int r = 0; r < (second ? 2 : 1); r++)
+            for (int v = 0; v < 2 && j + v * LANES < n; v++) {
+                int64_t at = r * stride + j + v * LANES;
+                ds[r][v] = grad_numbers(map + at, dmap + at, n - j - v * LANES, scale, log_sum[r], both[r], &p[r][v]);
+            }
+        for (int v = 0; v < 2; v++) {
+            vec_store(map + j + v * LANES, unit_pair(p[0][v], p[1][v]));
+            vec_store(map + stride + j + v * LANES, unit_pair(ds[0][v], ds[1][v]));
+        }
+        vec_store(dmap + j / 2, unit_join(ds[0][0], ds[0][1]));
+        if (second)
+            vec_store(dmap + stride + j / 2, unit_join(ds[1][0], ds[1][1]));
+    }
+}
+
+static float dot(const Rows *x, const Rows *y, int64_t row)
 {
     Vec sum = {0};
-    float rest = 0;
-    int64_t j = 0;
-    for (; j + LANES <= n; j += LANES)
-        sum += vec_load(x + j) * vec_load(y + j);
-    for (; j < n; j++)
-        rest += x[j] * y[j];
-    return vec_sum(sum) + rest;
+    for (int64_t i = 0; i < x->columns; i += LANES)
+        sum +=
+            number_read(rows_at(x, row), x->bf16, i, x->columns - i) * number_read(rows_at(y, row), y->bf16, i, x->columns - i);
+    return vec_sum(sum);
 }
 
 void CPU(attention_grad)(const Call *c, Worker *worker)
 {
     const AttentionAttr *a = c->attr;
     const Tensor *q = &c->in[ATTENTION_GRAD_Q], *kv = &c->in[ATTENTION_GRAD_KV];
-    bool packed = q->data == kv->data;
+    bool packed = q->data == kv->data, pairs = HAS_PAIRS && q->dtype == DTYPE_BF16;
     const Tensor *dq = &c->out[ATTENTION_GRAD_DQ], *dkv = packed ? dq : &c->out[ATTENTION_GRAD_DKV];
     bool add_q = call_accumulates(c, ATTENTION_GRAD_DQ), add_kv = packed ? add_q : call_accumulates(c, ATTENTION_GRAD_DKV);
     int64_t d = a->width / a->heads, stride = attention_padded(a->keys), wide = attention_padded(d), heads = heads_of_task(a);
+    int64_t units = unit_count(d, pairs), key_units = unit_count(a->keys, pairs), query_units = unit_count(a->queries, pairs);
     float *map = (float *)c->work + worker->thread * attention_grad_floats(a->queries, a->keys, d);
-    float *dmap = map + a->queries * stride, *keys_across = dmap + a->queries * stride,
-          *values_across = keys_across + d * stride, *keys = values_across + d * stride, *queries = keys + a->keys * wide,
-          *douts = queries + a->queries * wide;
+    float *dmap = map + (a->queries + 1) * stride, *both = dmap + (a->queries + 1) * stride;
+    Unit *keys_across = both + attention_padded(a->queries), *values_across = keys_across + d * stride,
+         *keys = values_across + d * stride, *queries = keys + a->keys * wide, *douts = queries + a->queries * wide,
+         *room = douts + a->queries * wide;
     const float *lse = c->in[ATTENTION_GRAD_LSE].data;
     int64_t tasks = a->groups * a->heads / heads;
     for (int64_t t; (t = worker_next(worker)) < tasks;)
         for (int64_t u = t * heads; u < (t + 1) * heads; u++) {
             int64_t g = u / a->heads, column = u % a->heads * d;
-            Part query = part(q, g, a->queries, a->q_column + column), key = part(kv, g, a->keys, a->k_column + column);
-            Part dout = part(&c->in[ATTENTION_GRAD_DO], g, a->queries, column);
-            Part out = part(&c->in[ATTENTION_GRAD_O], g, a->queries, column);
-            pack_transposed(key, d, keys_across);
-            pack_transposed(part(kv, g, a->keys, a->v_column + column), d, values_across);
-            multiply_map(query, d, keys_across, a->keys, map, stride);
-            multiply_map(dout, d, values_across, a->keys, dmap, stride);
+            Rows query = head_rows(q, g, a->queries, a->q_column + column, d),
+                 key = head_rows(kv, g, a->keys, a->k_column + column, d),
+                 value = head_rows(kv, g, a->keys, a->v_column + column, d),
+                 dout = head_rows(&c->in[ATTENTION_GRAD_DO], g, a->queries, column, d),
+                 out = head_rows(&c->in[ATTENTION_GRAD_O], g, a->queries, column, d);
+            multiply_map(left_rows(&query, pairs, room), a->queries, units, pairs, pack_all_across(&key, pairs, keys_across),
+                         a->keys, map, stride);
+            multiply_map(left_rows(&dout, pairs, room), a->queries, units, pairs, pack_all_across(&value, pairs, values_across),
+                         a->keys, dmap, stride);
             for (int64_t i = 0; i < a->queries; i++)
-                grad_row(map + i * stride, dmap + i * stride, a->keys, (float)a->scale, lse[u * a->queries + i],
-                         dot(dout.data + i * dout.stride, out.data + i * out.stride, d));
+                both[i] = dot(&dout, &out, i);
+            const float *log_sum = lse + u * a->queries;
+            for (int64_t i = 0; i < a->queries; i += pairs ? 2 : 1)
+                if (pairs)
+                    grad_row_pair(map + i * stride, dmap + i * stride, stride, a->keys, (float)a->scale, log_sum + i, both + i,
+                                  i + 1 < a->queries);
+                else
+                    grad_row(map + i * stride, dmap + i * stride, a->keys, (float)a->scale, log_sum[i], both[i]);
             if (dq->data) {
-                pack_straight(key, d, keys);
-                multiply_by_map(dmap, stride, false, a->keys, keys, d, part(dq, g, a->queries, a->q_column + column), add_q);
+                Rows to = head_rows(dq, g, a->queries, a->q_column + column, d);
+                multiply_out((Left){dmap, stride, 1}, key_units, pairs, pack_all_down(&key, pairs, keys), NULL, &to, add_q);
             }
             if (dkv->data) {
-                pack_straight(query, d, queries);
-                pack_straight(dout, d, douts);
-                multiply_by_map(dmap, stride, true, a->queries, queries, d, part(dkv, g, a->keys, a->k_column + column),
-                                add_kv);
-                multiply_by_map(map, stride, true, a->queries, douts, d, part(dkv, g, a->keys, a->v_column + column), add_kv);
+                Left p = {map, 1, pairs ? 2 * stride : stride}, ds = {pairs ? map + stride : dmap, 1, p.along};
+                Rows dk = head_rows(dkv, g, a->keys, a->k_column + column, d),
+                     dv = head_rows(dkv, g, a->keys, a->v_column + column, d);
+                multiply_out(ds, query_units, pairs, pack_all_down(&query, pairs, queries), NULL, &dk, add_kv);
+                multiply_out(p, query_units, pairs, pack_all_down(&dout, pairs, douts), NULL, &dv, add_kv);
             }
         }
 }

@@ -10,11 +10,12 @@ static int64_t place(const Tensor *x, int64_t group, int64_t t, int64_t tokens, 
     return (group * tokens + t) * x->columns + column;
 }
 
-static double dot(const real *a, const real *b, int64_t n)
+/* Of n numbers of a from i and of b from j. */
+static double dot(const Tensor *a, int64_t i, const Tensor *b, int64_t j, int64_t n)
 {
     double sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        sum += (double)a[i] * b[i];
+    for (int64_t k = 0; k < n; k++)
+        sum += ref_get(a, i + k) * ref_get(b, j + k);
     return sum;
 }
 
@@ -22,67 +23,79 @@ void REF(attention)(const Call *c, Worker *w)
 {
     (void)w;
     const AttentionAttr *a = c->attr;
-    const Tensor *tq = &c->in[ATTENTION_Q], *tkv = &c->in[ATTENTION_KV];
-    const real *q = tq->data, *kv = tkv->data;
-    real *o = c->out[ATTENTION_O].data, *lse = c->out[ATTENTION_LSE].data;
+    const Tensor *q = &c->in[ATTENTION_Q], *kv = &c->in[ATTENTION_KV];
+    real *lse = c->out[ATTENTION_LSE].data;
     int64_t d = a->width / a->heads;
     for (int64_t g = 0; g < a->groups; g++)
         for (int64_t h = 0; h < a->heads; h++)
             for (int64_t i = 0; i < a->queries; i++) {
-                const real *query = q + place(tq, g, i, a->queries, a->q_column + h * d);
-                real *to = o + (g * a->queries + i) * a->width + h * d;
+                int64_t qi = place(q, g, i, a->queries, a->q_column + h * d), to = (g * a->queries + i) * a->width + h * d;
                 double largest = -INFINITY, sum = 0;
                 for (int64_t j = 0; j < a->keys; j++) {
-                    double s = a->scale * dot(query, kv + place(tkv, g, j, a->keys, a->k_column + h * d), d);
+                    double s = a->scale * dot(q, qi, kv, place(kv, g, j, a->keys, a->k_column + h * d), d);
                     largest = s > largest ? s : largest;
                 }
                 for (int64_t j = 0; j < a->keys; j++)
-                    sum += exp(a->scale * dot(query, kv + place(tkv, g, j, a->keys, a->k_column + h * d), d) - largest);
+                    sum += exp(a->scale * dot(q, qi, kv, place(kv, g, j, a->keys, a->k_column + h * d), d) - largest);
                 double log_sum = largest + log(sum);
                 for (int64_t x = 0; x < d; x++) {
                     double value = 0;
                     for (int64_t j = 0; j < a->keys; j++) {
-                        double s = a->scale * dot(query, kv + place(tkv, g, j, a->keys, a->k_column + h * d), d);
-                        value += exp(s - log_sum) * kv[place(tkv, g, j, a->keys, a->v_column + h * d) + x];
+                        double s = a->scale * dot(q, qi, kv, place(kv, g, j, a->keys, a->k_column + h * d), d);
+                        value += exp(s - log_sum) * ref_get(kv, place(kv, g, j, a->keys, a->v_column + h * d) + x);
                     }
-                    to[x] = (real)value;
+                    ref_set(&c->out[ATTENTION_O], to + x, value, false);
                 }
                 lse[(g * a->heads + h) * a->queries + i] = (real)log_sum;
             }
 }
 
-/* P = softmax, dP_ij = do_i . v_j, dS_ij = P_ij (dP_ij - do_i . o_i); dq = scale dS k, dk = scale dS^T q, dv = P^T do. */
+/* P = softmax, dP_ij = do_i . v_j, dS_ij = P_ij (dP_ij - do_i . o_i); dq = scale dS k, dk = scale dS^T q, dv = P^T do. Here
+ * P_ij, and dS_ij with its scale. */
+static double map_at(const Call *c, int64_t g, int64_t h, int64_t i, int64_t j, double *ds)
+{
+    const AttentionAttr *a = c->attr;
+    const Tensor *q = &c->in[ATTENTION_GRAD_Q], *kv = &c->in[ATTENTION_GRAD_KV], *dout = &c->in[ATTENTION_GRAD_DO],
+                 *o = &c->in[ATTENTION_GRAD_O];
+    const real *lse = c->in[ATTENTION_GRAD_LSE].data;
+    int64_t d = a->width / a->heads, oi = (g * a->queries + i) * a->width + h * d;
+    int64_t qi = place(q, g, i, a->queries, a->q_column + h * d), kj = place(kv, g, j, a->keys, a->k_column + h * d),
+            vj = place(kv, g, j, a->keys, a->v_column + h * d);
+    double p = exp(a->scale * dot(q, qi, kv, kj, d) - lse[(g * a->heads + h) * a->queries + i]);
+    *ds = a->scale * p * (dot(dout, oi, kv, vj, d) - dot(dout, oi, o, oi, d));
+    return p;
+}
+
 void REF(attention_grad)(const Call *c, Worker *w)
 {
     (void)w;
     const AttentionAttr *a = c->attr;
-    const Tensor *tq = &c->in[ATTENTION_GRAD_Q], *tkv = &c->in[ATTENTION_GRAD_KV];
-    const real *dout = c->in[ATTENTION_GRAD_DO].data, *q = tq->data, *kv = tkv->data, *o = c->in[ATTENTION_GRAD_O].data,
-               *lse = c->in[ATTENTION_GRAD_LSE].data;
-    bool packed = c->in[ATTENTION_GRAD_Q].data == c->in[ATTENTION_GRAD_KV].data;
-    real *dq = c->out[ATTENTION_GRAD_DQ].data, *dkv = packed ? dq : c->out[ATTENTION_GRAD_DKV].data;
-    for (int out = 0; out < ATTENTION_GRAD_OUT; out++)
-        for (int64_t i = 0; c->out[out].data && !call_accumulates(c, out) && i < c->out[out].rows * c->out[out].columns; i++)
-            ((real *)c->out[out].data)[i] = 0;
+    const Tensor *q = &c->in[ATTENTION_GRAD_Q], *kv = &c->in[ATTENTION_GRAD_KV], *dout = &c->in[ATTENTION_GRAD_DO];
+    bool packed = q->data == kv->data;
+    const Tensor *dq = &c->out[ATTENTION_GRAD_DQ], *dkv = packed ? dq : &c->out[ATTENTION_GRAD_DKV];
+    bool add_q = call_accumulates(c, ATTENTION_GRAD_DQ), add_kv = packed ? add_q : call_accumulates(c, ATTENTION_GRAD_DKV);
     int64_t d = a->width / a->heads;
     for (int64_t g = 0; g < a->groups; g++)
-        for (int64_t h = 0; h < a->heads; h++)
-            for (int64_t i = 0; i < a->queries; i++) {
-                int64_t qi = place(tq, g, i, a->queries, a->q_column + h * d), oi = (g * a->queries + i) * a->width + h * d;
-                double log_sum = lse[(g * a->heads + h) * a->queries + i], both = dot(dout + oi, o + oi, d);
-                for (int64_t j = 0; j < a->keys; j++) {
-                    int64_t kj = place(tkv, g, j, a->keys, a->k_column + h * d),
-                            vj = place(tkv, g, j, a->keys, a->v_column + h * d);
-                    double p = exp(a->scale * dot(q + qi, kv + kj, d) - log_sum);
-                    double ds = a->scale * p * (dot(dout + oi, kv + vj, d) - both);
-                    for (int64_t x = 0; x < d; x++) {
-                        if (dq)
-                            dq[qi + x] = (real)(dq[qi + x] + ds * kv[kj + x]);
-                        if (dkv) {
-                            dkv[kj + x] = (real)(dkv[kj + x] + ds * q[qi + x]);
-                            dkv[vj + x] = (real)(dkv[vj + x] + p * dout[oi + x]);
-                        }
+        for (int64_t h = 0; h < a->heads; h++) {
+            for (int64_t i = 0; dq->data && i < a->queries; i++)
+                for (int64_t x = 0; x < d; x++) {
+                    double sum = 0, ds;
+                    for (int64_t j = 0; j < a->keys; j++) {
+                        map_at(c, g, h, i, j, &ds);
+                        sum += ds * ref_get(kv, place(kv, g, j, a->keys, a->k_column + h * d) + x);
                     }
+                    ref_set(dq, place(q, g, i, a->queries, a->q_column + h * d) + x, sum, add_q);
                 }
-            }
+            for (int64_t j = 0; dkv->data && j < a->keys; j++)
+                for (int64_t x = 0; x < d; x++) {
+                    double dk = 0, dv = 0, ds;
+                    for (int64_t i = 0; i < a->queries; i++) {
+                        double p = map_at(c, g, h, i, j, &ds);
+                        dk += ds * ref_get(q, place(q, g, i, a->queries, a->q_column + h * d) + x);
+                        dv += p * ref_get(dout, (g * a->queries + i) * a->width + h * d + x);
+                    }
+                    ref_set(dkv, place(kv, g, j, a->keys, a->k_column + h * d) + x, dk, add_kv);
+                    ref_set(dkv, place(kv, g, j, a->keys, a->v_column + h * d) + x, dv, add_kv);
+                }
+        }
 }

@@ -16,17 +16,18 @@ static inline int64_t attention_padded(int64_t n)
     return (n + ATTENTION_PANEL - 1) / ATTENTION_PANEL * ATTENTION_PANEL;
 }
 
-/* Floats that one thread needs: maps (Tq x padded Tk) and packed operands. */
+/* Floats that one thread needs: maps (Tq x padded Tk), a number a row, packed operands, and rows of q or do as units. Sized for
+ * f32, which bf16 does not exceed. */
 static inline int64_t attention_floats(int64_t queries, int64_t keys, int64_t d)
 {
     int64_t map = queries * attention_padded(keys);
-    return map + d * attention_padded(keys) + keys * attention_padded(d);
+    return map + attention_padded(queries) + d * attention_padded(keys) + (keys + queries) * attention_padded(d);
 }
 
 static inline int64_t attention_grad_floats(int64_t queries, int64_t keys, int64_t d)
 {
-    int64_t map = queries * attention_padded(keys);
-    return 2 * map + 2 * d * attention_padded(keys) + keys * attention_padded(d) + 2 * queries * attention_padded(d);
+    int64_t map = (queries + 1) * attention_padded(keys); /* bf16 takes rows in pairs */
+    return 2 * map + attention_padded(queries) + 2 * d * attention_padded(keys) + (keys + 3 * queries) * attention_padded(d);
 }
 
 #endif

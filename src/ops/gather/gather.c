@@ -1,5 +1,6 @@
 #include "ops/gather/gather.h"
 
+#include "ops/add/add.h"
 #include "ops/gather/work.h"
 #include "ops/kernels.h"
 
@@ -14,23 +15,29 @@ static const char *const in_names[] = {"x", "index", "tokens", "table", "place",
 static const char *const grad_in_names[] = {"dy", "index", "inverse", "place"}, *const grad_out_names[] = {"dx", "dtokens",
                                                                                                            "dtable"};
 
+/* Every number is read once and written once. */
+static Cost moved(const Tensor *y)
+{
+    return (Cost){0, (y->dtype == DTYPE_BF16 ? 4.0 : 8.0) * (double)(y->rows * y->columns)};
+}
+
 static Cost cost(const Call *c)
 {
-    return (Cost){0, 8.0 * (double)(c->out[0].rows * c->out[0].columns)};
+    return moved(&c->out[0]);
 }
 
 static Cost grad_cost(const Call *c)
 {
-    return (Cost){0, 8.0 * (double)(c->in[0].rows * c->in[0].columns)};
+    return moved(&c->in[0]);
 }
 
 /* Partial sums of dtokens. */
 static size_t grad_workspace(const Call *c, const Device *device)
 {
-    int64_t tokens = c->out[1].rows, step = gather_tile_rows(tokens);
-    if (device->kind == DEVICE_REF)
+    int64_t tokens = c->out[1].rows;
+    if (device->kind == DEVICE_REF || !tokens)
         return 0;
-    return (size_t)((c->in[0].rows + step - 1) / step * tokens * c->in[0].columns) * sizeof(float);
+    return (size_t)(gather_spans(c->in[0].rows, tokens) * tokens * c->in[0].columns) * sizeof(float);
 }
 
 static const Op gather_grad_op = {.name = "gather_grad",
@@ -46,11 +53,15 @@ static const Op gather_grad_op = {.name = "gather_grad",
 static void gradient(Tape *tape, const Node *node)
 {
     uint32_t accumulate = 0;
+    bool moves = ref_given(node->in[INDEX]);
     Ref dy = grad_of(tape, node->out[0]);
-    Ref dx = grad_into(tape, node->in[X], 0, &accumulate), dtokens = grad_into(tape, node->in[TOKENS], 1, &accumulate),
-        dtable = grad_into(tape, node->in[TABLE], 2, &accumulate);
-    tape_append(tape, &gather_grad_op, NULL, (Ref[]){dy, node->in[INDEX], node->in[INVERSE], node->in[PLACE]},
-                (Ref[]){dx, dtokens, dtable}, accumulate);
+    Ref dx = moves ? grad_into(tape, node->in[X], 0, &accumulate) : REF_NONE,
+        dtokens = grad_into(tape, node->in[TOKENS], 1, &accumulate), dtable = grad_into(tape, node->in[TABLE], 2, &accumulate);
+    if (ref_given(dx) || ref_given(dtokens) || ref_given(dtable))
+        tape_append(tape, &gather_grad_op, NULL, (Ref[]){dy, node->in[INDEX], node->in[INVERSE], node->in[PLACE]},
+                    (Ref[]){dx, dtokens, dtable}, accumulate);
+    if (!moves)
+        grad_pass(tape, node->in[X], dy, add_to);
 }
 
 static Ref example(Tape *tape, int index)
@@ -58,7 +69,7 @@ static Ref example(Tape *tape, int index)
     /* Two sequences of four: a class token, then two of three rows of x and a mask token; row 1 and 5 of x are not read. */
     static const int32_t rows[] = {-1, 2, -2, 0, -1, 3, 4, -2}, inverse[] = {3, -1, 1, 5, 6, -1},
                          place[] = {0, 3, 1, 2, 0, 1, 2, 3};
-    if (index > 3)
+    if (index > 4)
         return REF_NONE;
     GatherArgs args = {.x = tape_input(tape, "x", DTYPE_REAL, shape_2(6, 5)),
                        .index = REF_NONE,
@@ -69,6 +80,13 @@ static Ref example(Tape *tape, int index)
                        .shape = shape_3(2, 4, 5)};
     if (index == 3) {
         args.shape = shape_2(6, 5);
+        return gather(tape, args);
+    }
+    if (index == 4) {
+        static const int32_t shared[] = {-2, -1, -2, -2, -1, -3, -1, -2};
+        args.x = REF_NONE;
+        args.index = tape_constant_i32(tape, shape_1(8), shared);
+        args.tokens = tape_input(tape, "tokens", DTYPE_REAL, shape_2(3, 5));
         return gather(tape, args);
     }
     args.index = tape_constant_i32(tape, shape_1(8), rows);
@@ -94,14 +112,28 @@ static const Op gather_op = {.name = "gather",
 
 const Op *const gather_room[] = {&gather_op, &gather_grad_op, NULL};
 
+static bool has_columns(const Tape *tape, Ref r, int64_t columns)
+{
+    return !ref_given(r) || ref_columns(tape, r) == columns;
+}
+
+static DType type_of(const Tape *tape, Ref r)
+{
+    return tape_value(tape, r.slot)->dtype;
+}
+
 Ref gather(Tape *tape, GatherArgs a)
 {
     if (tape_failed(tape))
         return REF_NONE;
     int64_t columns = shape_columns(&a.shape), rows = shape_rows(&a.shape);
-    if (ref_columns(tape, a.x) != columns || (ref_given(a.tokens) && ref_columns(tape, a.tokens) != columns) ||
-        (ref_given(a.table) && ref_columns(tape, a.table) != columns))
+    if (!ref_given(a.x) && !ref_given(a.tokens))
+        return tape_fail(tape, "gather: there are neither rows nor tokens to take");
+    if (!has_columns(tape, a.x, columns) || !has_columns(tape, a.tokens, columns) || !has_columns(tape, a.table, columns))
         return tape_fail(tape, "gather: widths differ");
+    DType dtype = type_of(tape, ref_given(a.x) ? a.x : a.tokens);
+    if ((ref_given(a.tokens) && type_of(tape, a.tokens) != dtype) || (ref_given(a.table) && dtype != DTYPE_REAL))
+        return tape_fail(tape, "gather: rows, tokens and table are of different types, or a table is added to bf16");
     if (ref_given(a.index) ? ref_count(tape, a.index) != rows : ref_rows(tape, a.x) != rows)
         return tape_fail(tape, "gather: the index does not have a number for each of the %lld rows", (long long)rows);
     if (ref_given(a.index) && ref_needs_grad(tape, a.x) &&
@@ -114,7 +146,7 @@ Ref gather(Tape *tape, GatherArgs a)
     bool needs_grad = ref_needs_grad(tape, a.x) || ref_needs_grad(tape, a.tokens) || ref_needs_grad(tape, a.table);
     Ref ins[] = {[X] = a.x,         [INDEX] = a.index, [TOKENS] = a.tokens,
                  [TABLE] = a.table, [PLACE] = a.place, [INVERSE] = ref_given(a.index) ? a.inverse : REF_NONE};
-    Ref out[] = {tape_temp(tape, DTYPE_REAL, a.shape, needs_grad)};
+    Ref out[] = {tape_temp(tape, dtype, a.shape, needs_grad)};
     tape_append(tape, &gather_op, NULL, ins, out, 0);
     return out[0];
 }

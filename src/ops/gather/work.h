@@ -4,10 +4,12 @@
 
 #include <stdint.h>
 
-/* Rows of dy that make one partial sum of dtokens, (tokens, D) floats: so many that partial sums stay a small part of dy. */
-static inline int64_t gather_tile_rows(int64_t tokens)
+/* Into how many spans of rows dy is cut, each with a partial sum of dtokens, (tokens, D) floats. Columns are cut too, so that a
+ * few spans are enough work for many threads, and what a thread adds to stays in its cache. */
+static inline int64_t gather_spans(int64_t rows, int64_t tokens)
 {
-    return tokens > 16 ? 8 * tokens : 128;
+    int64_t most = tokens > 16 ? 4 : 16, useful = rows / (4 * tokens) + 1;
+    return useful < most ? useful : most;
 }
 
 #endif

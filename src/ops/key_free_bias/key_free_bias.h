@@ -4,7 +4,7 @@
 
 #include "graph/tape.h"
 
-/* q, v: (D). Returns (3 D). */
+/* q, v: (D). Returns (3 D); without q the keys' and values' part, (2 D). */
 Ref key_free_bias(Tape *tape, Ref q, Ref v);
 
 #endif

@@ -96,7 +96,10 @@ static void linear_gradient(Tape *tape, const Node *node)
 
 /* ---- lowering: what a device cannot fuse becomes layer_norm, activation, scale_add beside a plain product */
 
-static const LinearAttr plain = {PROLOGUE_NONE, 0};
+static LinearAttr plain_of(const LinearAttr *attr)
+{
+    return (LinearAttr){PROLOGUE_NONE, 0, attr->bf16};
+}
 
 /* prologue(x) as a value of its own; stats, when given, is written too. */
 static Ref lower_prologue(Lowering *l, const LinearAttr *attr, Ref x, Ref gamma, Ref beta, Ref stats)
@@ -111,7 +114,7 @@ static Ref lower_prologue(Lowering *l, const LinearAttr *attr, Ref x, Ref gamma,
 
 static bool linear_lower(Lowering *l, const Node *node)
 {
-    const LinearAttr *attr = node->attr;
+    const LinearAttr *attr = node->attr, plain = plain_of(attr);
     bool prologue = (l->device->lacks & DEVICE_LACKS_PROLOGUE) && attr->prologue != PROLOGUE_NONE;
     bool epilogue = (l->device->lacks & DEVICE_LACKS_EPILOGUE) &&
                     (ref_given(node->in[LINEAR_COLUMN_SCALE]) || ref_given(node->in[LINEAR_ROW_SCALE]) ||
@@ -140,7 +143,7 @@ static bool linear_lower(Lowering *l, const Node *node)
 
 static bool dw_lower(Lowering *l, const Node *node)
 {
-    const LinearAttr *attr = node->attr;
+    const LinearAttr *attr = node->attr, plain = plain_of(attr);
     bool prologue = (l->device->lacks & DEVICE_LACKS_PROLOGUE) && attr->prologue != PROLOGUE_NONE;
     bool epilogue = (l->device->lacks & DEVICE_LACKS_EPILOGUE) && ref_given(node->in[DW_ROW_SCALE]);
     if (!prologue && !epilogue)
@@ -167,7 +170,7 @@ static bool dw_lower(Lowering *l, const Node *node)
 
 static bool dx_lower(Lowering *l, const Node *node)
 {
-    const LinearAttr *attr = node->attr;
+    const LinearAttr *attr = node->attr, plain = plain_of(attr);
     bool prologue = (l->device->lacks & DEVICE_LACKS_PROLOGUE) && attr->prologue != PROLOGUE_NONE;
     bool epilogue = (l->device->lacks & DEVICE_LACKS_EPILOGUE) &&
                     (ref_given(node->in[DX_COLUMN_SCALE]) || ref_given(node->in[DX_ROW_SCALE]));
@@ -223,6 +226,8 @@ static Ref example(Tape *tape, int index)
         {6, 3, 5, PROLOGUE_GELU, WITH_BIAS | WITH_COLUMN | WITH_RESIDUAL},
         {37, 19, 33, PROLOGUE_LAYER_NORM, WITH_BIAS | WITH_RESIDUAL},
         {51, 41, 17, PROLOGUE_GELU, WITH_BIAS | WITH_COLUMN | WITH_ROW | WITH_RESIDUAL},
+        {40, 66, 35, PROLOGUE_GELU, WITH_BIAS},
+        {31, 70, 64, PROLOGUE_NONE, WITH_BIAS | WITH_RESIDUAL},
     };
     if (index >= (int)(sizeof cases / sizeof *cases))
         return REF_NONE;
@@ -230,7 +235,7 @@ static Ref example(Tape *tape, int index)
     bool norm = cases[index].prologue == PROLOGUE_LAYER_NORM;
     return linear(tape,
                   (LinearArgs){
-                      .x = tape_input(tape, "x", DTYPE_REAL, shape_2(rows, k)),
+                      .x = tape_input(tape, "x", norm ? DTYPE_REAL : tape_activation(tape), shape_2(rows, k)),
                       .w = tape_input(tape, "w", DTYPE_REAL, shape_2(n, k)),
                       .b = with & WITH_BIAS ? tape_input(tape, "b", DTYPE_REAL, shape_1(n)) : REF_NONE,
                       .prologue = cases[index].prologue,
@@ -240,6 +245,7 @@ static Ref example(Tape *tape, int index)
                       .column_scale = with & WITH_COLUMN ? tape_input(tape, "column", DTYPE_REAL, shape_1(n)) : REF_NONE,
                       .row_scale = with & WITH_ROW ? tape_constant_example(tape, shape_1(rows % 3 ? 1 : 3)) : REF_NONE,
                       .residual = with & WITH_RESIDUAL ? tape_input(tape, "residual", DTYPE_REAL, shape_2(rows, n)) : REF_NONE,
+                      .dtype = with & WITH_RESIDUAL ? DTYPE_REAL : tape_activation(tape),
                   });
 }
 
@@ -329,8 +335,9 @@ Ref linear(Tape *tape, LinearArgs a)
     bool needs_grad = false;
     for (int i = 0; i < LINEAR_IN; i++)
         needs_grad |= ref_needs_grad(tape, ins[i]);
-    Ref outs[LINEAR_OUT] = {tape_temp(tape, DTYPE_REAL, shape, needs_grad),
+    Ref outs[LINEAR_OUT] = {tape_temp(tape, a.dtype, shape, needs_grad),
                             norm ? tape_temp(tape, DTYPE_REAL, shape_2(rows, 2), false) : REF_NONE};
-    tape_append(tape, &linear_op, &(LinearAttr){a.prologue, a.eps}, ins, outs, 0);
+    LinearAttr attr = {a.prologue, a.eps, tape_activation(tape) == DTYPE_BF16};
+    tape_append(tape, &linear_op, &attr, ins, outs, 0);
     return outs[LINEAR_Y];
 }

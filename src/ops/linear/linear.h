@@ -20,6 +20,7 @@ typedef struct {
     Ref column_scale; /* (N): layer scale, or left out */
     Ref row_scale;    /* (G): drop path, a factor for each of G equal groups of rows, or left out */
     Ref residual;     /* (..., N), or left out */
+    DType dtype;      /* of y: REAL unless said, or BF16; x may be either. What is multiplied follows tape_activation() */
 } LinearArgs;
 
 /* Returns (..., N). */

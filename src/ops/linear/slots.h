@@ -7,6 +7,7 @@
 typedef struct {
     Prologue prologue;
     double eps;
+    bool bf16; /* operands may be rounded to bf16; sums are f32 */
 } LinearAttr;
 
 /* linear */
