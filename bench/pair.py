@@ -40,8 +40,9 @@ def positive(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
 
 
-def measure(command, timeout):
-    """Runs a command and returns its measurements: the JSON object on the last line of its output."""
+def measure(command, timeout, keys=KEYS):
+    """Runs a command and returns its measurements: the JSON object on the last line of its output, in which `keys` are positive
+    numbers."""
     try:
         done = subprocess.run(shlex.split(command), stdout=subprocess.PIPE, timeout=timeout, check=False)
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
@@ -53,7 +54,7 @@ def measure(command, timeout):
         result = json.loads(lines[-1])
     except (IndexError, ValueError):
         raise BadCommand(f"{command}: its last line is no JSON object: {lines[-1:]}") from None
-    for key in KEYS:
+    for key in keys:
         if not isinstance(result, dict) or not positive(result.get(key)):
             raise BadCommand(f"{command}: its last line has no positive number {key}")
     return result

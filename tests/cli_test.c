@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
 #include "run_program.h"
 
@@ -85,8 +86,9 @@ static void test_wrong_usage(void **state)
     transcript("parity --precision bf16 a.json", 2, "", "lacuna: precision bf16 is not carried out yet; use f32\n...");
     transcript("parity --plain=yes a.json", 2, "", "lacuna: --plain takes no value\n...");
     transcript("parity key=value a.json", 2, "", "lacuna: 'key=value' is not expected here\n...");
-    transcript("bench", 2, "", "lacuna: bench wants to be told what to measure: train\n...");
+    transcript("bench", 2, "", "lacuna: bench wants to be told what to measure: train or ops\n...");
     transcript("bench train", 2, "", "lacuna: bench train wants --config NAME, for instance cifar_p4\n...");
+    transcript("bench ops --profile", 2, "", "lacuna: bench ops profiles anyway: leave --profile out\n...");
     transcript("bench train --config vit_xl", 2, "", "lacuna: there is no configuration vit_xl; use cifar_p4, ...");
     transcript("bench train --config vit_s --steps 0", 2, "",
                "lacuna: --steps wants a whole number from 1 to 1000000, not '0'\n...");
@@ -170,11 +172,87 @@ static void test_bench(void **state)
     ran_free(&ran);
 }
 
+static double number_of(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    if (!json_is_number(value))
+        fail_msg("no number %s", key);
+    return json_number_value(value);
+}
+
+/* The lines of ops, and those of their sizes, each add up to the step. */
+static void test_bench_ops(void **state)
+{
+    (void)state;
+    static const char *const lists[] = {"ops", "shapes"};
+    Ran ran = run_program("bench ops --batch-size 2 --steps 2 --warmup 1 --threads 1 --json");
+    Ran train = run_program("bench train --config cifar_p4 --batch-size 2 --steps 1 --warmup 0 --threads 1 --json");
+    assert_int_equal(ran.code, 0);
+    assert_string_equal(ran.err, "");
+    json_t *report = json_loads(ran.out, 0, NULL), *step = json_loads(train.out, 0, NULL);
+    assert_non_null(report);
+    assert_non_null(step);
+    const json_t *peak = json_object_get(report, "peak");
+    assert_true(number_of(peak, "f32_gflops_per_second") > 0 && number_of(peak, "memory_gbytes_per_second") > 0);
+    assert_int_equal(json_array_size(json_object_get(peak, "before")), 3);
+    for (int k = 0; k < 2; k++) {
+        double seconds = 0, share = 0, flops = 0, floor = 0, calls = 0;
+        bool product = false;
+        size_t i;
+        json_t *line;
+        json_array_foreach(json_object_get(report, lists[k]), i, line)
+        {
+            seconds += number_of(line, "seconds");
+            share += number_of(line, "share");
+            flops += number_of(line, "flops");
+            floor += number_of(line, "floor_seconds");
+            calls += number_of(line, "calls");
+            /* 12 blocks of 2 pictures, of which 16 patches and the class token are seen. */
+            product |= !strcmp(json_string_value(json_object_get(line, "op")), "linear_dw") &&
+                       !strcmp(json_string_value(json_object_get(line, "sizes")), "34 x 576 x 192") &&
+                       number_of(line, "calls") == 12;
+        }
+        assert_true(k == 0 || product);
+        assert_true(calls > 100);
+        assert_float_equal(seconds, number_of(report, "op_seconds"), 1e-6 * seconds);
+        assert_float_equal(floor, number_of(report, "floor_seconds"), 1e-6 * floor);
+        assert_true(floor > 0 && share > 0 && share <= 1);
+        assert_float_equal(flops / 1e9, number_of(step, "gflops"), 1e-6 * flops / 1e9);
+    }
+    json_decref(report);
+    json_decref(step);
+    ran_free(&ran);
+    ran_free(&train);
+    /* Products of bf16 numbers are held against that peak, where there is one. */
+    ran = run_program("bench ops --batch-size 2 --steps 1 --warmup 0 --threads 1 --precision bf16 --json");
+    report = json_loads(ran.out, 0, NULL);
+    assert_non_null(report);
+    double bf16 = number_of(json_object_get(report, "peak"), "bf16_gflops_per_second");
+    size_t i;
+    json_t *line;
+    json_array_foreach(json_object_get(report, "shapes"), i, line)
+    {
+        if (bf16 > 0 && !strcmp(json_string_value(json_object_get(line, "sizes")), "34 x 576 x 192") &&
+            !strcmp(json_string_value(json_object_get(line, "limit")), "compute"))
+            assert_float_equal(number_of(line, "flops") / number_of(line, "floor_seconds"), 1e9 * bf16, 1e6 * bf16);
+    }
+    json_decref(report);
+    ran_free(&ran);
+    ran = run_program("bench ops --batch-size 2 --steps 1 --warmup 0");
+    assert_int_equal(ran.code, 0);
+    assert_non_null(strstr(ran.out, "\nthe step "));
+    ran_free(&ran);
+    ran = run_program("bench train --config cifar_p4 --batch-size 2 --steps 1 --warmup 0 --profile");
+    assert_int_equal(ran.code, 0);
+    assert_non_null(strstr(ran.out, "\nlinear_dw "));
+    ran_free(&ran);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_help),          cmocka_unit_test(test_version),
-                                       cmocka_unit_test(test_unknown_verbs), cmocka_unit_test(test_wrong_usage),
-                                       cmocka_unit_test(test_failures),      cmocka_unit_test(test_full_disk),
-                                       cmocka_unit_test(test_recipes),       cmocka_unit_test(test_bench)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_help),        cmocka_unit_test(test_version),  cmocka_unit_test(test_unknown_verbs),
+        cmocka_unit_test(test_wrong_usage), cmocka_unit_test(test_failures), cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_recipes),     cmocka_unit_test(test_bench),    cmocka_unit_test(test_bench_ops)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

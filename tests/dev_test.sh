@@ -131,4 +131,16 @@ rm runs/demo/.made-by-demo
 expect 1 'not made by the demo' ./dev demo
 expect 0 '' test -e runs/demo/sheet.png
 
+# Without --config the whole comparison runs, with it one pair; both with the Python that is named.
+tool peer <<'TEXT'
+echo "peer $*" >>"$calls"
+TEXT
+: >"$calls"
+expect 0 '' env LACUNA_PEER_PYTHON=peer ./dev bench --rounds 7
+expect 0 '' env LACUNA_PEER_PYTHON=peer ./dev bench --config vit_s --rounds 7
+expect 0 'no comparison with PyTorch' env -u LACUNA_PEER_PYTHON ./dev bench
+grep ^peer "$calls" >"$work/peers"
+expect 0 'peer bench/performance.py --rounds 7' head -n 1 "$work/peers"
+expect 0 'peer bench/pair.py --rounds 7 -- build/lacuna bench train --config vit_s --precision f32 --json' tail -n 1 "$work/peers"
+
 printf '%d checks passed\n' "$count"

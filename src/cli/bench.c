@@ -1,6 +1,6 @@
-/* lacuna bench: what a training step costs. The work of a configuration is that of bench/torch_mae.py: embedding, encoder, a
- * decoder for each tap, loss on the hidden patches, backward, clipping, AdamW; pictures and masks are drawn before the clock
- * starts and stay the same. */
+/* lacuna bench: what a training step costs (train), and where its time goes (ops). The work of a configuration is that of
+ * bench/torch_mae.py: embedding, encoder, a decoder for each tap, loss on the hidden patches, backward, clipping, AdamW;
+ * pictures and masks are drawn before the clock starts and stay the same. */
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "cli/bench_ops.h"
 #include "cli/cli.h"
 #include "mim/mask.h"
 #include "recipe/recipe.h"
@@ -42,11 +43,14 @@ typedef struct {
     int steps, warmup, batch, threads;
     RunPrecision precision;
     bool plain, profile, json;
+    bool ops; /* `bench ops`: where the time of a step goes */
     /* measured */
     Device opened;
     double *seconds; /* of each measured step */
     double median, loss_first, loss_last, flops;
     int64_t parameters, planned, floor;
+    OpLines lines; /* with `profile` and `ops` */
+    Peak before, after;
 } Bench;
 
 static const Config *config_find(const char *name)
@@ -121,6 +125,43 @@ static double median_of(const double *values, int count)
     return median;
 }
 
+static const char *precision_name(const Bench *b)
+{
+    return b->precision == RUN_PRECISION_BF16 ? "bf16" : "f32";
+}
+
+static OpReport report_of(const Bench *b)
+{
+    double sum = 0;
+    for (int i = 0; i < b->steps; i++)
+        sum += b->seconds[i];
+    return (OpReport){.config = b->config->name,
+                      .precision = precision_name(b),
+                      .device = &b->opened,
+                      .batch = b->batch,
+                      .steps = b->steps,
+                      .step_seconds = sum / b->steps,
+                      .before = b->before,
+                      .after = b->after};
+}
+
+/* The warm-up is over: from here on time counts. */
+static bool begin_measuring(Bench *b, Program *program)
+{
+    if (b->ops && !peak_measure(&b->opened, &b->before))
+        return error_context("measuring what the machine can do at most");
+    return !(b->ops || b->profile) || program_measure(program);
+}
+
+static bool end_measuring(Bench *b, const Program *program)
+{
+    if (b->ops && !peak_measure(&b->opened, &b->after))
+        return error_context("measuring what the machine can do at most");
+    OpReport report = report_of(b);
+    Peak peak = op_report_peak(&report);
+    return !(b->ops || b->profile) || op_lines_make(program, b->steps, b->ops ? &peak : NULL, &b->lines);
+}
+
 static bool measure(Bench *b)
 {
     Recipe recipe;
@@ -138,7 +179,7 @@ static bool measure(Bench *b)
     Program *program = trainer_program(t);
     for (int i = 0; i < b->warmup + b->steps; i++) {
         TrainerMetrics metrics;
-        if (i == b->warmup && b->profile && !program_measure(program))
+        if (i == b->warmup && !begin_measuring(b, program))
             goto done;
         double start = clock_seconds();
         if (!trainer_step(t, &input, &metrics))
@@ -149,13 +190,13 @@ static bool measure(Bench *b)
             b->loss_first = metrics.loss;
         b->loss_last = metrics.loss;
     }
+    if (!end_measuring(b, program))
+        goto done;
     b->median = median_of(b->seconds, b->steps);
     b->parameters = param_trained_numbers(trainer_params(t));
     b->planned = program_arena_bytes(program);
     b->floor = program_floor_bytes(program);
     b->flops = program_cost(program, SEGMENT_ONLY).flops + program_cost(program, SEGMENT_UPDATE).flops;
-    if (b->profile)
-        program_profile(program, b->steps);
     ok = b->median > 0 || error_set("the clock does not run");
 done:
     trainer_close(t);
@@ -170,18 +211,13 @@ static long long peak_rss(void)
     return getrusage(RUSAGE_SELF, &usage) ? 0 : (long long)usage.ru_maxrss * 1024;
 }
 
-static const char *precision_name(const Bench *b)
-{
-    return b->precision == RUN_PRECISION_BF16 ? "bf16" : "f32";
-}
-
 /* The keys of bench/torch_mae.py, then our own. */
 static void print_json(const Bench *b)
 {
     printf("{\"config\": \"%s\", \"precision\": \"%s\", \"compiled\": false, \"device\": \"%s\", \"threads\": %d, "
            "\"batch_size\": %d, \"parameters\": %lld, \"steps\": %d, \"step_seconds\": [",
-           b->config->name, precision_name(b), b->opened.kind == DEVICE_REF ? "ref" : "cpu", b->opened.threads, b->batch, (long long)b->parameters,
-           b->steps);
+           b->config->name, precision_name(b), b->opened.kind == DEVICE_REF ? "ref" : "cpu", b->opened.threads, b->batch,
+           (long long)b->parameters, b->steps);
     for (int i = 0; i < b->steps; i++)
         printf("%s%.9g", i ? ", " : "", b->seconds[i]);
     printf("], \"step_seconds_median\": %.9g, \"images_per_second\": %.9g, \"peak_rss_bytes\": %lld, \"peak_device_bytes\": 0, "
@@ -239,10 +275,15 @@ static bool read_arguments(Bench *b, int argc, char **argv)
         if (!ok)
             return false;
     }
-    if (!what || strcmp(what, "train") != 0)
-        return error_set("bench wants to be told what to measure: train");
+    if (!what || (strcmp(what, "train") != 0 && strcmp(what, "ops") != 0))
+        return error_set("bench wants to be told what to measure: train or ops");
+    b->ops = !strcmp(what, "ops");
+    if (!config && b->ops)
+        config = "cifar_p4";
     if (!config)
         return error_set("bench train wants --config NAME, for instance cifar_p4");
+    if (b->ops && b->profile)
+        return error_set("bench ops profiles anyway: leave --profile out");
     b->precision = strcmp(precision, "bf16") ? RUN_PRECISION_F32 : RUN_PRECISION_BF16;
     if (b->precision == RUN_PRECISION_F32 && strcmp(precision, "f32") != 0)
         return error_set("precision %s is not known; use f32 or bf16", precision);
@@ -260,10 +301,19 @@ int command_bench(int argc, char **argv)
     if (!read_arguments(&b, argc, argv))
         return cli_usage("bench");
     bool ok = measure(&b);
-    if (ok && b.json)
+    OpReport report = ok ? report_of(&b) : (OpReport){0};
+    if (ok && b.ops && b.json)
+        op_report_print_json(&report, &b.lines);
+    else if (ok && b.ops)
+        op_report_print(&report, &b.lines);
+    else if (ok && b.json)
         print_json(&b);
-    else if (ok)
+    else if (ok) {
+        if (b.profile)
+            op_lines_print_profile(&b.lines);
         print_table(&b);
+    }
+    op_lines_free(&b.lines);
     memory_free(b.seconds);
     return ok ? EXIT_DONE : cli_failed();
 }

@@ -1,6 +1,7 @@
 #include "data/loader_parts.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,12 +95,21 @@ static void slot_fail(Loader *l, Slot *slot, const char *text)
     pthread_mutex_unlock(&l->lock);
 }
 
+/* The threads that compute come first: when one of them waits at a barrier for another whose core this thread has taken, the
+ * whole step waits. So a smaller share of a contested core, and no taking it over the moment a batch is released: a batch
+ * thread waits until the present one's time is up. Best effort; on Linux both calls are about this thread alone. */
+static void stand_behind(void)
+{
+    pthread_setschedparam(pthread_self(), SCHED_BATCH, &(struct sched_param){0});
+    id_t self = (id_t)syscall(SYS_gettid);
+    setpriority(PRIO_PROCESS, self, getpriority(PRIO_PROCESS, self) + LOWER_PRIORITY);
+}
+
 static void *work(void *argument)
 {
     Worker *worker = argument;
     Loader *l = worker->loader;
-    /* Best effort: the threads that compute come first. On Linux the call is about this thread alone. */
-    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), LOWER_PRIORITY);
+    stand_behind();
     pthread_mutex_lock(&l->lock);
     for (;;) {
         while (!l->stop && !(l->next_step < l->end && l->next_step < l->released + (uint64_t)l->o.ring))

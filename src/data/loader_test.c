@@ -1,5 +1,7 @@
 /* The ring of batches: what is in them, in which order, and what happens to bad pictures. */
+#include <dirent.h>
 #include <math.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -487,6 +490,38 @@ static void a_kept_set_is_loaded_without_allocations(void **state)
     source_close(source);
 }
 
+/* Threads of this process that are batch work of lower priority. */
+static int threads_behind(void)
+{
+    int found = 0, own = getpriority(PRIO_PROCESS, 0);
+    DIR *folder = opendir("/proc/self/task");
+    assert_non_null(folder);
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        int id = atoi(entry->d_name);
+        found +=
+            id > 0 && sched_getscheduler(id) == SCHED_BATCH && getpriority(PRIO_PROCESS, (id_t)id) >= (own < 19 ? own + 1 : 19);
+    }
+    closedir(folder);
+    return found;
+}
+
+static void workers_stand_behind_those_who_compute(void **state)
+{
+    (void)state;
+    Source *source = open_world(PICTURES);
+    LoaderOptions o = usual(source);
+    o.workers = 3;
+    int before = sched_getscheduler(0);
+    Loader *loader = open_or_fail(&o);
+    /* They step back as the first thing they do; that they have begun shows after a while. */
+    for (int tries = 0; tries < 1000 && threads_behind() < 3; tries++)
+        usleep(10000);
+    assert_int_equal(threads_behind(), 3);
+    assert_int_equal(sched_getscheduler(0), before);
+    loader_close(loader);
+    source_close(source);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -515,6 +550,7 @@ int main(void)
         cmocka_unit_test(closing_in_the_middle_does_not_hang),
         cmocka_unit_test(want_of_memory_is_an_error_and_no_bad_picture),
         cmocka_unit_test(a_kept_set_is_loaded_without_allocations),
+        cmocka_unit_test(workers_stand_behind_those_who_compute),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,7 +1,5 @@
 #include "graph/program.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -508,9 +506,7 @@ Cost program_cost(const Program *p, Segment segment)
 {
     Cost sum = {0};
     for (size_t n = p->begin[segment]; n < p->end[segment]; n++) {
-        if (!p->nodes[n].op->cost)
-            continue;
-        Cost c = p->nodes[n].op->cost(&p->calls[n]);
+        Cost c = program_node(p, n).cost;
         sum.flops += c.flops;
         sum.bytes += c.bytes;
     }
@@ -521,6 +517,8 @@ bool program_measure(Program *p)
 {
     if (!p->seconds)
         p->seconds = memory_new(p->node_count, sizeof *p->seconds);
+    else
+        memset(p->seconds, 0, p->node_count * sizeof *p->seconds);
     return p->seconds != NULL;
 }
 
@@ -533,44 +531,18 @@ double program_op_seconds(const Program *p, const char *op)
     return sum;
 }
 
-typedef struct {
-    const char *name;
-    double seconds, flops, bytes;
-    int calls;
-} Line;
-
-static int slowest_first(const void *a, const void *b)
+size_t program_node_count(const Program *p)
 {
-    double x = ((const Line *)a)->seconds, y = ((const Line *)b)->seconds;
-    return (x < y) - (x > y);
+    return p->node_count;
 }
 
-void program_profile(const Program *p, int runs)
+ProgramNode program_node(const Program *p, size_t i)
 {
-    enum { MOST = 64 };
-    Line lines[MOST];
-    int count = 0;
-    double total = 0;
-    for (size_t n = 0; p->seconds && n < p->node_count; n++) {
-        const Op *op = p->nodes[n].op;
-        int k = 0;
-        while (k < count && lines[k].name != op->name)
-            k++;
-        if (k == MOST)
-            break;
-        if (k == count)
-            lines[count++] = (Line){.name = op->name};
-        Cost c = op->cost ? op->cost(&p->calls[n]) : (Cost){0};
-        lines[k].seconds += p->seconds[n] / runs;
-        lines[k].flops += c.flops;
-        lines[k].bytes += c.bytes;
-        lines[k].calls++;
-        total += p->seconds[n] / runs;
-    }
-    qsort(lines, (size_t)count, sizeof *lines, slowest_first);
-    printf("%-28s %6s %10s %7s %9s %8s\n", "op", "calls", "ms", "share", "GFLOP/s", "GB/s");
-    for (int k = 0; k < count; k++)
-        printf("%-28s %6d %10.3f %6.1f%% %9.1f %8.1f\n", lines[k].name, lines[k].calls, 1e3 * lines[k].seconds,
-               100 * lines[k].seconds / total, lines[k].flops / lines[k].seconds / 1e9,
-               lines[k].bytes / lines[k].seconds / 1e9);
+    const Node *node = &p->nodes[i];
+    return (ProgramNode){.op = node->op->name,
+                         .scope = node->scope,
+                         .segment = node->segment,
+                         .call = &p->calls[i],
+                         .seconds = p->seconds ? p->seconds[i] : 0,
+                         .cost = node->op->cost ? node->op->cost(&p->calls[i]) : (Cost){0}};
 }

@@ -42,9 +42,20 @@ bool program_plan_is_sound(const Program *program);
 size_t program_step_count(const Program *program, Segment segment);
 Cost program_cost(const Program *program, Segment segment);
 
-/* From now on, runs add the seconds of each op; program_profile() prints a table, slowest first. */
+/* From now on, runs add the seconds of each node, from zero. False after error_set(). */
 bool program_measure(Program *program);
 double program_op_seconds(const Program *program, const char *op); /* so far, over all nodes of that op */
-void program_profile(const Program *program, int runs);
+
+/* A node as it runs: for tables of where the time goes. All that is pointed to belongs to the program or its tape. */
+typedef struct {
+    const char *op, *scope;
+    Segment segment;
+    const Call *call; /* shapes and types of what goes in and out */
+    double seconds;   /* of all runs since program_measure(); 0 before */
+    Cost cost;        /* of one run; zeros when the op names none */
+} ProgramNode;
+
+size_t program_node_count(const Program *program);
+ProgramNode program_node(const Program *program, size_t i);
 
 #endif

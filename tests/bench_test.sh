@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# bench/performance.py and bench/epoch.py against a made-up program and a made-up PyTorch: which mode is picked, what the page says, that hand-written
+# text stays, and that a run that was interrupted goes on where it was.
+set -euo pipefail
+
+command -v python3 >/dev/null || exit 77 # skipped: only the benchmark needs it
+source_folder=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+work=$(mktemp -d "$PWD/bench-XXXXXX")
+trap 'rm -rf "$work"' EXIT
+export calls=$work/calls PYTHONDONTWRITEBYTECODE=1
+: >"$calls"
+
+fail() {
+    printf 'FAILED: %s\n' "$1"
+    [ ! -e "$work/page.md" ] || cat "$work/page.md"
+    exit 1
+}
+
+cat >"$work/lacuna" <<'TEXT'
+#!/bin/bash
+echo "ours $*" >>"$calls"
+seconds=1.0
+case " $* " in *' bf16 '*) seconds=0.5 ;; esac
+case " $* " in *' --threads 1 '*) seconds=1.9 ;; esac
+if [ "$1" = pretrain ]; then
+    sleep 0.1
+    for step in 1 2; do
+        sleep 0.5
+        echo "{\"step\": $step, \"seconds\": 0.5, \"data_wait\": 0.05}"
+    done
+elif [ "$2" = ops ]; then
+    line='"calls": 2, "seconds": 0.4, "share": 0.4, "gflops_per_second": 60, "limit": "compute", "floor_seconds": 0.3, "peak_share": 0.75'
+    echo "{\"step_seconds_mean\": 1.0, \"floor_seconds\": 0.6, \"peak_share\": 0.6, \"gflops_per_second\": 50,
+        \"peak\": {\"f32_gflops_per_second\": 100, \"bf16_gflops_per_second\": 200, \"memory_gbytes_per_second\": 10},
+        \"ops\": [{\"op\": \"linear\", $line}, {\"op\": \"linear_dw\", $line}]}" | tr -d '\n'
+    echo
+else
+    echo "{\"step_seconds_median\": $seconds, \"peak_rss_bytes\": 100e6, \"images_per_second\": 1024}"
+fi
+TEXT
+cat >"$work/python" <<'TEXT'
+#!/bin/bash
+echo "theirs $*" >>"$calls"
+case " $* " in
+*' bf16 --compile '*) echo 'no compiler' >&2; exit 1 ;;
+*' bf16 '*) seconds=1.25 ;;
+*' --compile '*) seconds=1.5 ;;
+*) seconds=2.0 ;;
+esac
+echo "warnings"
+echo "{\"step_seconds_median\": $seconds, \"peak_rss_bytes\": 400e6, \"torch\": \"9.9\", \"pictures_per_second\": 256}"
+TEXT
+chmod +x "$work/lacuna" "$work/python"
+export LACUNA_PEER_PYTHON=$work/python
+printf '# Performance\n\nWritten by hand.\n' >"$work/page.md"
+
+run() {
+    python3 "$source_folder/bench/performance.py" --configs cifar_p4 --program "$work/lacuna" --page "$work/page.md" \
+        --results "$work/results.jsonl" "$@" 2>"$work/said" || fail "$(cat "$work/said")"
+}
+says() {
+    grep -qF -- "$1" "$work/page.md" || fail "the page does not say: $1"
+}
+
+run --rounds 2
+says 'Written by hand.'
+native=0
+grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo && native=1
+if [ $native = 1 ]; then
+    says '| cifar_p4 | bf16 | 2.50 (2.50-2.50) | bf16 eager | 1.50 (1.50-1.50) | f32 compiled |'
+    says '| cifar_p4 | bf16 | 50 | 200 | 25 % | 30 % | - | 30 % |'
+else
+    says '| cifar_p4 | f32 | 1.50 (1.50-1.50) | f32 compiled | 1.50 (1.50-1.50) | f32 compiled |'
+fi
+says '| cifar_p4 | f32 | 50 | 100 | 50 % | 60 % | - | 60 % | 80 % |'
+says '0.25 (0.25-0.25)'
+says 'linear 10 % (compute, 75 % of its peak)'
+says 'PyTorch 9.9'
+[ "$(nproc)" -lt 2 ] || says '| cifar_p4 | f32 | 1.900 | 1.000 | 1.90 (1.90-1.90) |'
+
+# Nothing is measured twice, one round more is one round more, and a line that was cut off does no harm.
+before=$(grep -c theirs "$calls")
+printf '{"kind": "rou' >>"$work/results.jsonl"
+cp "$work/page.md" "$work/first.md"
+run --rounds 2
+[ "$(grep -c theirs "$calls")" = "$before" ] || fail "measured again: $(tail -3 "$calls")"
+cmp -s "$work/page.md" "$work/first.md" || fail "the page is another one"
+run --rounds 3
+[ "$(grep -c theirs "$calls")" = $((before + 1 + native)) ] || fail "a third round ran $(grep -c theirs "$calls") times, not $((before + 1 + native))"
+run --rounds 3
+[ "$(grep -c theirs "$calls")" = $((before + 1 + native)) ] || fail "the round behind a line that was cut off is lost"
+[ "$(grep -c 'made by ./dev bench on' "$work/page.md")" = 1 ] || fail "the page holds the part twice"
+
+# 512 pictures in a second and a little: twice theirs, half of the step alone, a tenth of it waiting.
+python3 "$source_folder/bench/epoch.py" --data pictures --rounds 1 --steps 2 --program "$work/lacuna" --json >"$work/epoch" 2>"$work/said" ||
+    fail "$(cat "$work/said")"
+python3 - "$work/epoch" <<'TEXT' || fail "$(cat "$work/epoch")"
+import json, sys
+r = json.load(open(sys.argv[1]))
+near = lambda value, wanted: 0.6 * wanted < value < 1.1 * wanted  # the machine may be busy
+sys.exit(not (near(r["ratio_theirs_median"], 2) and near(r["ratio_alone_median"], 0.5) and near(r["wait_share_median"], 0.1)
+              and 0.05 < r["start_seconds_median"] < 3 and r["steps"] == 2))
+TEXT
+
+run --rounds 3 --data pictures --epoch-steps 2
+says '| f32 | '
+grep -qE '^\| f32 \| [345][0-9]* \| [12]\.[0-9]+ .*\| f32 compiled \| 0\.[3-5][0-9]* .* \| (8|9|10)\.[0-9]+ % \|' "$work/page.md" ||
+    fail "the page does not tell of whole training"
+
+# Another program has no results yet, and what fails says so.
+echo 'exit 1' >>"$work/lacuna"
+if python3 "$source_folder/bench/performance.py" --configs cifar_p4 --program "$work/lacuna" --page "$work/page.md" \
+    --results "$work/results.jsonl" 2>"$work/said"; then
+    fail "a program that fails went unnoticed"
+fi
+grep -q 'exit status 1' "$work/said" || fail "$(cat "$work/said")"
+printf 'passed\n'
