@@ -8,7 +8,7 @@ void CPU(peak_fma)(const Call *c, Worker *w)
     Vec sum[PEAK_SUMS], a = vec_set(0.75f), b = vec_set(0.5f);
     for (int i = 0; i < PEAK_SUMS; i++)
         sum[i] = vec_set((float)i);
-    while (worker_next(w) < p->tiles)
+    while (worker_next(w, p->tiles) < p->tiles)
         for (int64_t round = 0; round < p->rounds; round++)
 #pragma GCC unroll 16
             for (int i = 0; i < PEAK_SUMS; i++)
@@ -26,7 +26,7 @@ void CPU(peak_bf16)(const Call *c, Worker *w)
     __m512bh a = (__m512bh)_mm512_set1_epi32(0x3f803f80), b = (__m512bh)_mm512_set1_epi32(0x38003800);
     for (int i = 0; i < PEAK_SUMS; i++)
         sum[i] = _mm512_set1_ps((float)i);
-    while (worker_next(w) < p->tiles)
+    while (worker_next(w, p->tiles) < p->tiles)
         for (int64_t round = 0; round < p->rounds; round++)
 #pragma GCC unroll 16
             for (int i = 0; i < PEAK_SUMS; i++)
@@ -45,7 +45,7 @@ void CPU(peak_update)(const Call *c, Worker *w)
 {
     const PeakWork *p = c->attr;
     Vec scale = vec_set(0.5f);
-    for (int64_t tile; (tile = worker_next(w)) < p->tiles;) {
+    for (int64_t tile; (tile = worker_next(w, p->tiles)) < p->tiles;) {
         const float *x = p->from + tile * p->block;
         float *y = p->to + tile * p->block;
         for (int64_t i = 0; i < p->block; i += LANES)
@@ -57,7 +57,7 @@ void CPU(peak_read)(const Call *c, Worker *w)
 {
     const PeakWork *p = c->attr;
     Vec sum[4] = {{0}, {0}, {0}, {0}};
-    for (int64_t tile; (tile = worker_next(w)) < p->tiles;) {
+    for (int64_t tile; (tile = worker_next(w, p->tiles)) < p->tiles;) {
         const float *x = p->from + tile * p->block;
         for (int64_t i = 0; i < p->block; i += 4 * LANES)
 #pragma GCC unroll 4

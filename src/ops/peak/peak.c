@@ -26,7 +26,7 @@ static void plain_fma(const Call *c, Worker *w)
     float sum[PLAIN_LANES];
     for (int i = 0; i < PLAIN_LANES; i++)
         sum[i] = (float)i;
-    while (worker_next(w) < p->tiles)
+    while (worker_next(w, p->tiles) < p->tiles)
         for (int64_t round = 0; round < p->rounds; round++)
             for (int i = 0; i < PLAIN_LANES; i++)
                 sum[i] = sum[i] * 0.75f + 0.5f;
@@ -37,7 +37,7 @@ static void plain_fma(const Call *c, Worker *w)
 static void plain_update(const Call *c, Worker *w)
 {
     const PeakWork *p = c->attr;
-    for (int64_t tile; (tile = worker_next(w)) < p->tiles;)
+    for (int64_t tile; (tile = worker_next(w, p->tiles)) < p->tiles;)
         for (int64_t i = tile * p->block; i < (tile + 1) * p->block; i++)
             p->to[i] = 0.5f * p->to[i] + p->from[i];
 }
