@@ -150,7 +150,7 @@ Ref tape_input(Tape *tape, const char *name, DType dtype, Shape shape)
             return tape_fail(tape, "input %s is asked for with two shapes or types", name);
         return (Ref){(int32_t)i, v->version};
     }
-    bool needs_grad = tape->differentiate_inputs && dtype == DTYPE_REAL;
+    bool needs_grad = tape->differentiate_inputs && dtype != DTYPE_I32;
     return add_value(tape, (Value){.shape = shape, .dtype = dtype, .home = HOME_INPUT, .needs_grad = needs_grad, .param = -1},
                      name);
 }

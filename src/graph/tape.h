@@ -83,7 +83,7 @@ Ref tape_constant(Tape *tape, Shape shape, const double *data);         /* data 
 Ref tape_constant_i32(Tape *tape, Shape shape, const int32_t *data);
 /* A constant of repeatable random normal numbers, for op->example. */
 Ref tape_constant_example(Tape *tape, Shape shape);
-/* From now on REAL inputs want a gradient (op examples, the gradient check). */
+/* From now on REAL and BF16 inputs want a gradient (op examples, the gradient check). */
 void tape_differentiate_inputs(Tape *tape);
 Ref tape_temp(Tape *tape, DType dtype, Shape shape, bool needs_grad);
 

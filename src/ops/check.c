@@ -8,8 +8,10 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "graph/program.h"
+#include "ops/bf16.h"
 #include "ops/distance/distance.h"
 #include "ops/fill/fill.h"
+#include "ops/linear/linear.h"
 
 enum { MOST_INPUTS = 64, TRIES = 48 /* elements of an input that are varied */ };
 
@@ -17,9 +19,10 @@ enum { MOST_INPUTS = 64, TRIES = 48 /* elements of an input that are varied */ }
 typedef struct {
     Tape *tape;
     Program *program;
-    int inputs[MOST_INPUTS]; /* slots of REAL inputs */
+    int inputs[MOST_INPUTS]; /* slots of REAL and BF16 inputs */
     int input_count;
     bool differentiated;
+    DType value_type;
 } Example;
 
 static void example_close(Example *e)
@@ -28,10 +31,32 @@ static void example_close(Example *e)
     tape_free(e->tape);
 }
 
+/* The same numbers in REAL: a product with 1. */
+static Ref widened(Tape *tape, Ref value)
+{
+    enum { WIDTH_MOST = 256 };
+    double one[WIDTH_MOST * WIDTH_MOST] = {0};
+    int64_t n = ref_columns(tape, value);
+    if (n > WIDTH_MOST)
+        return tape_fail(tape, "an example in bf16 has more than %d columns", WIDTH_MOST);
+    for (int64_t i = 0; i < n; i++)
+        one[i * n + i] = 1;
+    return linear(tape, (LinearArgs){.x = value,
+                                     .w = tape_constant(tape, shape_2(n, n), one),
+                                     .b = REF_NONE,
+                                     .gamma = REF_NONE,
+                                     .beta = REF_NONE,
+                                     .column_scale = REF_NONE,
+                                     .row_scale = REF_NONE,
+                                     .residual = REF_NONE});
+}
+
 static Ref loss_of(Tape *tape, Ref value)
 {
     if (ref_shape(tape, value)->n == 0)
         return value;
+    if (tape_value(tape, value.slot)->dtype == DTYPE_BF16)
+        value = widened(tape, value);
     double count = (double)ref_rows(tape, value);
     double scale = 1 / count;
     Ref target = tape_constant_example(tape, *ref_shape(tape, value));
@@ -42,13 +67,14 @@ static Ref loss_of(Tape *tape, Ref value)
                                          .kind = DISTANCE_L2});
 }
 
-static CheckOutcome example_open(Example *e, CheckBuild build, int index, bool differentiate, const Device *device,
-                                 CheckPlant plant, const void *what)
+static CheckOutcome example_open(Example *e, CheckBuild build, int index, DType activation, bool differentiate,
+                                 const Device *device, CheckPlant plant, const void *what)
 {
     *e = (Example){.tape = tape_new()};
     if (!e->tape)
         return CHECK_ERROR;
     tape_segment(e->tape, SEGMENT_ONLY);
+    tape_set_activation(e->tape, activation);
     if (differentiate)
         tape_differentiate_inputs(e->tape);
     Ref value = build(e->tape, index);
@@ -57,8 +83,9 @@ static CheckOutcome example_open(Example *e, CheckBuild build, int index, bool d
     if (!ref_given(value))
         return CHECK_END;
     tape_keep(e->tape, value, "value");
+    e->value_type = tape_value(e->tape, value.slot)->dtype;
     for (size_t i = 0; i < tape_value_count(e->tape); i++)
-        if (tape_value(e->tape, (int32_t)i)->home == HOME_INPUT && tape_value(e->tape, (int32_t)i)->dtype == DTYPE_REAL &&
+        if (tape_value(e->tape, (int32_t)i)->home == HOME_INPUT && tape_value(e->tape, (int32_t)i)->dtype != DTYPE_I32 &&
             e->input_count < MOST_INPUTS)
             e->inputs[e->input_count++] = (int)i;
     e->differentiated = differentiate && ref_needs_grad(e->tape, value);
@@ -85,7 +112,9 @@ static CheckOutcome example_open(Example *e, CheckBuild build, int index, bool d
         void *to = program_input(e->program, v->name);
         for (int64_t k = 0; k < shape_count(&v->shape); k++) {
             double x = random_normal(&random);
-            if (device->f64)
+            if (v->dtype == DTYPE_BF16)
+                ((uint16_t *)to)[k] = bf16_from_float((float)x);
+            else if (device->f64)
                 ((double *)to)[k] = (float)x;
             else
                 ((float *)to)[k] = (float)x;
@@ -94,21 +123,22 @@ static CheckOutcome example_open(Example *e, CheckBuild build, int index, bool d
     return CHECK_DONE;
 }
 
-static double number(const Example *e, const void *from, int64_t i)
+static double number(const Example *e, DType dtype, const void *from, int64_t i)
 {
+    if (dtype == DTYPE_BF16)
+        return bf16_to_float(((const uint16_t *)from)[i]);
     return program_device(e->program)->f64 ? ((const double *)from)[i] : ((const float *)from)[i];
 }
 
-CheckOutcome check_run(CheckBuild build, int index, const Device *device, CheckPlant plant, const void *what,
-                       CheckResult *result)
+CheckOutcome check_run(CheckBuild build, int index, DType activation, const Device *device, CheckResult *result)
 {
     Example e;
     *result = (CheckResult){0};
-    CheckOutcome outcome = example_open(&e, build, index, true, device, plant, what);
+    CheckOutcome outcome = example_open(&e, build, index, activation, true, device, NULL, NULL);
     /* Ops whose inputs carry no gradient refuse inputs that want one; any other error stays. */
-    if (outcome == CHECK_ERROR && !plant && e.tape && !e.program && strstr(error_text(), "gradient")) {
+    if (outcome == CHECK_ERROR && e.tape && !e.program && strstr(error_text(), "gradient")) {
         example_close(&e);
-        outcome = example_open(&e, build, index, false, device, NULL, NULL);
+        outcome = example_open(&e, build, index, activation, false, device, NULL, NULL);
     }
     if (outcome != CHECK_DONE) {
         example_close(&e);
@@ -124,9 +154,10 @@ CheckOutcome check_run(CheckBuild build, int index, const Device *device, CheckP
                 snprintf(name, sizeof name, "grad.%d", i);
             const void *data = program_kept(e.program, SEGMENT_ONLY, name);
             const Shape *shape = program_shape(e.program, SEGMENT_ONLY, name);
+            DType dtype = i >= 0 ? tape_value(e.tape, e.inputs[i])->dtype : e.value_type;
             int64_t count = data ? shape_count(shape) : 0;
             for (int64_t k = 0; k < count && pass == 1; k++)
-                result->values[total + (size_t)k] = number(&e, data, k);
+                result->values[total + (size_t)k] = number(&e, dtype, data, k);
             total += (size_t)count;
             result->ends[i + 1] = total;
             result->runs = i + 2;
@@ -153,7 +184,7 @@ CheckOutcome check_gradient(CheckBuild build, int index, CheckPlant plant, const
     Device ref;
     if (!device_open("ref64", 1, &ref))
         return CHECK_ERROR;
-    CheckOutcome outcome = example_open(&e, build, index, true, &ref, plant, what);
+    CheckOutcome outcome = example_open(&e, build, index, DTYPE_REAL, true, &ref, plant, what);
     *error = 0;
     if (outcome == CHECK_DONE && !e.differentiated) {
         outcome = CHECK_ERROR;

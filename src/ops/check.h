@@ -14,8 +14,8 @@ typedef bool (*CheckPlant)(Tape *tape, const void *what);
 
 enum { CHECK_RUNS = 65 };
 
-/* The numbers of one run, owned by the caller (check_free): the value, then the gradient of its loss for each REAL input. A
- * scalar is its own loss, anything else is compared in mean square with fixed random numbers. */
+/* The numbers of one run, owned by the caller (check_free): the value, then the gradient of its loss for each REAL or BF16
+ * input. A scalar is its own loss, anything else is compared in mean square with fixed random numbers. */
 typedef struct {
     double *values;
     size_t count;
@@ -25,10 +25,9 @@ typedef struct {
 
 typedef enum { CHECK_END, CHECK_DONE, CHECK_ERROR } CheckOutcome;
 
-/* Builds example `index`, runs it on the device with fixed random inputs. CHECK_END: no such example. CHECK_ERROR:
- * error_text(). */
-CheckOutcome check_run(CheckBuild build, int index, const Device *device, CheckPlant plant, const void *what,
-                       CheckResult *result);
+/* Builds example `index` with that type of activations (tape_set_activation()), runs it on the device with fixed random inputs.
+ * CHECK_END: no such example. CHECK_ERROR: error_text(). */
+CheckOutcome check_run(CheckBuild build, int index, DType activation, const Device *device, CheckResult *result);
 
 /* Compares gradients with central differences in f64. *error: the largest |gradient - difference| over the largest |gradient|
  * of the same input. */

@@ -17,11 +17,13 @@
 #include "device/parallel.h"
 #include "ops/activation/activation.h"
 #include "ops/adamw/attr.h"
+#include "ops/attention/attention.h"
 #include "ops/bf16.h"
 #include "ops/check.h"
 #include "ops/distance/attr.h"
 #include "ops/grad_norm/attr.h"
 #include "ops/layer_norm/layer_norm.h"
+#include "ops/linear/linear.h"
 #include "ops/ops.h"
 #include "ops/patches/attr.h"
 
@@ -500,6 +502,73 @@ static void steps_of_adamw(void **state)
                        .accumulate = 7});
 }
 
+/* ---- products of several tiles and chunks, in f32 and bf16 */
+
+static Ref large_products(Tape *tape, int index)
+{
+    static const struct {
+        int rows, n, k;
+        Prologue prologue;
+        bool scaled, residual;
+    } maps[] = {{1201, 70, 45, PROLOGUE_LAYER_NORM, false, false},
+                {1100, 45, 70, PROLOGUE_GELU, false, true},
+                {607, 33, 226, PROLOGUE_QUICK_GELU, false, false},
+                {1040, 250, 64, PROLOGUE_NONE, true, true}};
+    static const int heads[][4] = {{3, 65, 64, 2}, {1, 257, 20, 1}, {2, 50, 160, 2}, {5, 17, 96, 3}}; /* G, T, width, heads */
+    enum { MAPS = sizeof maps / sizeof *maps, HEADS = sizeof heads / sizeof *heads };
+    if (index >= MAPS + HEADS)
+        return REF_NONE;
+    DType type = tape_activation(tape);
+    if (index >= MAPS) {
+        const int *a = heads[index - MAPS];
+        return self_attention(tape, tape_input(tape, "qkv", type, shape_3(a[0], a[1], 3 * a[2])), a[3]);
+    }
+    int rows = maps[index].rows, n = maps[index].n, k = maps[index].k;
+    bool norm = maps[index].prologue == PROLOGUE_LAYER_NORM;
+    return linear(
+        tape,
+        (LinearArgs){.x = tape_input(tape, "x", norm ? DTYPE_REAL : type, shape_2(rows, k)),
+                     .w = tape_input(tape, "w", DTYPE_REAL, shape_2(n, k)),
+                     .b = tape_input(tape, "b", DTYPE_REAL, shape_1(n)),
+                     .prologue = maps[index].prologue,
+                     .gamma = norm ? tape_input(tape, "gamma", DTYPE_REAL, shape_1(k)) : REF_NONE,
+                     .beta = norm ? tape_input(tape, "beta", DTYPE_REAL, shape_1(k)) : REF_NONE,
+                     .eps = 1e-3,
+                     .column_scale = maps[index].scaled ? tape_input(tape, "column", DTYPE_REAL, shape_1(n)) : REF_NONE,
+                     .row_scale = maps[index].scaled ? tape_constant_example(tape, shape_1(8)) : REF_NONE,
+                     .residual = maps[index].residual ? tape_input(tape, "residual", DTYPE_REAL, shape_2(rows, n)) : REF_NONE,
+                     .dtype = maps[index].residual ? DTYPE_REAL : type});
+}
+
+static void products_of_several_tiles(void **state)
+{
+    (void)state;
+    CpuLevel best;
+    Device ref;
+    assert_true(cpu_level(&best));
+    assert_true(device_open("ref64", 1, &ref));
+    for (int k = 0; k < 16; k++) {
+        DType type = k % 2 ? DTYPE_BF16 : DTYPE_REAL;
+        CheckResult expect, one, many;
+        if (check_run(large_products, k / 2, type, &ref, &expect) != CHECK_DONE)
+            fail_msg("product %d: %s", k / 2, error_text());
+        for (int level = CPU_WIDE; level <= (int)best; level++) {
+            Device device = {.kind = DEVICE_CPU, .level = (CpuLevel)level, .threads = 1}, three = device;
+            three.threads = 3;
+            if (check_run(large_products, k / 2, type, &device, &one) != CHECK_DONE ||
+                check_run(large_products, k / 2, type, &three, &many) != CHECK_DONE)
+                fail_msg("product %d: %s", k / 2, error_text());
+            if (check_difference(&one, &expect) > (type == DTYPE_BF16 ? 0.1 : 2e-4))
+                fail_msg("product %d in %s on %s: off by %g", k / 2, type == DTYPE_BF16 ? "bf16" : "f32",
+                         device_describe(&device), check_difference(&one, &expect));
+            assert_memory_equal(one.values, many.values, one.count * sizeof *one.values);
+            check_free(&one);
+            check_free(&many);
+        }
+        check_free(&expect);
+    }
+}
+
 /* ---- the cpu's kernels in the lowered forms of linear */
 
 static void lowered_linear(void **state)
@@ -515,11 +584,11 @@ static void lowered_linear(void **state)
         for (uint32_t lacks = 1; lacks <= (DEVICE_LACKS_PROLOGUE | DEVICE_LACKS_EPILOGUE); lacks++)
             for (int k = 0;; k++) {
                 CheckResult expect, got;
-                CheckOutcome outcome = check_run(build, k, &ref, NULL, NULL, &expect);
+                CheckOutcome outcome = check_run(build, k, DTYPE_REAL, &ref, &expect);
                 if (outcome == CHECK_END)
                     break;
                 Device device = {.kind = DEVICE_CPU, .level = (CpuLevel)level, .threads = 2, .lacks = lacks};
-                if (outcome == CHECK_ERROR || check_run(build, k, &device, NULL, NULL, &got) != CHECK_DONE)
+                if (outcome == CHECK_ERROR || check_run(build, k, DTYPE_REAL, &device, &got) != CHECK_DONE)
                     fail_msg("linear, example %d: %s", k, error_text());
                 if (check_difference(&got, &expect) > 2e-4)
                     fail_msg("linear, example %d, lacking %u: off by %g", k, lacks, check_difference(&got, &expect));
@@ -534,11 +603,17 @@ int main(void)
 {
     unsetenv("LACUNA_CPU");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(elementwise),         cmocka_unit_test(scale_add_of_every_form),
-        cmocka_unit_test(rows_are_normalised), cmocka_unit_test(distances),
-        cmocka_unit_test(bf16_numbers),        cmocka_unit_test(gathers),
-        cmocka_unit_test(pictures_are_cut),    cmocka_unit_test(norms),
-        cmocka_unit_test(steps_of_adamw),      cmocka_unit_test(lowered_linear),
+        cmocka_unit_test(elementwise),
+        cmocka_unit_test(scale_add_of_every_form),
+        cmocka_unit_test(rows_are_normalised),
+        cmocka_unit_test(distances),
+        cmocka_unit_test(bf16_numbers),
+        cmocka_unit_test(gathers),
+        cmocka_unit_test(pictures_are_cut),
+        cmocka_unit_test(norms),
+        cmocka_unit_test(steps_of_adamw),
+        cmocka_unit_test(lowered_linear),
+        cmocka_unit_test(products_of_several_tiles),
     };
     return cmocka_run_group_tests(tests, make_pool, NULL);
 }

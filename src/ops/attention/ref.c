@@ -68,6 +68,7 @@ static double map_at(const Call *c, int64_t g, int64_t h, int64_t i, int64_t j, 
 
 void REF(attention_grad)(const Call *c, Worker *w)
 {
+    enum { SOME = 32 }; /* columns that are summed at once: the map's numbers are dear */
     (void)w;
     const AttentionAttr *a = c->attr;
     const Tensor *q = &c->in[ATTENTION_GRAD_Q], *kv = &c->in[ATTENTION_GRAD_KV], *dout = &c->in[ATTENTION_GRAD_DO];
@@ -78,24 +79,30 @@ void REF(attention_grad)(const Call *c, Worker *w)
     for (int64_t g = 0; g < a->groups; g++)
         for (int64_t h = 0; h < a->heads; h++) {
             for (int64_t i = 0; dq->data && i < a->queries; i++)
-                for (int64_t x = 0; x < d; x++) {
-                    double sum = 0, ds;
+                for (int64_t x = 0; x < d; x += SOME) {
+                    double sum[SOME] = {0}, ds;
                     for (int64_t j = 0; j < a->keys; j++) {
                         map_at(c, g, h, i, j, &ds);
-                        sum += ds * ref_get(kv, place(kv, g, j, a->keys, a->k_column + h * d) + x);
+                        for (int64_t y = x; y < d && y < x + SOME; y++)
+                            sum[y - x] += ds * ref_get(kv, place(kv, g, j, a->keys, a->k_column + h * d) + y);
                     }
-                    ref_set(dq, place(q, g, i, a->queries, a->q_column + h * d) + x, sum, add_q);
+                    for (int64_t y = x; y < d && y < x + SOME; y++)
+                        ref_set(dq, place(q, g, i, a->queries, a->q_column + h * d) + y, sum[y - x], add_q);
                 }
             for (int64_t j = 0; dkv->data && j < a->keys; j++)
-                for (int64_t x = 0; x < d; x++) {
-                    double dk = 0, dv = 0, ds;
+                for (int64_t x = 0; x < d; x += SOME) {
+                    double dk[SOME] = {0}, dv[SOME] = {0}, ds;
                     for (int64_t i = 0; i < a->queries; i++) {
                         double p = map_at(c, g, h, i, j, &ds);
-                        dk += ds * ref_get(q, place(q, g, i, a->queries, a->q_column + h * d) + x);
-                        dv += p * ref_get(dout, (g * a->queries + i) * a->width + h * d + x);
+                        for (int64_t y = x; y < d && y < x + SOME; y++) {
+                            dk[y - x] += ds * ref_get(q, place(q, g, i, a->queries, a->q_column + h * d) + y);
+                            dv[y - x] += p * ref_get(dout, (g * a->queries + i) * a->width + h * d + y);
+                        }
                     }
-                    ref_set(dkv, place(kv, g, j, a->keys, a->k_column + h * d) + x, dk, add_kv);
-                    ref_set(dkv, place(kv, g, j, a->keys, a->v_column + h * d) + x, dv, add_kv);
+                    for (int64_t y = x; y < d && y < x + SOME; y++) {
+                        ref_set(dkv, place(kv, g, j, a->keys, a->k_column + h * d) + y, dk[y - x], add_kv);
+                        ref_set(dkv, place(kv, g, j, a->keys, a->v_column + h * d) + y, dv[y - x], add_kv);
+                    }
                 }
         }
 }

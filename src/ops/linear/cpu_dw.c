@@ -6,7 +6,7 @@
 CPU_DECLARE(linear_dw);
 
 /* Units from one row of a packed block of dy to the next; MR of them are used. */
-enum { LEFT = (MR + LANES - 1) / LANES * LANES };
+enum { LEFT = (MR + LANES - 1) / LANES * LANES, FETCH_ROWS = 6 /* rows are fetched that far ahead */ };
 
 /* Two rows (or one, in f32) on their way into panels. */
 typedef struct {
@@ -30,6 +30,13 @@ static inline __attribute__((always_inline)) Vec pack_units(const Operand *o, co
     return pairs ? unit_pair(x, y) : x;
 }
 
+static inline void fetch_row(const Operand *o, int64_t row, Span columns)
+{
+    const char *from = operand_row(o, row), *end = number_at(from, o->bf16, columns.end);
+    for (from = number_at(from, o->bf16, columns.first); from < end; from += 64)
+        __builtin_prefetch(from);
+}
+
 /* Columns `columns` of rows first.. as panels of `width` columns, `stride` units a row. */
 static inline __attribute__((always_inline)) void pack_rows_of(const Operand *context, int64_t first, int64_t rows,
                                                                Span columns, const int64_t width, const int64_t stride,
@@ -45,6 +52,9 @@ static inline __attribute__((always_inline)) void pack_rows_of(const Operand *co
             pair.factor[k] = operand_factor(&o, first + r + k);
         }
         float *row = (float *)to + r / step * stride;
+        /* Rows are too short for the processor to see where they go on. */
+        for (int64_t k = FETCH_ROWS; k < FETCH_ROWS + step && r + k < rows; k++)
+            fetch_row(&o, first + r + k, columns);
         int64_t j = columns.first;
         for (; j + stride <= columns.end; j += width, row += pitch)
 #pragma GCC unroll 2

@@ -6,11 +6,12 @@ void REF(scale_add)(const Call *c, Worker *w)
 {
     (void)w;
     int64_t n = c->out[0].columns, rows = c->out[0].rows;
-    const real *z = c->in[0].data, *column = c->in[1].data, *group = c->in[2].data, *residual = c->in[3].data;
+    const real *column = c->in[1].data, *group = c->in[2].data, *residual = c->in[3].data;
     int64_t per_group = group ? rows / c->in[2].columns : 1;
-    real *y = c->out[0].data;
     for (int64_t row = 0; row < rows; row++)
         for (int64_t i = 0; i < n; i++)
-            y[row * n + i] = z[row * n + i] * (column ? column[i] : 1) * (group ? group[row / per_group] : 1) +
-                             (residual ? residual[row * n + i] : 0);
+            ref_set(&c->out[0], row * n + i,
+                    ref_get(&c->in[0], row * n + i) * (column ? column[i] : 1) * (group ? group[row / per_group] : 1) +
+                        (residual ? residual[row * n + i] : 0),
+                    false);
 }
