@@ -41,6 +41,12 @@ bool cpu_level(CpuLevel *level)
     return error_set("LACUNA_CPU=%s is not known; use ref, wide, avx2, avx512 or avx512bf16", wanted);
 }
 
+bool cpu_has_bf16(void)
+{
+    CpuLevel level;
+    return cpu_level(&level) && level == CPU_AVX512BF16;
+}
+
 const char *cpu_level_name(CpuLevel level)
 {
     return names[level];

@@ -56,6 +56,12 @@ typedef struct {
     Shape shape;
 } Tensor;
 
+/* Bytes of its numbers, REAL ones counted as f32; 0 for one that is left out. For costs. */
+static inline double tensor_bytes(const Tensor *t)
+{
+    return (t->dtype == DTYPE_BF16 ? 2.0 : 4.0) * (double)t->rows * (double)t->columns;
+}
+
 enum { CALL_IN = 12, CALL_OUT = 5 };
 
 /* One node, bound to memory. */

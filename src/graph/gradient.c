@@ -68,8 +68,8 @@ void grad_pass(Tape *tape, Ref in, Ref gradient, void (*add)(Tape *, Ref target,
     if (tape->failed || !ref_needs_grad(tape, in) || !ref_given(gradient))
         return;
     Value *to = &tape->values[in.slot], *from = &tape->values[gradient.slot];
-    bool alike = shape_rows(&from->shape) == shape_rows(&to->shape) && shape_columns(&from->shape) == shape_columns(&to->shape) &&
-                 from->dtype == to->dtype;
+    bool alike = shape_rows(&from->shape) == shape_rows(&to->shape) &&
+                 shape_columns(&from->shape) == shape_columns(&to->shape) && from->dtype == to->dtype;
     bool free_to_take = from->home == HOME_ARENA && !from->lent && !from->keep && to->param < 0 && alike;
     if (!ref_given(to->grad) && free_to_take) {
         from->lent = true;

@@ -64,9 +64,9 @@ Ref tape_fail(Tape *tape, const char *format, ...) __attribute__((format(printf,
 /* Nodes appended from now on belong to this segment. Gradients of an earlier segment are forgotten. */
 void tape_segment(Tape *tape, Segment segment);
 
-/* The type of activations, DTYPE_REAL at first. DTYPE_BF16: products round their operands to bf16 (sums stay f32), and model code
- * stores its widest values so; losses, statistics, the residual stream and all that concerns parameters stay REAL. Constructors
- * and model code ask for it. */
+/* The type of activations, DTYPE_REAL at first. DTYPE_BF16: products round their operands to bf16 (sums stay f32), and model
+ * code stores its widest values so; losses, statistics, the residual stream and all that concerns parameters stay REAL.
+ * Constructors and model code ask for it. */
 void tape_set_activation(Tape *tape, DType dtype);
 DType tape_activation(const Tape *tape);
 

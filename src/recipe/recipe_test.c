@@ -155,7 +155,6 @@ static void what_is_not_carried_out_is_refused_by_name(void **state)
         {"analysis.images", "5"},
         {"run.devices", "2"},
         {"run.device", "cuda"},
-        {"run.precision", "bf16"},
         {"run.tf32", "true"},
         {"image.exif", "true"},
         {"augment.interpolation", "lanczos"},

@@ -264,7 +264,7 @@ static const RecipeKey rows[] = {
     {"run.threads", KEY_INT, AT(run.threads), "auto", 1, 4096, "auto", RECIPE_AUTO, .now = CARRIED_OUT,
      .help = "Threads that compute."},
     {"run.precision", KEY_WORD, AT(run.precision), "auto", .names = precisions,
-     .now = CARRIED_OUT, .help = "Type of the numbers in activations and products."},
+     .now = CARRIED_OUT, .help = "Type of the numbers in activations and products; `auto`: bf16 where the processor multiplies it, else f32."},
     {"run.tf32", KEY_BOOL, AT(run.tf32), "false", .now = NOT_YET, .help = "Let a GPU round the factors of f32 products."},
     {"run.seed", KEY_SEED, AT(run.seed), "0", 0, 9.2e18, .now = CARRIED_OUT, .help = "Seed of all random draws."},
     {"run.from", KEY_TEXT, AT(run.from), "none", .word = "none", .now = CARRIED_OUT,

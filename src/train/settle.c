@@ -43,7 +43,7 @@ void settle_recipe(Recipe *r, int64_t total_steps)
     if (r->run.device == RUN_DEVICE_AUTO)
         r->run.device = RUN_DEVICE_CPU;
     if (r->run.precision == RUN_PRECISION_AUTO)
-        r->run.precision = RUN_PRECISION_F32;
+        r->run.precision = r->run.device == RUN_DEVICE_CPU && cpu_has_bf16() ? RUN_PRECISION_BF16 : RUN_PRECISION_F32;
 }
 
 static void take_statistics(const RecipeStatistics *given, const RecipeStatistics *stored, bool deviation,

@@ -35,7 +35,8 @@ typedef struct {
     bool finite;                        /* false: the step changed nothing */
 } TrainerMetrics;
 
-/* Builds the programs for a checked recipe, in f32 or bf16 as run.precision says (`auto`: f32), and draws the initial weights from run.seed. NULL after error_set(). */
+/* Builds the programs for a checked recipe, in f32 or bf16 as run.precision says (`auto`: f32), and draws the initial weights
+ * from run.seed. NULL after error_set(). */
 Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options);
 void trainer_close(Trainer *t);
 

@@ -14,21 +14,27 @@ CPU_DECLARE(attention_grad);
 static const char *const in_names[] = {"q", "kv"}, *const out_names[] = {"o", "lse"};
 static const char *const grad_in_names[] = {"do", "q", "kv", "o", "lse"}, *const grad_out_names[] = {"dq", "dkv"};
 
-/* `products` matrix products of Tq x Tk x d a head. */
-static Cost product_cost(const AttentionAttr *a, double products)
+/* `products` matrix products of Tq x Tk x d a head; each value is read or written once. */
+static Cost product_cost(const Call *c, double products)
 {
-    double g = (double)a->groups, q = (double)a->queries, k = (double)a->keys, w = (double)a->width;
-    return (Cost){2 * products * g * q * k * w, 4 * g * w * (2 * q + 2 * k) * products / 2};
+    const AttentionAttr *a = c->attr;
+    Cost cost = {2 * products * (double)a->groups * (double)a->queries * (double)a->keys * (double)a->width, 0};
+    for (int i = 0; i < CALL_IN; i++)
+        if (i == 0 || !c->in[i].data || c->in[i].data != c->in[i - 1].data) /* q and kv may be one value */
+            cost.bytes += tensor_bytes(&c->in[i]);
+    for (int i = 0; i < CALL_OUT; i++)
+        cost.bytes += tensor_bytes(&c->out[i]);
+    return cost;
 }
 
 static Cost cost(const Call *c)
 {
-    return product_cost(c->attr, 2);
+    return product_cost(c, 2);
 }
 
 static Cost grad_cost(const Call *c)
 {
-    return product_cost(c->attr, 5);
+    return product_cost(c, 5);
 }
 
 static const Op attention_grad_op = {.name = "attention_grad",

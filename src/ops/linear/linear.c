@@ -26,25 +26,28 @@ static const Op linear_op, linear_dw_op, linear_dx_op;
 
 /* ---- cost */
 
-static Cost product_cost(double rows, double n, double k)
+static Cost product_cost(double rows, double n, double k, const Tensor *a, const Tensor *b, const Tensor *c)
 {
-    return (Cost){2 * rows * n * k, 4 * (rows * (n + k) + n * k)};
+    return (Cost){2 * rows * n * k, tensor_bytes(a) + tensor_bytes(b) + tensor_bytes(c)};
 }
 
 static Cost linear_cost(const Call *c)
 {
-    return product_cost((double)c->in[LINEAR_X].rows, (double)c->out[LINEAR_Y].columns, (double)c->in[LINEAR_X].columns);
+    const Tensor *x = &c->in[LINEAR_X], *y = &c->out[LINEAR_Y];
+    return product_cost((double)x->rows, (double)y->columns, (double)x->columns, x, &c->in[LINEAR_W], y);
 }
 
 static Cost dw_cost(const Call *c)
 {
-    return product_cost((double)c->in[DW_X].rows, (double)c->in[DW_DY].columns, (double)c->in[DW_X].columns);
+    const Tensor *dy = &c->in[DW_DY], *x = &c->in[DW_X];
+    return product_cost((double)x->rows, (double)dy->columns, (double)x->columns, dy, x, &c->out[DW_DW]);
 }
 
 static Cost dx_cost(const Call *c)
 {
-    double n = (double)c->in[DX_DY].columns;
-    return product_cost((double)c->in[DX_DY].rows, n, (double)c->in[DX_W].rows * (double)c->in[DX_W].columns / n);
+    const Tensor *dy = &c->in[DX_DY], *w = &c->in[DX_W];
+    double n = (double)dy->columns;
+    return product_cost((double)dy->rows, n, (double)w->rows * (double)w->columns / n, dy, w, &c->out[DX_DX]);
 }
 
 /* ---- gradient */
