@@ -156,10 +156,10 @@ def compare(results, options, config, precisions):
         sys.exit(f"performance.py: PyTorch runs {config} in none of its modes; see what it said above")
     best = page.best_mode(modes)
     best_f32 = page.best_mode({mode: result for mode, result in modes.items() if mode.startswith("f32")}) or best
-    order = [("ours", "f32"), ("theirs", best_f32)]
+    order = [("ours", "f32"), ("theirs", best_f32)] if "f32" in precisions else []
     if "bf16" in precisions:
-        order += [("ours", "bf16")] + ([("theirs", best)] if best != best_f32 else [])
-    elif best != best_f32:
+        order.append(("ours", "bf16"))
+    if ("theirs", best) not in order:
         order.append(("theirs", best))
     for number in range(1, options.rounds + 1):
         if results.find(kind="round", config=config, round=number, steps=options.steps, order=[f"{a} {b}" for a, b in order]):
@@ -222,6 +222,7 @@ def end_to_end(results, options, precisions):
 def read_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--configs", default=",".join(CONFIGS), help="separated by commas (default: %(default)s)")
+    parser.add_argument("--precisions", default="f32,bf16", help="of ours; bf16 only where native (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=5, help="measured in each run, behind two that are not")
     parser.add_argument("--data", help="the folder of CIFAR-10's training pictures, for whole training (default: left out)")
@@ -248,7 +249,9 @@ def main():
     results = Results(options.results, machine_name(), digest(options.program))
     try:
         if not options.only_page:
-            precisions = our_precisions(options)
+            precisions = [p for p in our_precisions(options) if p in options.precisions.split(",")]
+            if not precisions:
+                sys.exit(f"performance.py: --precisions {options.precisions} names none that runs natively here")
             for config in options.configs:
                 compare(results, options, config, precisions)
                 look_inside(results, options, config, precisions)

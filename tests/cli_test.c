@@ -83,7 +83,7 @@ static void test_wrong_usage(void **state)
                "lacuna: there is no flag --devise: did you mean --device?\nlacuna help parity lists what it takes.\n");
     transcript("parity --device", 2, "", "lacuna: --device wants a value\n...");
     transcript("parity --device cuda a.json", 2, "", "lacuna: device cuda is not known; use cpu or ref\n...");
-    transcript("parity --precision bf16 a.json", 2, "", "lacuna: precision bf16 is not carried out yet; use f32\n...");
+    transcript("parity --precision f16 a.json", 2, "", "lacuna: precision f16 is not known; use f32 or bf16\n...");
     transcript("parity --plain=yes a.json", 2, "", "lacuna: --plain takes no value\n...");
     transcript("parity key=value a.json", 2, "", "lacuna: 'key=value' is not expected here\n...");
     transcript("bench", 2, "", "lacuna: bench wants to be told what to measure: train or ops\n...");

@@ -94,6 +94,27 @@ static void judge(Fault fault, int code, const char *piece)
     ran_free(&ran);
 }
 
+/* In bf16 losses are judged, with their own tolerance, and nothing else. */
+static void test_bf16_judges_losses(void **state)
+{
+    (void)state;
+    static const char *const levels[] = {"", "wide", "avx2"}; /* "": the best there is */
+    write_case(&(Fault){.tensor = "expect.loss", .factor = 1.1});
+    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
+        setenv("LACUNA_CPU", levels[i], 1);
+        Ran ran = run_program("parity --precision bf16 '%smae_normpix.json' '%sdeepmim_pixels.json'", GOLDEN, GOLDEN);
+        if (ran.code != 0)
+            fail_msg("bf16, LACUNA_CPU=%s: %s%s", levels[i], ran.out, ran.err);
+        assert_non_null(strstr(ran.out, "-    grad."));
+        ran_free(&ran);
+        ran = run_program("parity --precision bf16 " FOLDER "/case.json");
+        assert_int_equal(ran.code, 1);
+        assert_non_null(strstr(ran.out, "FAIL expect.loss "));
+        ran_free(&ran);
+    }
+    unsetenv("LACUNA_CPU");
+}
+
 static void test_wrong_numbers_fail(void **state)
 {
     (void)state;
@@ -175,8 +196,11 @@ static int clean(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_cases), cmocka_unit_test(test_wrong_numbers_fail),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_cases),
+                                       cmocka_unit_test(test_bf16_judges_losses),
+                                       cmocka_unit_test(test_wrong_numbers_fail),
                                        cmocka_unit_test(test_nothing_is_skipped),
-                                       cmocka_unit_test(test_one_bad_case_fails_the_whole), cmocka_unit_test(test_out)};
+                                       cmocka_unit_test(test_one_bad_case_fails_the_whole),
+                                       cmocka_unit_test(test_out)};
     return cmocka_run_group_tests(tests, clean, clean);
 }

@@ -67,7 +67,7 @@ static const Verb VERBS[] = {
      "the largest relative error, the tolerance. Exits with 0 only if all hold.\n"
      "\n"
      "  --device D       cpu or ref (default cpu)\n"
-     "  --precision f32\n"
+     "  --precision P    f32 (default), or bf16: the cases' numbers are exact, so only losses are judged, to 2e-2\n"
      "  --threads N      threads (default: as many as processors)\n"
      "  --plain          without the exact savings\n"
      "  --out DIR        write DIR/NAME.safetensors with what was computed, under the names of the case\n"

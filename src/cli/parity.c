@@ -92,8 +92,9 @@ int command_parity(int argc, char **argv)
         error_set("parity wants at least one CASE.json");
         return cli_usage("parity");
     }
-    if (strcmp(precision, "f32") != 0) {
-        error_set("precision %s is not carried out yet; use f32", precision);
+    options.bf16 = !strcmp(precision, "bf16");
+    if (!options.bf16 && strcmp(precision, "f32") != 0) {
+        error_set("precision %s is not known; use f32 or bf16", precision);
         return cli_usage("parity");
     }
     if (!device_open(device, threads, &options.device))

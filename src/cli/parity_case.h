@@ -27,11 +27,13 @@ typedef struct {
     SafeTensors *stored;
     ParityResult *results;
     size_t count, capacity;
+    double loss_tolerance; /* above 0 (bf16): losses must hold to this, and all else is shown but not judged */
 } ParityCase;
 
 typedef struct {
     Device device;
     bool plain; /* without the exact savings */
+    bool bf16;  /* activations and products in bf16; the cases' numbers are f64's, so only losses are judged */
 } ParityOptions;
 
 /* Reads CASE.json and CASE.safetensors beside it. False after error_set(); close in either case. */
@@ -53,7 +55,7 @@ float *parity_input(const ParityCase *c, const char *name, int ndim, const int64
 
 /* Compares every expect.*, grad.*, after.* of the case with the result of that name, and every result named table.* with the
  * weight.* of the rest of its name; prints a line for each: ok or FAIL, name, largest relative error, tolerance. What was not
- * computed fails. Returns the number of lines that fail; *lines receives how many there are. */
+ * computed fails. In bf16 only losses are judged. Returns the number of lines that fail; *lines receives how many there are. */
 size_t parity_case_judge(const ParityCase *c, size_t *lines);
 
 /* Writes FOLDER/NAME.safetensors: what was computed of the tensors to compare, under their names and types. */

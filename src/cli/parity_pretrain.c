@@ -247,11 +247,14 @@ static bool do_steps(Run *run)
 
 bool parity_pretrain(ParityCase *c, const ParityOptions *options)
 {
+    const double BF16_LOSS = 2e-2;
     Run run = {.golden = c};
     TrainerOptions how = {.device = options->device, .plain = options->plain};
     bool ok = false;
     if (!recipe_load_case(&run.recipe, c->path) || !recipe_check(&run.recipe) || !read_sizes(&run))
         goto done;
+    run.recipe.run.precision = options->bf16 ? RUN_PRECISION_BF16 : RUN_PRECISION_F32;
+    c->loss_tolerance = options->bf16 ? BF16_LOSS : 0;
     how.batch = run.batch;
     how.micro_batch = run.micro_batch;
     if (!(run.train = trainer_open(&run.recipe, &how)))

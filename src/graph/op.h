@@ -49,6 +49,9 @@ typedef struct Op {
     /* in_place[i] - 1 is the input whose memory output i may take over when that input is not read later; 0: none. */
     int8_t in_place[CALL_OUT];
 
+    /* Its kernels take and give BF16 values; the tape refuses them to other ops. */
+    bool takes_bf16;
+
     /* Couples the samples of a batch (batch norm, InfoNCE): refuses local accumulation, gathers over ranks. */
     bool couples_samples;
 

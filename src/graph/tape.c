@@ -572,6 +572,14 @@ void tape_write(Value *values, size_t count, int32_t slot)
             values[i].version++;
 }
 
+static bool any_bf16(const Tape *tape, const Ref *refs, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (ref_given(refs[i]) && tape->values[refs[i].slot].dtype == DTYPE_BF16)
+            return true;
+    return false;
+}
+
 void tape_append(Tape *tape, const Op *op, const void *attr, const Ref *ins, Ref *outs, uint32_t accumulate)
 {
     if (tape->failed)
@@ -587,6 +595,10 @@ void tape_append(Tape *tape, const Op *op, const void *attr, const Ref *ins, Ref
                  .scope = tape_scope_text(tape)};
     if (tape->failed)
         return;
+    if (!op->takes_bf16 && (any_bf16(tape, ins, op->in_count) || any_bf16(tape, outs, op->out_count))) {
+        tape_fail(tape, "%s does not take values in bf16", op->name);
+        return;
+    }
     for (int i = 0; i < CALL_IN; i++)
         node.in[i] = i < op->in_count ? ins[i] : REF_NONE;
     for (int i = 0; i < CALL_OUT; i++) {

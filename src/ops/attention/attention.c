@@ -38,6 +38,7 @@ static Cost grad_cost(const Call *c)
 }
 
 static const Op attention_grad_op = {.name = "attention_grad",
+                                     .takes_bf16 = true,
                                      .in_count = ATTENTION_GRAD_IN,
                                      .out_count = ATTENTION_GRAD_OUT,
                                      .in_names = grad_in_names,
@@ -86,6 +87,7 @@ static Ref example(Tape *tape, int index)
 }
 
 static const Op attention_op = {.name = "attention",
+                                .takes_bf16 = true,
                                 .in_count = ATTENTION_IN,
                                 .out_count = ATTENTION_OUT,
                                 .in_names = in_names,

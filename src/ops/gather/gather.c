@@ -41,6 +41,7 @@ static size_t grad_workspace(const Call *c, const Device *device)
 }
 
 static const Op gather_grad_op = {.name = "gather_grad",
+                                  .takes_bf16 = true,
                                   .in_count = 4,
                                   .out_count = 3,
                                   .in_names = grad_in_names,
@@ -100,6 +101,7 @@ static Ref example(Tape *tape, int index)
 }
 
 static const Op gather_op = {.name = "gather",
+                             .takes_bf16 = true,
                              .in_count = 6,
                              .out_count = 1,
                              .in_names = in_names,

@@ -134,25 +134,34 @@ typedef struct {
     int64_t blocks, panels, down, across;
 } Cut;
 
-/* One part a thread; dy is packed `across` times and x, which costs more a number, `down` times. */
-static Cut cut_for(int64_t n, int64_t k, int threads)
+/* Into `parts` parts, if blocks and panels can be; dy is packed `across` times and x, which costs more a number, `down` times.
+ * False when there is no such cut. */
+static bool cut_into(int parts, int64_t n, int64_t k, Cut *cut)
 {
-    Cut best = {.blocks = pieces(n, MR), .panels = pieces(k, NR), .down = 1, .across = 1};
-    int64_t cost = INT64_MAX;
-    for (int64_t down = 1; down <= threads; down++) {
-        int64_t across = threads / down;
-        if (down * across != threads || down > best.blocks || across > best.panels)
+    int64_t least_cost = INT64_MAX;
+    for (int64_t down = 1; down <= parts; down++) {
+        int64_t across = parts / down;
+        if (down * across != parts || down > cut->blocks || across > cut->panels)
             continue;
-        /* The last part may be the smaller one, for which all wait. */
-        int64_t uneven =
-            16 * (pieces(best.blocks, down) * down * pieces(best.panels, across) * across - best.blocks * best.panels);
-        if (n * across + 2 * k * down + uneven < cost) {
-            cost = n * across + 2 * k * down + uneven;
-            best.down = down;
-            best.across = across;
+        /* Parts are not of one size; all wait for the largest. */
+        int64_t uneven = pieces(cut->blocks, down) * down * pieces(cut->panels, across) * across - cut->blocks * cut->panels;
+        int64_t cost = n * across + 2 * k * down + LEFT * uneven;
+        if (cost < least_cost) {
+            least_cost = cost;
+            cut->down = down;
+            cut->across = across;
         }
     }
-    return best;
+    return least_cost < INT64_MAX;
+}
+
+/* One part a thread, or as many as there can be. */
+static Cut cut_for(int64_t n, int64_t k, int threads)
+{
+    Cut cut = {.blocks = pieces(n, MR), .panels = pieces(k, NR)};
+    while (!cut_into(threads, n, k, &cut))
+        threads--;
+    return cut;
 }
 
 /* What a part needs. */

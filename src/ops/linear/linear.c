@@ -255,6 +255,7 @@ static Ref example(Tape *tape, int index)
 /* ---- table */
 
 static const Op linear_op = {.name = "linear",
+                             .takes_bf16 = true,
                              .in_count = LINEAR_IN,
                              .out_count = LINEAR_OUT,
                              .in_names = in_names,
@@ -269,6 +270,7 @@ static const Op linear_op = {.name = "linear",
                              .example = example};
 
 static const Op linear_dw_op = {.name = "linear_dw",
+                                .takes_bf16 = true,
                                 .in_count = DW_IN,
                                 .out_count = DW_OUT,
                                 .in_names = dw_in_names,
@@ -281,6 +283,7 @@ static const Op linear_dw_op = {.name = "linear_dw",
                                 .cpu = CPU_KERNELS(linear_dw)};
 
 static const Op linear_dx_op = {.name = "linear_dx",
+                                .takes_bf16 = true,
                                 .in_count = DX_IN,
                                 .out_count = DX_OUT,
                                 .in_names = dx_in_names,
@@ -320,6 +323,8 @@ Ref linear(Tape *tape, LinearArgs a)
         (ref_given(a.residual) && ref_columns(tape, a.residual) != n))
         return tape_fail(tape, "linear: bias, column scale or residual do not fit %lld x %lld outputs", (long long)rows,
                          (long long)n);
+    if (a.dtype == DTYPE_BF16 && ref_given(a.residual))
+        return tape_fail(tape, "linear: what is added to a residual stream stays f32, not bf16");
     if (ref_given(a.row_scale) && rows % ref_count(tape, a.row_scale))
         return tape_fail(tape, "linear: %lld rows cannot be split in %lld equal groups", (long long)rows,
                          (long long)ref_count(tape, a.row_scale));
