@@ -58,7 +58,7 @@ def one_round(options, steps):
     result = {"ours": run_ours(options, steps)}
     if options.peer:
         their_precision = "" if "--precision" in options.theirs else f" --precision {precision}"
-        result["theirs"] = pair.measure(f"{shlex.quote(options.peer)} {ROOT}/bench/torch_epoch.py --data {shlex.quote(options.data)} "
+        result["theirs"] = pair.measure(f"{shlex.quote(options.peer)} {shlex.quote(ROOT)}/bench/torch_epoch.py --data {shlex.quote(options.data)} "
                                         f"--steps {steps}{their_precision} {options.theirs}", None, ("pictures_per_second",))
     result["alone"] = pair.measure(f"{shlex.quote(options.program)} bench train --config cifar_p4 --precision {precision} --steps 5 "
                                    "--warmup 2 --json", None, ("images_per_second",))

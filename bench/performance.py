@@ -113,7 +113,7 @@ def kept(result):
 
 
 def their_command(options, config, mode, steps):
-    return f"{shlex.quote(options.peer)} {ROOT}/bench/torch_mae.py --config {config} {MODES[mode]} --steps {steps} --warmup 2"
+    return f"{shlex.quote(options.peer)} {shlex.quote(ROOT)}/bench/torch_mae.py --config {config} {MODES[mode]} --steps {steps} --warmup 2"
 
 
 def our_command(options, config, precision, more=""):
@@ -220,7 +220,7 @@ def end_to_end(results, options, precisions):
 
 
 def read_options():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--configs", default=",".join(CONFIGS), help="separated by commas (default: %(default)s)")
     parser.add_argument("--precisions", default="f32,bf16", help="of ours; bf16 only where native (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5)

@@ -21,7 +21,7 @@ bool size_multiply(size_t a, size_t b, size_t *product)
 static bool allowed(size_t count, size_t size, size_t *bytes)
 {
     uint64_t number = atomic_fetch_add(&allocations, 1) + 1;
-    if (!size_multiply(count, size, bytes) || *bytes > SIZE_MAX - MEMORY_ALIGN) {
+    if (!size_multiply(count, size, bytes) || *bytes > SIZE_MAX - LARGE_PAGE) {
         error_set("a request for %zu x %zu bytes of memory is too large to be meant", count, size);
         return false;
     }
@@ -52,9 +52,10 @@ void *memory_new_aligned(size_t count, size_t size)
     size_t bytes;
     if (!allowed(count, size, &bytes))
         return NULL;
-    /* Large blocks ask for large pages: a step touches so many small ones that looking them up takes a fifth of its time. */
+    /* Large blocks ask for large pages: packed panels and rows lie on more small ones than the processor can look up at once.
+     */
     size_t align = bytes >= 2 * LARGE_PAGE ? LARGE_PAGE : MEMORY_ALIGN;
-    bytes = (bytes + MEMORY_ALIGN - 1) / MEMORY_ALIGN * MEMORY_ALIGN;
+    bytes = (bytes + align - 1) / align * align;
     void *block = or_error(aligned_alloc(align, bytes), bytes);
     if (block && align == LARGE_PAGE)
         madvise(block, bytes, MADV_HUGEPAGE); /* a wish: nothing is lost where it is not granted */

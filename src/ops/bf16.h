@@ -3,8 +3,15 @@
 #ifndef LACUNA_OPS_BF16_H
 #define LACUNA_OPS_BF16_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+
+/* Units (32 bits: one f32, or with `pairs` two bf16; ops/unit.h) of a row of n numbers. */
+static inline int64_t unit_count(int64_t n, bool pairs)
+{
+    return pairs ? (n + 1) / 2 : n;
+}
 
 static inline float bf16_to_float(uint16_t x)
 {

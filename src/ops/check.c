@@ -226,21 +226,21 @@ CheckOutcome check_gradient(CheckBuild build, int index, CheckPlant plant, const
     return outcome;
 }
 
-/* Numbers first..end - 1 of both. */
-static double run_difference(const double *a, const double *b, size_t first, size_t end)
+/* Numbers first..end - 1 of both: the largest difference, or its root mean square, over b's root mean square. */
+static double run_difference(const double *a, const double *b, size_t first, size_t end, bool largest)
 {
-    double square = 0, worst = 0;
-    for (size_t i = first; i < end; i++)
-        square += b[i] * b[i];
-    double size = sqrt(square / (double)(end - first)) + 1e-30;
+    double square = 0, squares = 0, worst = 0, count = (double)(end - first);
     for (size_t i = first; i < end; i++) {
-        double wrong = fabs(a[i] - b[i]) / size;
+        double wrong = fabs(a[i] - b[i]);
+        square += b[i] * b[i];
+        squares += wrong * wrong;
         worst = isnan(wrong) ? 1e30 : fmax(worst, wrong);
     }
-    return worst;
+    double size = sqrt(square / count) + 1e-30;
+    return (largest || worst == 1e30 ? worst : sqrt(squares / count)) / size;
 }
 
-double check_difference(const CheckResult *a, const CheckResult *b)
+static double difference(const CheckResult *a, const CheckResult *b, bool largest)
 {
     if (a->count != b->count || a->runs != b->runs || a->count == 0)
         return 1e30;
@@ -250,9 +250,19 @@ double check_difference(const CheckResult *a, const CheckResult *b)
         if (b->ends[r] != a->ends[r])
             return 1e30;
         if (b->ends[r] > first)
-            worst = fmax(worst, run_difference(a->values, b->values, first, b->ends[r]));
+            worst = fmax(worst, run_difference(a->values, b->values, first, b->ends[r], largest));
     }
     return worst;
+}
+
+double check_difference(const CheckResult *a, const CheckResult *b)
+{
+    return difference(a, b, true);
+}
+
+double check_spread(const CheckResult *a, const CheckResult *b)
+{
+    return difference(a, b, false);
 }
 
 void check_free(CheckResult *result)

@@ -36,6 +36,9 @@ CheckOutcome check_gradient(CheckBuild build, int index, CheckPlant plant, const
 /* Largest |a - b| over the root mean square of b, taken for the value and each gradient by itself; 1e30 when lengths differ. */
 double check_difference(const CheckResult *a, const CheckResult *b);
 
+/* Likewise the root mean square of a - b over that of b. */
+double check_spread(const CheckResult *a, const CheckResult *b);
+
 void check_free(CheckResult *result);
 
 #endif

@@ -554,13 +554,14 @@ static void products_of_several_tiles(void **state)
             fail_msg("product %d: %s", k / 2, error_text());
         for (int level = CPU_WIDE; level <= (int)best; level++) {
             Device device = {.kind = DEVICE_CPU, .level = (CpuLevel)level, .threads = 1}, three = device;
-            three.threads = 3;
+            three.threads = level == (int)best && k < 2 ? 67 : 3; /* more than there are shares of tiles */
             if (check_run(large_products, k / 2, type, &device, &one) != CHECK_DONE ||
                 check_run(large_products, k / 2, type, &three, &many) != CHECK_DONE)
                 fail_msg("product %d: %s", k / 2, error_text());
-            if (check_difference(&one, &expect) > (type == DTYPE_BF16 ? 0.1 : 2e-4))
+            if (check_difference(&one, &expect) > (type == DTYPE_BF16 ? 0.1 : 2e-4) ||
+                check_spread(&one, &expect) > (type == DTYPE_BF16 ? 0.015 : 1e-4))
                 fail_msg("product %d in %s on %s: off by %g", k / 2, type == DTYPE_BF16 ? "bf16" : "f32",
-                         device_describe(&device), check_difference(&one, &expect));
+                         device_describe(&device), check_spread(&one, &expect));
             assert_memory_equal(one.values, many.values, one.count * sizeof *one.values);
             check_free(&one);
             check_free(&many);

@@ -149,12 +149,6 @@ static inline Vec unit_multiply(Vec sum, Vec left, Vec right, bool pairs)
 #endif
 }
 
-/* Units of a row of n numbers. */
-static inline int64_t unit_count(int64_t n, bool pairs)
-{
-    return pairs ? (n + 1) / 2 : n;
-}
-
 /* A block of LANES x LANES units turned over in place: blocks of 1, 2, 4, ... lanes change places between vectors that far
  * apart. */
 static inline __attribute__((always_inline)) void unit_transpose(Vec v[LANES])

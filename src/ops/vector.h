@@ -28,7 +28,7 @@ enum { LANES = 8 };
 
 typedef float Vec __attribute__((vector_size(LANES * sizeof(float))));
 typedef int32_t VecI __attribute__((vector_size(LANES * sizeof(int32_t))));
-typedef float VecLoose __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));
+typedef float VecLoose __attribute__((vector_size(LANES * sizeof(float)), aligned(2), may_alias)); /* also bf16 pairs */
 
 static inline Vec vec_load(const float *p)
 {
@@ -206,8 +206,8 @@ static inline Vec vec_gelu_slope(Vec x)
     return normal + x * bell * 0.39894228040143268f;
 }
 
-/* The same to 8e-5 and 5e-4, for what is rounded to bf16 next: normal(x) = 1/2 + x P(x^2) within 4.2 deviations, P fitted to
- * the least largest error. */
+/* The same to 8e-5 (for |x| up to 60; beyond, to 1.3e-6 |x|) and 5e-4, for what is rounded to bf16 next: normal(x) = 1/2 +
+ * x P(x^2) within 4.2 deviations, P fitted to the least largest error. */
 static inline Vec vec_polynomial(Vec t, const float c[8])
 {
     Vec p = t * c[7] + c[6];

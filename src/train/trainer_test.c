@@ -93,9 +93,16 @@ static TrainerMetrics take_steps(Trainer *t, int count)
 static void threads_change_no_bit(void **state)
 {
     (void)state;
+    static const RunPrecision precisions[] = {RUN_PRECISION_F32, RUN_PRECISION_BF16};
     size_t bytes = 0;
     float *first = NULL;
-    for (int threads = 1; threads <= 4; threads++) {
+    for (int i = 0; i < 8; i++) {
+        int threads = 1 + i % 4;
+        if (threads == 1) {
+            memory_free(first);
+            first = NULL;
+        }
+        recipe.run.precision = precisions[i / 4];
         Trainer *t = open_trainer(threads, BATCH, false, false);
         take_steps(t, 3);
         bytes = (size_t)trainer_params(t)->trained_count * sizeof(float);
@@ -107,6 +114,37 @@ static void threads_change_no_bit(void **state)
         trainer_close(t);
     }
     memory_free(first);
+}
+
+/* bf16 with the exact savings against f32 the long way round: the same loss and gradient, but for bf16's 8 bits. */
+static void bf16_stays_near_f32(void **state)
+{
+    (void)state;
+    double losses[2];
+    float *gradient = NULL;
+    for (int i = 0; i < 2; i++) {
+        recipe.run.precision = i ? RUN_PRECISION_BF16 : RUN_PRECISION_F32;
+        Trainer *t = open_trainer(2, BATCH / 2, i == 0, false);
+        losses[i] = take_steps(t, 1).loss;
+        size_t count = (size_t)trainer_params(t)->trained_count;
+        if (i == 0) {
+            gradient = memory_new(count, sizeof *gradient);
+            memcpy(gradient, trainer_gradient(t), count * sizeof *gradient);
+        }
+        double wrong = 0, square = 0;
+        for (size_t k = 0; i == 1 && k < count; k++) {
+            wrong += pow((double)trainer_gradient(t)[k] - (double)gradient[k], 2);
+            square += pow((double)gradient[k], 2);
+        }
+        trainer_close(t);
+        if (i == 0)
+            continue;
+        assert_true(fabs(losses[1] / losses[0] - 1) < 5e-3);
+        assert_true(wrong > 0); /* it is another arithmetic */
+        if (sqrt(wrong / square) > 0.03)
+            fail_msg("the gradient is off by %g of its length", sqrt(wrong / square));
+    }
+    memory_free(gradient);
 }
 
 static int count_threads(void)
@@ -215,6 +253,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(threads_change_no_bit, begin),
+        cmocka_unit_test_setup(bf16_stays_near_f32, begin),
         cmocka_unit_test_setup(a_step_allocates_nothing_and_starts_no_thread, begin),
         cmocka_unit_test_setup(plans_are_tight_and_sound, begin),
         cmocka_unit_test_setup(accumulation_and_savings_change_rounding_only, begin),

@@ -1,54 +1,20 @@
-#include "ops/bf16.h"
 #include "ops/gather/work.h"
-#include "ops/row.h"
+#include "ops/unit.h"
 
 CPU_DECLARE(gather);
 CPU_DECLARE(gather_grad);
 
-/* ---- numbers that may be bf16. `half` is a constant wherever these are called, so each loop exists for both types. */
-
-typedef uint32_t VecU __attribute__((vector_size(LANES * sizeof(uint32_t))));
-typedef uint16_t VecHalf __attribute__((vector_size(LANES * sizeof(uint16_t))));
-typedef uint16_t VecHalfLoose __attribute__((vector_size(LANES * sizeof(uint16_t)), aligned(2), may_alias));
+/* ---- numbers that may be bf16. `bf16` is a constant wherever these are called, so each loop exists for both types. */
 
 /* Row `row` of n numbers, from a column on. */
-static inline void *at(const Tensor *t, int64_t row, int64_t column, bool half)
+static inline void *at(const Tensor *t, int64_t row, int64_t column, bool bf16)
 {
-    return (char *)t->data + (size_t)(row * t->columns + column) * (half ? sizeof(uint16_t) : sizeof(float));
+    return number_at(t->data, bf16, row * t->columns + column);
 }
 
-/* Numbers i.. of a row of which n > i are there; zeros after its end. */
-static inline Vec numbers_read(const void *row, int64_t i, int64_t n, bool half)
+static inline void row_take(void *to, const void *from, int64_t n, bool bf16)
 {
-    if (!half)
-        return vec_read((const float *)row + i, n - i);
-    VecHalf bits = {0};
-    if (n - i >= LANES)
-        bits = *(const VecHalfLoose *)((const uint16_t *)row + i);
-    else
-        memcpy(&bits, (const uint16_t *)row + i, (size_t)(n - i) * sizeof(uint16_t));
-    return (Vec)(__builtin_convertvector(bits, VecU) << 16);
-}
-
-/* As bf16_from_float(). */
-static inline void numbers_write(void *row, int64_t i, int64_t n, Vec v, bool half)
-{
-    if (!half) {
-        vec_write((float *)row + i, v, n - i);
-        return;
-    }
-    VecU bits = (VecU)v, odd = (VecU)(v != v);
-    VecHalf rounded =
-        __builtin_convertvector((((bits + 0x7fff + (bits >> 16 & 1)) & ~odd) | ((bits | 0x400000) & odd)) >> 16, VecHalf);
-    if (n - i >= LANES)
-        *(VecHalfLoose *)((uint16_t *)row + i) = rounded;
-    else
-        memcpy((uint16_t *)row + i, &rounded, (size_t)(n - i) * sizeof(uint16_t));
-}
-
-static inline void row_take(void *to, const void *from, int64_t n, bool half)
-{
-    if (half)
+    if (bf16)
         memcpy(to, from, (size_t)n * sizeof(uint16_t));
     else
         row_copy(to, from, n);
@@ -56,15 +22,15 @@ static inline void row_take(void *to, const void *from, int64_t n, bool half)
 
 /* ---- y */
 
-static inline void rows_gather(const Call *c, Span rows, bool half)
+static inline void rows_gather(const Call *c, Span rows, bool bf16)
 {
     int64_t n = c->out[0].columns;
     const int32_t *index = c->in[1].data, *place = c->in[4].data;
     for (int64_t row = rows.first; row < rows.end; row++) {
         int64_t source = index ? index[row] : row;
-        const void *from = source >= 0 ? at(&c->in[0], source, 0, half) : at(&c->in[2], -1 - source, 0, half);
-        if (half || !c->in[3].data) {
-            row_take(at(&c->out[0], row, 0, half), from, n, half);
+        const void *from = source >= 0 ? at(&c->in[0], source, 0, bf16) : at(&c->in[2], -1 - source, 0, bf16);
+        if (bf16 || !c->in[3].data) {
+            row_take(at(&c->out[0], row, 0, bf16), from, n, bf16);
             continue;
         }
         const float *x = from, *more = at(&c->in[3], place ? place[row] : row % c->in[3].rows, 0, false);
@@ -76,9 +42,9 @@ static inline void rows_gather(const Call *c, Span rows, bool half)
 
 void CPU(gather)(const Call *c, Worker *w)
 {
-    bool half = c->out[0].dtype == DTYPE_BF16;
+    bool bf16 = c->out[0].dtype == DTYPE_BF16;
     for (Span s; span_next(w, tile_rows(c->out[0].columns), c->out[0].rows, &s);)
-        if (half)
+        if (bf16)
             rows_gather(c, s, true);
         else
             rows_gather(c, s, false);
@@ -86,42 +52,42 @@ void CPU(gather)(const Call *c, Worker *w)
 
 /* ---- gradient; in: dy, index, inverse, place; out: dx, dtokens, dtable */
 
-static inline void rows_of_x(const Call *c, Span rows, bool half)
+static inline void rows_of_x(const Call *c, Span rows, bool bf16)
 {
     const int32_t *inverse = c->in[2].data;
     int64_t n = c->in[0].columns;
     for (int64_t row = rows.first; row < rows.end; row++) {
         int64_t source = inverse ? inverse[row] : row;
-        void *dx = at(&c->out[0], row, 0, half);
+        void *dx = at(&c->out[0], row, 0, bf16);
         if (source < 0) {
             if (!call_accumulates(c, 0))
-                memset(dx, 0, (size_t)n * (half ? sizeof(uint16_t) : sizeof(float)));
+                memset(dx, 0, (size_t)n * (bf16 ? sizeof(uint16_t) : sizeof(float)));
             continue;
         }
-        const void *dy = at(&c->in[0], source, 0, half);
+        const void *dy = at(&c->in[0], source, 0, bf16);
         if (!call_accumulates(c, 0)) {
-            row_take(dx, dy, n, half);
+            row_take(dx, dy, n, bf16);
             continue;
         }
         for (int64_t i = 0; i < n; i += LANES)
-            numbers_write(dx, i, n, numbers_read(dx, i, n, half) + numbers_read(dy, i, n, half), half);
+            number_write(dx, bf16, i, number_read(dx, bf16, i, n - i) + number_read(dy, bf16, i, n - i), n - i);
     }
 }
 
 /* to += `count` <= 4 rows. Four at a time, as one would read and write `to` as often as it reads dy. */
-static inline void rows_add(float *to, const void *const from[4], int count, int64_t n, bool half)
+static inline void rows_add(float *to, const void *const from[4], int count, int64_t n, bool bf16)
 {
     if (count == 4) {
         for (int64_t i = 0; i < n; i += LANES) {
-            Vec even = numbers_read(from[0], i, n, half) + numbers_read(from[1], i, n, half),
-                odd = numbers_read(from[2], i, n, half) + numbers_read(from[3], i, n, half);
+            Vec even = number_read(from[0], bf16, i, n - i) + number_read(from[1], bf16, i, n - i),
+                odd = number_read(from[2], bf16, i, n - i) + number_read(from[3], bf16, i, n - i);
             vec_put(to + i, even + odd, n - i, true);
         }
         return;
     }
     for (int k = 0; k < count; k++)
         for (int64_t i = 0; i < n; i += LANES)
-            vec_put(to + i, numbers_read(from[k], i, n, half), n - i, true);
+            vec_put(to + i, number_read(from[k], bf16, i, n - i), n - i, true);
 }
 
 /* Rows on their way to one sum. */
@@ -131,22 +97,22 @@ typedef struct {
     int count;
 } Waiting;
 
-static inline void waiting_flush(Waiting *w, int64_t n, bool half)
+static inline void waiting_flush(Waiting *w, int64_t n, bool bf16)
 {
-    rows_add(w->to, w->from, w->count, n, half);
+    rows_add(w->to, w->from, w->count, n, bf16);
     w->count = 0;
 }
 
-static inline void waiting_add(Waiting *w, float *to, const void *from, int64_t n, bool half)
+static inline void waiting_add(Waiting *w, float *to, const void *from, int64_t n, bool bf16)
 {
     if (w->to != to || w->count == 4)
-        waiting_flush(w, n, half);
+        waiting_flush(w, n, bf16);
     w->to = to;
     w->from[w->count++] = from;
 }
 
 /* What these rows and columns of dy add to dtokens. */
-static inline void part_of_tokens(const Call *c, Span rows, Span columns, float *partial, bool half)
+static inline void part_of_tokens(const Call *c, Span rows, Span columns, float *partial, bool bf16)
 {
     const int32_t *index = c->in[1].data;
     int64_t n = c->in[0].columns, width = columns.end - columns.first;
@@ -156,9 +122,9 @@ static inline void part_of_tokens(const Call *c, Span rows, Span columns, float 
         memset(partial + k * n, 0, (size_t)width * sizeof *partial);
     for (int64_t row = rows.first; row < rows.end; row++)
         if (index[row] < 0)
-            waiting_add(&waiting, partial + (-1 - (int64_t)index[row]) * n, at(&c->in[0], row, columns.first, half), width,
-                        half);
-    waiting_flush(&waiting, width, half);
+            waiting_add(&waiting, partial + (-1 - (int64_t)index[row]) * n, at(&c->in[0], row, columns.first, bf16), width,
+                        bf16);
+    waiting_flush(&waiting, width, bf16);
 }
 
 /* Numbers of dtokens, from all partial sums in their order. */
@@ -171,10 +137,10 @@ static void tokens_finish(const Call *c, const float *partial, int64_t spans, Sp
     }
     void *to = c->out[1].data;
     for (int64_t i = numbers.first; i < numbers.end; i += LANES) {
-        Vec sum = call_accumulates(c, 1) ? numbers_read(to, i, numbers.end, true) : (Vec){0};
+        Vec sum = call_accumulates(c, 1) ? number_read(to, true, i, numbers.end - i) : (Vec){0};
         for (int64_t s = 0; s < spans; s++)
             sum += vec_read(partial + s * count + i, numbers.end - i);
-        numbers_write(to, i, numbers.end, sum, true);
+        number_write(to, true, i, sum, numbers.end - i);
     }
 }
 
@@ -206,7 +172,7 @@ void CPU(gather_grad)(const Call *c, Worker *w)
 {
     /* Each part of a table reads all of `place`, so there are few parts; a table of few rows is cut by columns too. */
     enum { PARTS = 16, SLICE = 128 };
-    bool half = c->in[0].dtype == DTYPE_BF16;
+    bool bf16 = c->in[0].dtype == DTYPE_BF16;
     int64_t n = c->in[0].columns, rows = c->in[0].rows, tokens = c->out[1].data ? c->out[1].rows : 0, table = c->out[2].rows;
     float *partial = c->work;
     int64_t spans = tokens ? gather_spans(rows, tokens) : 0, step = spans ? pieces(rows, spans) : 1, slices = pieces(n, SLICE),
@@ -218,14 +184,14 @@ void CPU(gather_grad)(const Call *c, Worker *w)
     for (int64_t t; (t = worker_next(w, all)) < all;) {
         int64_t table_piece = t - token_pieces, x_piece = table_piece - table_pieces;
         Span columns = span_piece(t % slices, SLICE, n);
-        if (table_piece < 0 && half)
+        if (table_piece < 0 && bf16)
             part_of_tokens(c, span_piece(t / slices, step, rows), columns, partial + t / slices * tokens * n, true);
         else if (table_piece < 0)
             part_of_tokens(c, span_piece(t / slices, step, rows), columns, partial + t / slices * tokens * n, false);
         else if (x_piece < 0)
             part_of_table(c, span_piece(table_piece / pieces(n, slice), part, table),
                           span_piece(table_piece % pieces(n, slice), slice, n));
-        else if (half)
+        else if (bf16)
             rows_of_x(c, span_piece(x_piece, tile_rows(n), c->out[0].rows), true);
         else
             rows_of_x(c, span_piece(x_piece, tile_rows(n), c->out[0].rows), false);

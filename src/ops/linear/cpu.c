@@ -90,7 +90,7 @@ void CPU(linear)(const Call *c, Worker *worker)
     const LinearAttr *attr = c->attr;
     const Tensor *x = &c->in[LINEAR_X];
     bool pairs = HAS_PAIRS && attr->bf16;
-    int64_t rows = x->rows, k = x->columns, n = c->out[LINEAR_Y].columns, units = linear_units(k, pairs);
+    int64_t rows = x->rows, k = x->columns, n = c->out[LINEAR_Y].columns, units = unit_count(k, pairs);
     int64_t tile = linear_tile_rows(rows, units), tiles = linear_tiles(rows, tile);
     int64_t stride = linear_stride(units);
     Unit *packed = c->work, *own = packed + units * linear_padded(n) + worker->thread * tile * stride;

@@ -159,8 +159,9 @@ static bool cut_into(int parts, int64_t n, int64_t k, Cut *cut)
 static Cut cut_for(int64_t n, int64_t k, int threads)
 {
     Cut cut = {.blocks = pieces(n, MR), .panels = pieces(k, NR)};
-    while (!cut_into(threads, n, k, &cut))
-        threads--;
+    int parts = (int)least(threads, cut.blocks * cut.panels);
+    while (!cut_into(parts, n, k, &cut))
+        parts--;
     return cut;
 }
 
@@ -173,11 +174,9 @@ typedef struct {
     float *dy_sums; /* (n), or NULL */
 } Products;
 
-static void make_part(const Products *p, const Cut *cut, int64_t part, Unit *right, Unit *left)
+/* Rows `blocks` and columns `panels` of dW, whose columns are no more than DW_STRIP. */
+static void make_strip(const Products *p, Span blocks, Span panels, Unit *right, Unit *left)
 {
-    int64_t i = part / cut->across, j = part % cut->across;
-    Span blocks = {i * cut->blocks / cut->down, (i + 1) * cut->blocks / cut->down},
-         panels = {j * cut->panels / cut->across, (j + 1) * cut->panels / cut->across};
     Span columns = {panels.first * NR, least(p->k, panels.end * NR)};
     for (int64_t first = 0; first < p->rows; first += p->chunk_rows) {
         int64_t rows = least(p->chunk_rows, p->rows - first), units = unit_count(rows, p->pairs), pitch = dw_pitch(units);
@@ -203,6 +202,16 @@ static void make_part(const Products *p, const Cut *cut, int64_t part, Unit *rig
                                    p->to, p->k);
         }
     }
+}
+
+static void make_part(const Products *p, const Cut *cut, int64_t part, Unit *right, Unit *left)
+{
+    int64_t i = part / cut->across, j = part % cut->across;
+    Span blocks = {i * cut->blocks / cut->down, (i + 1) * cut->blocks / cut->down},
+         panels = {j * cut->panels / cut->across, (j + 1) * cut->panels / cut->across};
+    int64_t strips = pieces(panels.end - panels.first, DW_STRIP / NR), width = panels.end - panels.first;
+    for (int64_t s = 0; s < strips; s++)
+        make_strip(p, blocks, (Span){panels.first + s * width / strips, panels.first + (s + 1) * width / strips}, right, left);
 }
 
 /* With a column scale s the sums G are those without it: dW = s G and ds_j = sum_k W_jk G_jk + b_j g_j (see ref.c). */
@@ -232,7 +241,7 @@ void CPU(linear_dw)(const Call *c, Worker *worker)
     const Tensor *x = &c->in[DW_X], *dy = &c->in[DW_DY];
     bool pairs = HAS_PAIRS && attr->bf16, scaled = c->in[DW_COLUMN_SCALE].data != NULL;
     int64_t rows = x->rows, k = x->columns, n = dy->columns, chunk_rows = dw_chunk_rows(rows, pairs);
-    int64_t pitch = dw_pitch(unit_count(chunk_rows, pairs)), room = pitch * (linear_padded(k) + DW_STACK * 16);
+    int64_t pitch = dw_pitch(unit_count(chunk_rows, pairs)), room = dw_room(k, pitch);
     Unit *right = (Unit *)c->work + worker->thread * room;
     float *dy_sums = (float *)c->work + worker->threads * room, *sums = dy_sums + n, *db = c->out[DW_DB].data;
     const float *group = c->in[DW_ROW_SCALE].data, *column = c->in[DW_COLUMN_SCALE].data;
@@ -259,7 +268,7 @@ void CPU(linear_dw)(const Call *c, Worker *worker)
     products.summed.per_group = products.x.per_group;
     Cut cut = cut_for(n, k, worker->threads);
     for (int64_t part; (part = worker_next(worker, cut.down * cut.across)) < cut.down * cut.across;)
-        make_part(&products, &cut, part, right, right + pitch * linear_padded(k));
+        make_part(&products, &cut, part, right, right + room - pitch * DW_STACK * 16);
     if (!products.dy_sums)
         return;
     worker_sync(worker);

@@ -145,7 +145,7 @@ void CPU(linear_dx)(const Call *c, Worker *worker)
     const LinearAttr *attr = c->attr;
     const Tensor *dy = &c->in[DX_DY], *x = &c->in[DX_X], *dx = &c->out[DX_DX];
     bool pairs = HAS_PAIRS && attr->bf16, norm = attr->prologue == PROLOGUE_LAYER_NORM;
-    int64_t rows = dy->rows, n = dy->columns, k = c->in[DX_W].rows * c->in[DX_W].columns / n, units = linear_units(n, pairs);
+    int64_t rows = dy->rows, n = dy->columns, k = c->in[DX_W].rows * c->in[DX_W].columns / n, units = unit_count(n, pairs);
     int64_t tile = linear_tile_rows(rows, units > k ? units : k), tiles = linear_tiles(rows, tile);
     int64_t stride = linear_stride(units), padded = linear_padded(k), room = tile * (stride + (norm ? padded : 0));
     Unit *packed = c->work, *own = packed + units * padded + worker->thread * room;

@@ -311,7 +311,7 @@ Ref linear(Tape *tape, LinearArgs a)
         return REF_NONE;
     const Shape *w = ref_shape(tape, a.w);
     int64_t k = ref_columns(tape, a.x), rows = ref_rows(tape, a.x), n = w->n ? w->d[0] : 0;
-    if (ref_shape(tape, a.x)->n < 1 || n < 1 || k < 1)
+    if (ref_shape(tape, a.x)->n < 1 || n < 1 || k < 1 || rows < 1)
         return tape_fail(tape, "linear: input or weight is empty or a scalar");
     if (shape_count(w) != n * k)
         return tape_fail(tape, "linear: the weight has %lld numbers a row, the input %lld", (long long)(shape_count(w) / n),

@@ -123,7 +123,7 @@ static inline void operand_row_units(const Operand *o, int64_t row, bool pairs, 
 static inline bool operand_is_plain(const Operand *o, bool pairs)
 {
     return o->prologue == PROLOGUE_NONE && !o->group && !o->column && o->bf16 == pairs && !(pairs && o->columns % 2) &&
-           linear_units(o->columns, pairs) % 256;
+           unit_count(o->columns, pairs) % 256;
 }
 
 /* ---- products of one tile */

@@ -14,7 +14,7 @@ size_t linear_workspace(const Call *c, const Device *device)
 {
     if (device->kind == DEVICE_REF)
         return 0;
-    int64_t k = linear_units(c->in[LINEAR_X].columns, uses_pairs(c, device)), n = c->out[LINEAR_Y].columns;
+    int64_t k = unit_count(c->in[LINEAR_X].columns, uses_pairs(c, device)), n = c->out[LINEAR_Y].columns;
     int64_t tile = linear_tile_rows(c->in[LINEAR_X].rows, k);
     return (size_t)(k * linear_padded(n) + device->threads * tile * linear_stride(k)) * sizeof(float);
 }
@@ -26,7 +26,7 @@ size_t linear_dx_workspace(const Call *c, const Device *device)
         return 0;
     const LinearAttr *attr = c->attr;
     int64_t n = c->in[DX_DY].columns, k = c->in[DX_W].rows * c->in[DX_W].columns / n;
-    int64_t units = linear_units(n, uses_pairs(c, device));
+    int64_t units = unit_count(n, uses_pairs(c, device));
     int64_t tile = linear_tile_rows(c->in[DX_DY].rows, units > k ? units : k);
     bool norm = attr->prologue == PROLOGUE_LAYER_NORM;
     return (size_t)(units * linear_padded(k) + device->threads * tile * (linear_stride(units) + (norm ? linear_padded(k) : 0)) +
@@ -42,6 +42,6 @@ size_t linear_dw_workspace(const Call *c, const Device *device)
         return 0;
     bool pairs = uses_pairs(c, device), scaled = c->in[DW_COLUMN_SCALE].rows > 0;
     int64_t n = c->in[DW_DY].columns, k = c->in[DW_X].columns;
-    int64_t pitch = dw_pitch(linear_units(dw_chunk_rows(c->in[DW_X].rows, pairs), pairs));
-    return (size_t)(device->threads * pitch * (linear_padded(k) + DW_STACK * 16) + n + (scaled ? n * k : 0)) * sizeof(float);
+    int64_t pitch = dw_pitch(unit_count(dw_chunk_rows(c->in[DW_X].rows, pairs), pairs));
+    return (size_t)(device->threads * dw_room(k, pitch) + n + (scaled ? n * k : 0)) * sizeof(float);
 }

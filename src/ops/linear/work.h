@@ -3,6 +3,7 @@
 #define LACUNA_OPS_LINEAR_WORK_H
 
 #include "graph/op.h"
+#include "ops/bf16.h"
 
 enum {
     LINEAR_PANEL = 96,             /* packed weights are padded to this many columns, a multiple of every build's panel */
@@ -12,24 +13,20 @@ enum {
     LINEAR_ROWS_MOST = 168,        /* and at most */
     LINEAR_TILE_UNITS = 96 * 1024, /* input of a tile that stays in a core's second-level cache */
     DW_CHUNK = 256,                /* units that dW sums over at a time */
-    DW_STACK = 16                  /* blocks of columns of dy that are packed at a time */
+    DW_STACK = 16,                 /* blocks of columns of dy that are packed at a time, */
+    DW_STRIP = 1024                /* and columns of x at most */
 };
 
 size_t linear_workspace(const Call *call, const Device *device);
 size_t linear_dw_workspace(const Call *call, const Device *device);
 size_t linear_dx_workspace(const Call *call, const Device *device);
 
-/* Units (32 bits: one f32 or two bf16, ops/unit.h) of n numbers. */
-static inline int64_t linear_units(int64_t n, bool pairs)
-{
-    return pairs ? (n + 1) / 2 : n;
-}
-
 /* Units from one row of a prepared tile to the next: room for whole vectors, and never a multiple of a memory page, which would
  * put all rows into one set of the cache. */
 static inline int64_t linear_stride(int64_t units)
 {
-    return (units + 15) / 16 * 16 + 16;
+    int64_t stride = (units + 15) / 16 * 16 + 16;
+    return stride % 1024 ? stride : stride + 16;
 }
 
 static inline int64_t linear_padded(int64_t n)
@@ -56,8 +53,15 @@ static inline int64_t linear_tiles(int64_t rows, int64_t tile)
 /* Rows of x and dy that are summed over at a time, all but the last the same and even. */
 static inline int64_t dw_chunk_rows(int64_t rows, bool pairs)
 {
-    int64_t chunks = (linear_units(rows, pairs) + DW_CHUNK - 1) / DW_CHUNK;
+    int64_t chunks = (unit_count(rows, pairs) + DW_CHUNK - 1) / DW_CHUNK;
     return ((rows + chunks - 1) / chunks + 1) / 2 * 2;
+}
+
+/* Units of the memory in which a thread packs its part of x and of dy. */
+static inline int64_t dw_room(int64_t k, int64_t pitch)
+{
+    int64_t columns = linear_padded(k < DW_STRIP ? k : DW_STRIP);
+    return pitch * (columns + DW_STACK * 16);
 }
 
 /* Rows of units from one packed panel to the next: one more than are used, since panels a power of two apart would lie in one

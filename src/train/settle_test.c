@@ -1,0 +1,58 @@
+/* What `auto` becomes, and what a resumed run keeps. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "train/settle.h"
+
+static Recipe recipe_of(RunPrecision precision)
+{
+    Recipe r;
+    recipe_defaults(&r);
+    r.run.precision = precision;
+    r.run.device = RUN_DEVICE_CPU;
+    return r;
+}
+
+static void auto_is_bf16_where_it_is_native(void **state)
+{
+    (void)state;
+    static const char *const levels[] = {"", "ref", "avx2", "wide"};
+    for (int i = 0; i < 4; i++) {
+        setenv("LACUNA_CPU", levels[i], 1);
+        Recipe r = recipe_of(RUN_PRECISION_AUTO), given = recipe_of(RUN_PRECISION_F32);
+        settle_recipe(&r, 100);
+        settle_recipe(&given, 100);
+        assert_int_equal(r.run.precision, cpu_has_bf16() ? RUN_PRECISION_BF16 : RUN_PRECISION_F32);
+        assert_true(i == 0 || !cpu_has_bf16());
+        assert_int_equal(given.run.precision, RUN_PRECISION_F32);
+    }
+    unsetenv("LACUNA_CPU");
+}
+
+static void a_resumed_run_keeps_its_precision(void **state)
+{
+    (void)state;
+    setenv("LACUNA_CPU", "avx2", 1); /* another machine, so to speak, than the one it began on */
+    Recipe stored = recipe_of(RUN_PRECISION_BF16), open = recipe_of(RUN_PRECISION_AUTO), other = recipe_of(RUN_PRECISION_F32),
+           out;
+    settle_recipe(&stored, 100);
+    if (!settle_resumed(&open, &stored, &out))
+        fail_msg("%s", error_text());
+    assert_int_equal(out.run.precision, RUN_PRECISION_BF16);
+    assert_false(settle_resumed(&other, &stored, &out));
+    unsetenv("LACUNA_CPU");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(auto_is_bf16_where_it_is_native),
+                                       cmocka_unit_test(a_resumed_run_keeps_its_precision)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
