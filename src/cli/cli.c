@@ -99,6 +99,21 @@ static const Verb VERBS[] = {
      "Examples:\n"
      "  lacuna bench train --config cifar_p4 --steps 20 --json\n"
      "  lacuna bench ops --config vit_s\n"},
+    {"data", "look at every picture: what cannot be read, what there is", command_data,
+     "lacuna data check DIR [--threads N] [--json]\n"
+     "lacuna data stats DIR [--threads N] [--json]\n"
+     "\n"
+     "`check` decodes every picture and prints a line for each that cannot be read: its name, and why. It exits with 0 if all\n"
+     "are good and with 1 if some are not. `stats` tells how many pictures there are, how large, in which formats, which show\n"
+     "the same, which show next to nothing, which are not what their suffix says, and the mean and deviation of the pixels.\n"
+     "DIR is a folder of pictures, CIFAR's binary files, or `world`. Suffixes count in any case; the content decides.\n"
+     "\n"
+     "  --threads N      threads (default: as many as processors); the output does not depend on it\n"
+     "  --json           check: one JSON object a line for each bad file; stats: one JSON object\n"
+     "\n"
+     "Examples:\n"
+     "  lacuna data check photos/\n"
+     "  lacuna data stats world --json\n"},
     {"recipes", "list the recipes that can be named", command_recipes,
      "lacuna recipes [--json]\n"
      "\n"

@@ -59,6 +59,10 @@ bool source_picture(const Source *source, size_t i, int channels, Image *out);
  * and is never freed. False, without an error, for all others. */
 bool source_view(const Source *source, size_t i, int channels, Image *out);
 
+/* The file that sample i is, as it stands: fresh bytes that the caller frees with memory_free(). *bytes is NULL, without an
+ * error, where samples are not files of their own. False after error_set(). */
+bool source_file(const Source *source, size_t i, char **bytes, size_t *size);
+
 /* One line for people, e.g. "50000 pictures in 10 classes (folder /data/train)". Owned by the source. */
 const char *source_summary(const Source *source);
 

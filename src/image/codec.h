@@ -12,6 +12,7 @@ typedef struct {
 
 typedef struct {
     const char *name;
+    const char *suffixes[3]; /* of its files' names, with the dot, in small letters; NULL behind the last */
     /* Whether the first bytes are this format's. */
     bool (*matches)(const uint8_t *bytes, size_t size);
     /* Reads the header. False after error_set(). */

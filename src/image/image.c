@@ -1,6 +1,7 @@
 #include "image/image.h"
 
 #include <string.h>
+#include <strings.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -58,11 +59,35 @@ static const char *foreign_format(const uint8_t *bytes, size_t size)
     return NULL;
 }
 
-static const Codec *find_codec(const uint8_t *bytes, size_t size)
+static const Codec *matching_codec(const uint8_t *bytes, size_t size)
 {
     for (size_t i = 0; i < sizeof codecs / sizeof *codecs; i++)
         if (codecs[i]->matches(bytes, size))
             return codecs[i];
+    return NULL;
+}
+
+const char *image_format(const void *bytes, size_t size)
+{
+    const Codec *codec = matching_codec(bytes, size);
+    return codec ? codec->name : NULL;
+}
+
+const char *image_suffix_format(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    for (size_t i = 0; dot && i < sizeof codecs / sizeof *codecs; i++)
+        for (const char *const *suffix = codecs[i]->suffixes; *suffix; suffix++)
+            if (!strcasecmp(dot, *suffix))
+                return codecs[i]->name;
+    return NULL;
+}
+
+static const Codec *find_codec(const uint8_t *bytes, size_t size)
+{
+    const Codec *codec = matching_codec(bytes, size);
+    if (codec)
+        return codec;
     const char *foreign = foreign_format(bytes, size);
     if (size == 0)
         error_set("the file is empty");

@@ -51,6 +51,12 @@ bool image_decode_within(const void *bytes, size_t size, const char *name, int c
  * may still turn out to be damaged. Each of the three may be NULL. False after error_set(). No limits are applied. */
 bool image_probe(const void *bytes, size_t size, const char *name, int *height, int *width, int *channels);
 
+/* The name of the readable format that a file's first bytes are of ("JPEG", "PNG"); NULL: none. */
+const char *image_format(const void *bytes, size_t size);
+
+/* The name of the readable format that a file name's suffix, in any case, stands for; NULL: none. */
+const char *image_suffix_format(const char *name);
+
 /* Luma of an RGB pixel; a grey pixel keeps its value. */
 static inline uint8_t image_luma(const uint8_t *rgb)
 {
