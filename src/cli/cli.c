@@ -24,7 +24,7 @@ static const Verb VERBS[] = {
      "Trains what the recipe (a name of `lacuna recipes`, or a YAML file) describes and leaves a run directory: recipe.yaml,\n"
      "log.jsonl, checkpoints, samples. Keys of the command line win over the file; every run.* key is also a flag.\n"
      "\n"
-     "  --data DIR       pictures: a folder of JPEG and PNG, CIFAR's binary files, or `world` (drawn by the program)\n"
+     "  --data DIR       pictures: a folder of JPEG, PNG and WebP, CIFAR's binary files, or `world` (drawn by the program)\n"
      "  --val DIR        held-out pictures\n"
      "  --out RUN        the run directory; default runs/RECIPE-N\n"
      "  --resume         go on in --out from its newest checkpoint\n"

@@ -175,7 +175,8 @@ typedef struct {
     uint64_t root_size, text_size, count, folder_count;
 } StoredHeader;
 
-static const char magic[16] = "lacuna listing1";
+/* The number is raised when other suffixes count as pictures: what was stored before lacks those files. */
+static const char magic[16] = "lacuna listing2";
 
 static bool unchanged(const Listing *listing, const char *root)
 {
