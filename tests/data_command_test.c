@@ -109,7 +109,7 @@ static void check_names_every_bad_file_in_order(void **state)
 {
     (void)state;
     static const char out[] = "c-empty.jpg: the file is empty\n"
-                              "d-text.jpg: this is neither a JPEG, a PNG nor a WebP file\n"
+                              "d-text.jpg: this is neither a JPEG, PNG, WebP nor TIFF file\n"
                               "e-cut.jpg: the JPEG file is cut off after ";
     char whole[512];
     size_t size = 0;
@@ -123,7 +123,7 @@ static void check_names_every_bad_file_in_order(void **state)
     }
     snprintf(whole, sizeof whole,
              "{\"key\": \"c-empty.jpg\", \"why\": \"the file is empty\"}\n"
-             "{\"key\": \"d-text.jpg\", \"why\": \"this is neither a JPEG, a PNG nor a WebP file\"}\n"
+             "{\"key\": \"d-text.jpg\", \"why\": \"this is neither a JPEG, PNG, WebP nor TIFF file\"}\n"
              "{\"key\": \"e-cut.jpg\", \"why\": \"the JPEG file is cut off after %zu bytes\"}\n",
              size);
     transcript("data check --json " HOME "/mixed", 1, whole, "3 of 9 pictures cannot be read\n");
@@ -134,8 +134,8 @@ static void a_control_character_in_a_name_stays_off_the_terminal(void **state)
     (void)state;
     write_text("bad/new\nline\033[2J.jpg", "x");
     transcript("data check " HOME "/bad", 1,
-               "new?line?[2J.jpg: this is neither a JPEG, a PNG nor a WebP file\n"
-               "only.png: this is neither a JPEG, a PNG nor a WebP file\n",
+               "new?line?[2J.jpg: this is neither a JPEG, PNG, WebP nor TIFF file\n"
+               "only.png: this is neither a JPEG, PNG, WebP nor TIFF file\n",
                "2 of 2 pictures cannot be read\n");
 }
 

@@ -159,7 +159,8 @@ bool folder_open(Source *source)
         return false;
     source->count = folder->listing.count;
     if (source->count == 0)
-        return error_set("no pictures at %s: neither it nor the folders in it hold a .jpg, .jpeg, .png or .webp file", where);
+        return error_set(
+            "no pictures at %s: neither it nor the folders in it hold a .jpg, .jpeg, .png, .webp, .tif or .tiff file", where);
     if (!label(source, folder))
         return false;
     text_add(&source->summary, "%zu picture%s ", source->count, source->count == 1 ? "" : "s");

@@ -176,7 +176,7 @@ typedef struct {
 } StoredHeader;
 
 /* The number is raised when other suffixes count as pictures: what was stored before lacks those files. */
-static const char magic[16] = "lacuna listing2";
+static const char magic[16] = "lacuna listing3";
 
 static bool unchanged(const Listing *listing, const char *root)
 {

@@ -23,6 +23,6 @@ typedef struct {
     bool (*decode)(const uint8_t *bytes, size_t size, const ImageLimits *limits, Image *out);
 } Codec;
 
-extern const Codec CODEC_JPEG, CODEC_PNG, CODEC_WEBP;
+extern const Codec CODEC_JPEG, CODEC_PNG, CODEC_WEBP, CODEC_TIFF;
 
 #endif

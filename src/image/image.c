@@ -15,7 +15,7 @@ enum {
 
 const ImageLimits IMAGE_LIMITS = {.max_pixels = 178956970, .max_scans = 500};
 
-static const Codec *const codecs[] = {&CODEC_JPEG, &CODEC_PNG, &CODEC_WEBP};
+static const Codec *const codecs[] = {&CODEC_JPEG, &CODEC_PNG, &CODEC_WEBP, &CODEC_TIFF};
 
 bool image_new(Image *image, int height, int width, int channels)
 {
@@ -49,8 +49,7 @@ static const char *foreign_format(const uint8_t *bytes, size_t size)
     static const struct {
         size_t offset;
         const char *magic, *name;
-    } formats[] = {{0, "GIF8", "GIF"}, {0, "II*", "TIFF"},      {0, "MM", "TIFF"},
-                   {0, "BM", "BMP"},   {4, "ftypavif", "AVIF"}, {4, "ftyphei", "HEIC"}};
+    } formats[] = {{0, "GIF8", "GIF"}, {0, "BM", "BMP"}, {4, "ftypavif", "AVIF"}, {4, "ftyphei", "HEIC"}};
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
         size_t offset = formats[i].offset, length = strlen(formats[i].magic);
         if (size >= offset + length && !memcmp(bytes + offset, formats[i].magic, length))
@@ -92,9 +91,9 @@ static const Codec *find_codec(const uint8_t *bytes, size_t size)
     if (size == 0)
         error_set("the file is empty");
     else if (foreign)
-        error_set("this is a %s file; only JPEG, PNG and WebP can be read, convert it first", foreign);
+        error_set("this is a %s file; only JPEG, PNG, WebP and TIFF can be read, convert it first", foreign);
     else
-        error_set("this is neither a JPEG, a PNG nor a WebP file");
+        error_set("this is neither a JPEG, PNG, WebP nor TIFF file");
     return NULL;
 }
 

@@ -151,6 +151,7 @@ static void damaged_files_never_crash(void **state)
             rgba[4 * i + 3] = 255;
         DamageFile file = write_webp(rgba, SIDE, SIDE, k / 2);
         damage_by_cutting(&file);
+        assert_false(damage_decode(file.data, file.size - 1));
         int noticed = damage_by_overwriting(&file, TRIES, (uint64_t)k);
         print_message("%s, %s: %d of %d overwritten files noticed\n", k / 2 ? "lossless" : "lossy", k % 2 ? "opaque" : "alpha",
                       noticed, TRIES);
