@@ -191,10 +191,35 @@ static void stats_in_json_hold_the_pixels_mean(void **state)
     ran_free(&ran);
 }
 
-static void the_built_in_world_is_all_good(void **state)
+/* Samples that are no files of their own have neither a format nor a suffix. */
+static void cifars_files_are_looked_at_too(void **state)
 {
     (void)state;
-    transcript("data check world", 0, "", "10000 pictures, all good\n");
+    enum { RECORD = 3073, COUNT = 3 };
+    char *bytes = memory_new(COUNT, RECORD); /* the first and the last are all black, whatever their labels are */
+    assert_non_null(bytes);
+    bytes[2 * RECORD] = 7;
+    for (int i = 0; i < 3072; i++)
+        bytes[RECORD + 1 + i] = (char)(i % 100);
+    assert_true(file_write(HOME "/test_batch.bin", bytes, COUNT * RECORD));
+    memory_free(bytes);
+    transcript("data check " HOME "/test_batch.bin", 0, "", "3 pictures, all good\n");
+    static const char begin[] = "pictures      3\n"
+                                "height        32 smallest, 32 median, 32 largest\n"
+                                "width         32 smallest, 32 median, 32 largest\n"
+                                "channels      0 grey, 3 colour\n"
+                                "duplicates    1\n"
+                                "              test_batch.bin#2 = test_batch.bin#0\n"
+                                "near-empty    2\n"
+                                "              test_batch.bin#0\n"
+                                "              test_batch.bin#2\n"
+                                "wrong suffix  0\n"
+                                "mean          0.";
+    Ran ran = run_program("data stats " HOME "/test_batch.bin");
+    assert_int_equal(ran.code, 0);
+    ran.out[sizeof begin - 1] = 0;
+    assert_string_equal(ran.out, begin);
+    ran_free(&ran);
 }
 
 int main(void)
@@ -202,6 +227,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(check_names_every_bad_file_in_order),
         cmocka_unit_test(a_control_character_in_a_name_stays_off_the_terminal), cmocka_unit_test(stats_tell_what_is_there),
-        cmocka_unit_test(stats_in_json_hold_the_pixels_mean), cmocka_unit_test(the_built_in_world_is_all_good)};
+        cmocka_unit_test(stats_in_json_hold_the_pixels_mean), cmocka_unit_test(cifars_files_are_looked_at_too)};
     return cmocka_run_group_tests(tests, write_folders, remove_folders);
 }
