@@ -3,9 +3,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <jpeglib.h>
 #include <tiffio.h>
 #include <zlib.h>
 
@@ -283,9 +285,36 @@ static void put_entry(uint8_t *at, int tag, int type, uint32_t value)
     memcpy(at, entry, sizeof entry);
 }
 
+/* A grey JPEG stream of noise, side x side pixels. */
+static unsigned long write_jpeg_stream(const uint8_t *pixels, int side, uint8_t *to, unsigned long room)
+{
+    struct jpeg_compress_struct info;
+    struct jpeg_error_mgr errors;
+    unsigned char *bytes = NULL;
+    unsigned long size = 0;
+    info.err = jpeg_std_error(&errors);
+    jpeg_create_compress(&info);
+    jpeg_mem_dest(&info, &bytes, &size);
+    info.image_height = info.image_width = (JDIMENSION)side;
+    info.input_components = 1;
+    info.in_color_space = JCS_GRAYSCALE;
+    jpeg_set_defaults(&info);
+    jpeg_start_compress(&info, TRUE);
+    for (int y = 0; y < side; y++) {
+        JSAMPROW row = (JSAMPROW)(uintptr_t)(pixels + y * side);
+        jpeg_write_scanlines(&info, &row, 1);
+    }
+    jpeg_finish_compress(&info);
+    jpeg_destroy_compress(&info);
+    assert_true(size <= room);
+    memcpy(to, bytes, size);
+    free(bytes);
+    return size;
+}
+
 /* The directory in front, so that a cut file still announces its picture and only the pixels are missing: SIDE x SIDE grey
- * pixels of noise in one strip. */
-static DamageFile write_directory_first(int compression)
+ * pixels of noise in one strip, of which the last bytes are left away and not announced. */
+static DamageFile write_directory_first(int compression, unsigned long left_away)
 {
     enum { SIDE = 40, SHORT = 3, LONG = 4, ENTRIES = 9, START = 8 + 2 + 12 * ENTRIES + 4 };
     uint8_t pixels[SIDE * SIDE], strip[2 * SIDE * SIDE + 100];
@@ -295,6 +324,8 @@ static DamageFile write_directory_first(int compression)
         pixels[i] = (uint8_t)value_of(&noise, i / SIDE, i % SIDE, 0);
     if (compression == COMPRESSION_ADOBE_DEFLATE) {
         assert_int_equal(compress(strip, &size, pixels, sizeof pixels), Z_OK);
+    } else if (compression == COMPRESSION_JPEG) {
+        size = write_jpeg_stream(pixels, SIDE, strip, sizeof strip);
     } else if (compression == COMPRESSION_PACKBITS) {
         for (size = 0; size < SIDE * (SIDE + 1); size += SIDE + 1) { /* a row is one run of literal bytes */
             strip[size] = SIDE - 1;
@@ -303,6 +334,7 @@ static DamageFile write_directory_first(int compression)
     } else {
         memcpy(strip, pixels, size = sizeof pixels);
     }
+    size -= left_away;
     DamageFile file = {calloc(1, START + size), START + size};
     assert_non_null(file.data);
     memcpy(file.data, "II*\0\x08\0\0\0\x09", 9);
@@ -323,11 +355,14 @@ static DamageFile write_directory_first(int compression)
 static void missing_pixels_are_not_made_up(void **state)
 {
     (void)state;
-    static const int compressions[] = {COMPRESSION_NONE, COMPRESSION_ADOBE_DEFLATE, COMPRESSION_PACKBITS};
+    static const int compressions[] = {COMPRESSION_NONE, COMPRESSION_ADOBE_DEFLATE, COMPRESSION_PACKBITS, COMPRESSION_JPEG};
     for (size_t i = 0; i < sizeof compressions / sizeof *compressions; i++) {
-        DamageFile file = write_directory_first(compressions[i]);
+        DamageFile file = write_directory_first(compressions[i], 0);
         damage_by_cutting(&file);
         assert_true(image_probe(file.data, file.size / 2, "half", NULL, NULL, NULL)); /* the header alone is there */
+        damage_file_free(&file);
+        file = write_directory_first(compressions[i], 300); /* libjpeg only warns, and goes on with grey */
+        assert_false(damage_decode(file.data, file.size));
         damage_file_free(&file);
     }
 }
