@@ -27,9 +27,11 @@ typedef struct {
     bool header_only; /* no pixels */
 } Kind;
 
-/* Sample c of pixel (y, x), all of its bits in use. */
+/* Sample c of pixel (y, x), all of its bits in use; colours that change slowly where JPEG halves their number. */
 static uint32_t value_of(const Kind *k, int y, int x, int c)
 {
+    if (k->photometric == PHOTOMETRIC_YCBCR)
+        return (uint32_t)(40 + 2 * y + x + 20 * c);
     uint32_t value = (uint32_t)(y * 7919 + x * 104729 + c * 31337 + y * x) * 2654435761u >> 12;
     return k->bits == 8 ? value & 255 : value & 65535;
 }
@@ -73,10 +75,12 @@ static void set_fields(const Kind *k, TIFF *tiff)
         TIFFSetField(tiff, TIFFTAG_TILEWIDTH, k->tile_side ? k->tile_side : 16);
         TIFFSetField(tiff, TIFFTAG_TILELENGTH, k->tile_side ? k->tile_side : 16);
     } else {
-        TIFFSetField(tiff, TIFFTAG_ROWSPERSTRIP, 8);
+        TIFFSetField(tiff, TIFFTAG_ROWSPERSTRIP, 16);
     }
-    if (k->compression == COMPRESSION_JPEG)
+    if (k->compression == COMPRESSION_JPEG) {
         TIFFSetField(tiff, TIFFTAG_JPEGQUALITY, 100);
+        TIFFSetField(tiff, TIFFTAG_JPEGCOLORMODE, JPEGCOLORMODE_RGB); /* libtiff turns RGB into YCbCr */
+    }
 }
 
 static void write_parts(const Kind *k, TIFF *tiff)
@@ -217,17 +221,23 @@ static void jpeg_inside_is_read(void **state)
     (void)state;
     if (!TIFFIsCODECConfigured(COMPRESSION_JPEG))
         skip();
-    DamageFile file = write_tiff(
-        &(Kind){.samples = 1, .bits = 8, .photometric = PHOTOMETRIC_MINISBLACK, .compression = COMPRESSION_JPEG, .tiled = true},
-        0);
-    Image image;
-    if (!image_decode(file.data, file.size, "jpeg", 3, &image))
-        fail_msg("%s", error_text());
-    Kind k = {.bits = 8};
-    for (int i = 0; i < H * W; i++)
-        assert_in_range(image.data[3 * i] + 8 - value_of(&k, i / W, i % W, 0), 0, 16);
-    image_free(&image);
-    damage_file_free(&file);
+    for (int i = 0; i < 4; i++) {
+        bool grey = i & 1;
+        Kind k = {.samples = grey ? 1 : 3,
+                  .bits = 8,
+                  .photometric = grey ? PHOTOMETRIC_MINISBLACK : PHOTOMETRIC_YCBCR,
+                  .compression = COMPRESSION_JPEG,
+                  .tiled = i & 2};
+        DamageFile file = write_tiff(&k, 0);
+        Image image;
+        if (!image_decode(file.data, file.size, "jpeg", 3, &image))
+            fail_msg("%s", error_text());
+        for (int p = 0; p < H * W * 3; p++)
+            assert_in_range(image.data[p] + 8 - value_of(&k, p / 3 / W, p / 3 % W, grey ? 0 : p % 3), 0, 16);
+        image_free(&image);
+        damage_by_cutting(&file);
+        damage_file_free(&file);
+    }
 }
 
 static void assert_refused(const Kind *k, const char *part)
