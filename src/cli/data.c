@@ -116,11 +116,9 @@ static bool read_arguments(DataJob *job, int argc, char **argv)
             job->what = args.text;
         else if (kind != ARG_FLAG && !job->where)
             job->where = args.text;
-        else if (kind != ARG_FLAG)
-            ok = arg_unknown(&args, FLAGS);
-        else if (arg_is(&args, "threads"))
+        else if (kind == ARG_FLAG && arg_is(&args, "threads"))
             ok = arg_int(&args, 1, 1024, &job->threads);
-        else if (arg_is(&args, "json"))
+        else if (kind == ARG_FLAG && arg_is(&args, "json"))
             ok = arg_switch(&args, &job->json);
         else
             ok = arg_unknown(&args, FLAGS);
