@@ -40,7 +40,7 @@ static void test_help(void **state)
     transcript("--help", 0, OVERVIEW, "");
     transcript("-h", 0, OVERVIEW, "");
     transcript("help help --help", 0, OVERVIEW, "");
-    static const char *const verbs[] = {"pretrain", "reconstruct", "parity", "bench", "recipes"};
+    static const char *const verbs[] = {"pretrain", "reconstruct", "parity", "bench", "data", "recipes"};
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
         Ran page = run_program("help %s", verbs[i]), flag = run_program("%s --whatever --help", verbs[i]),
             all = run_program("help");
@@ -100,6 +100,11 @@ static void test_wrong_usage(void **state)
                "lacuna: --images and --data both name pictures: use one of them\n...");
     transcript("reconstruct --seed -1 --from a --out b.png", 2, "",
                "lacuna: --seed wants a whole number from 0 to 2^63 - 1, not '-1'\n...");
+    transcript("data", 2, "", "lacuna: data wants to be told what to do: check or stats\n...");
+    transcript("data chekc a", 2, "", "lacuna: data does not know 'chekc': check or stats\n...");
+    transcript("data check", 2, "", "lacuna: data check wants the pictures: a folder, CIFAR's files or `world`\n...");
+    transcript("data check a b", 2, "", "lacuna: 'b' is not expected here\n...");
+    transcript("data stats a --thread 2", 2, "", "lacuna: there is no flag --thread: did you mean --threads?\n...");
     transcript("recipes now", 2, "", "lacuna: 'now' is not expected here\n...");
     transcript("recipes -x", 2, "", "lacuna: there is no flag -x\n...");
 }
@@ -109,6 +114,7 @@ static void test_failures(void **state)
     (void)state;
     transcript("parity nowhere.json", 1, "0 of 1 cases agree\n", "lacuna: nowhere.json: ...");
     transcript("parity -- --odd.json", 1, "0 of 1 cases agree\n", "lacuna: --odd.json: ...");
+    transcript("data check nowhere", 1, "", "lacuna: no pictures at nowhere: there is no such file or folder\n");
     transcript("reconstruct --from nowhere --out a.png", 1, "", "lacuna: there is no run or checkpoint at nowhere\n");
 }
 

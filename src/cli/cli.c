@@ -24,7 +24,8 @@ static const Verb VERBS[] = {
      "Trains what the recipe (a name of `lacuna recipes`, or a YAML file) describes and leaves a run directory: recipe.yaml,\n"
      "log.jsonl, checkpoints, samples. Keys of the command line win over the file; every run.* key is also a flag.\n"
      "\n"
-     "  --data DIR       pictures: a folder of JPEG and PNG, CIFAR's binary files, or `world` (drawn by the program)\n"
+     "  --data DIR       pictures: a folder of JPEG, PNG, WebP and TIFF, CIFAR's binary files, or `world` (drawn by the "
+     "program)\n"
      "  --val DIR        held-out pictures\n"
      "  --out RUN        the run directory; default runs/RECIPE-N\n"
      "  --resume         go on in --out from its newest checkpoint\n"
@@ -99,6 +100,21 @@ static const Verb VERBS[] = {
      "Examples:\n"
      "  lacuna bench train --config cifar_p4 --steps 20 --json\n"
      "  lacuna bench ops --config vit_s\n"},
+    {"data", "look at every picture: what cannot be read, what there is", command_data,
+     "lacuna data check DIR [--threads N] [--json]\n"
+     "lacuna data stats DIR [--threads N] [--json]\n"
+     "\n"
+     "`check` decodes every picture and prints a line for each that cannot be read: its name, and why. It exits with 0 if all\n"
+     "are good and with 1 if some are not. `stats` tells how many pictures there are, how large, in which formats, which show\n"
+     "the same, which show next to nothing, which are not what their suffix says, and the mean and deviation of the pixels.\n"
+     "DIR is a folder of pictures, CIFAR's binary files, or `world`. Suffixes count in any case; the content decides.\n"
+     "\n"
+     "  --threads N      threads (default: as many as processors); the output does not depend on it\n"
+     "  --json           check: one JSON object a line for each bad file; stats: one JSON object\n"
+     "\n"
+     "Examples:\n"
+     "  lacuna data check photos/\n"
+     "  lacuna data stats world --json\n"},
     {"recipes", "list the recipes that can be named", command_recipes,
      "lacuna recipes [--json]\n"
      "\n"

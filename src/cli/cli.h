@@ -13,6 +13,7 @@ int command_pretrain(int argc, char **argv);
 int command_reconstruct(int argc, char **argv);
 int command_parity(int argc, char **argv);
 int command_bench(int argc, char **argv);
+int command_data(int argc, char **argv);
 int command_recipes(int argc, char **argv);
 
 /* The whole program, as main() runs it. */

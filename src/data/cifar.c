@@ -113,7 +113,7 @@ static bool cifar_picture(const Source *source, size_t i, int channels, Image *o
 }
 
 /* No fingerprint: hashing the bytes would cost as much as the statistics themselves. */
-static const SourceKind cifar_kind = {cifar_close, cifar_key, cifar_label, cifar_view, cifar_picture, NULL};
+static const SourceKind cifar_kind = {cifar_close, cifar_key, cifar_label, cifar_view, cifar_picture, NULL, NULL};
 
 static bool read_part(Cifar *cifar, const char *folder, const char *name)
 {

@@ -41,11 +41,28 @@ static int folder_label(const Source *source, size_t i)
     return folder->labels ? folder->labels[i] : -1;
 }
 
+/* The bytes of a picture's file; its path when `path` is given. Both are owned by the caller, the path also after a failure. */
+static char *read_file(const Source *source, size_t i, size_t *size, char **path)
+{
+    char *own = file_join(source->where, name_of(source->self, i));
+    char *bytes = own ? file_read(own, LARGEST_FILE, size) : NULL;
+    if (path)
+        *path = own;
+    else
+        memory_free(own);
+    return bytes;
+}
+
+static bool folder_file(const Source *source, size_t i, char **bytes, size_t *size)
+{
+    *bytes = read_file(source, i, size, NULL);
+    return *bytes != NULL;
+}
+
 static bool folder_picture(const Source *source, size_t i, int channels, Image *out)
 {
-    char *path = file_join(source->where, name_of(source->self, i));
     size_t size = 0;
-    char *bytes = path ? file_read(path, LARGEST_FILE, &size) : NULL;
+    char *path, *bytes = read_file(source, i, &size, &path);
     bool ok = bytes && image_decode(bytes, size, path, channels, out);
     memory_free(bytes);
     memory_free(path);
@@ -70,7 +87,8 @@ static bool folder_fingerprint(const Source *source, const uint64_t *samples, si
     return true;
 }
 
-static const SourceKind folder_kind = {folder_close, folder_key, folder_label, NULL, folder_picture, folder_fingerprint};
+static const SourceKind folder_kind = {folder_close,   folder_key,         folder_label, NULL,
+                                       folder_picture, folder_fingerprint, folder_file};
 
 static int compare_classes(const void *a, const void *b)
 {
@@ -141,7 +159,8 @@ bool folder_open(Source *source)
         return false;
     source->count = folder->listing.count;
     if (source->count == 0)
-        return error_set("no pictures at %s: neither it nor the folders in it hold a .jpg, .jpeg or .png file", where);
+        return error_set(
+            "no pictures at %s: neither it nor the folders in it hold a .jpg, .jpeg, .png, .webp, .tif or .tiff file", where);
     if (!label(source, folder))
         return false;
     text_add(&source->summary, "%zu picture%s ", source->count, source->count == 1 ? "" : "s");

@@ -14,6 +14,7 @@ typedef struct {
     bool (*picture)(const Source *source, size_t i, int channels, Image *out);
     /* A number that changes when one of the samples does, for stored statistics. NULL or false: store nothing. */
     bool (*fingerprint)(const Source *source, const uint64_t *samples, size_t count, uint64_t *hash);
+    bool (*file)(const Source *source, size_t i, char **bytes, size_t *size); /* NULL: samples are not files */
 } SourceKind;
 
 struct Source {

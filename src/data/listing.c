@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,6 +13,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "data/kinds.h"
+#include "image/image.h"
 
 /* Folders are given by file systems with clocks as coarse as this many seconds (FAT): a folder that changed this short a time
  * before it was read may change again without its time telling. */
@@ -25,12 +25,6 @@ void listing_free(Listing *listing)
     memory_free(listing->names);
     memory_free(listing->folders);
     *listing = (Listing){0};
-}
-
-static bool is_picture(const char *name)
-{
-    const char *dot = strrchr(name, '.');
-    return dot && (!strcasecmp(dot, ".jpg") || !strcasecmp(dot, ".jpeg") || !strcasecmp(dot, ".png"));
 }
 
 /* Appends a string to listing->text; its offset, or UINT64_MAX. */
@@ -90,7 +84,7 @@ static bool read_entry(Listing *listing, const char *root, const char *below, co
     }
     if (folder)
         return read_folder(listing, root, below, depth + 1);
-    if (!file || !is_picture(below))
+    if (!file || !image_suffix_format(below))
         return true;
     if (!memory_grow((void **)&listing->names, listing->count, &listing->name_capacity, sizeof *listing->names))
         return false;
@@ -131,7 +125,7 @@ static bool read_folder(Listing *listing, const char *root, const char *below, i
     for (struct dirent *entry; (entry = readdir(folder)); errno = 0) {
         if (entry->d_name[0] == '.')
             continue;
-        if (entry->d_type == DT_REG && !is_picture(entry->d_name))
+        if (entry->d_type == DT_REG && !image_suffix_format(entry->d_name))
             continue;
         if (!memory_grow((void **)&entries, count, &capacity, sizeof *entries))
             goto done;
@@ -181,7 +175,8 @@ typedef struct {
     uint64_t root_size, text_size, count, folder_count;
 } StoredHeader;
 
-static const char magic[16] = "lacuna listing1";
+/* The number is raised when other suffixes count as pictures: what was stored before lacks those files. */
+static const char magic[16] = "lacuna listing3";
 
 static bool unchanged(const Listing *listing, const char *root)
 {

@@ -130,6 +130,13 @@ bool source_view(const Source *source, size_t i, int channels, Image *out)
     return source->kind->view && source->kind->view(source, i, channels, out);
 }
 
+bool source_file(const Source *source, size_t i, char **bytes, size_t *size)
+{
+    *bytes = NULL;
+    *size = 0;
+    return !source->kind->file || source->kind->file(source, i, bytes, size);
+}
+
 const char *source_summary(const Source *source)
 {
     return source->summary.data;

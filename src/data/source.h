@@ -25,12 +25,12 @@ typedef struct {
  * - "world": the built-in world; the label is the shape;
  * - a folder with CIFAR's files (data_batch_1.bin .. 5, else train.bin; a folder that holds only test_batch.bin or test.bin
  *   gives that), or one .bin file (multiples of 3073 bytes: CIFAR-10; of 3074: CIFAR-100, labelled by the fine classes);
- * - a folder of .jpg, .jpeg, .png files in any case and depth, sorted by relative path, bytewise. When every picture lies in a
- *   subfolder, the first-level subfolders are the classes, sorted bytewise, labels from 0. Entries whose name starts with a dot
- *   are left out; a symbolic link to a folder is followed unless it leads back into a folder that is being read.
- * `options` may be NULL. The source is owned by the caller. NULL after error_set(): nothing there, no picture in it, a file of
- * a wrong size. Files are not opened here: a broken picture shows when it is asked for. The listing of each folder is stored
- * under file_cache_folder() with the folders' times of change, so that an unchanged tree is not read again. */
+ * - a folder of .jpg, .jpeg, .png, .webp, .tif, .tiff files in any case and depth, sorted by relative path, bytewise. When
+ * every picture lies in a subfolder, the first-level subfolders are the classes, sorted bytewise, labels from 0. Entries whose
+ * name starts with a dot are left out; a symbolic link to a folder is followed unless it leads back into a folder that is being
+ * read. `options` may be NULL. The source is owned by the caller. NULL after error_set(): nothing there, no picture in it, a
+ * file of a wrong size. Files are not opened here: a broken picture shows when it is asked for. The listing of each folder is
+ * stored under file_cache_folder() with the folders' times of change, so that an unchanged tree is not read again. */
 Source *source_open(const char *where, const SourceOptions *options);
 void source_close(Source *source);
 
@@ -58,6 +58,10 @@ bool source_picture(const Source *source, size_t i, int channels, Image *out);
 /* The picture of sample i where it already lies in memory in that form (CIFAR with 3 channels): *out borrows the source's bytes
  * and is never freed. False, without an error, for all others. */
 bool source_view(const Source *source, size_t i, int channels, Image *out);
+
+/* The file that sample i is, as it stands: fresh bytes that the caller frees with memory_free(). *bytes is NULL, without an
+ * error, where samples are not files of their own. False after error_set(). */
+bool source_file(const Source *source, size_t i, char **bytes, size_t *size);
 
 /* One line for people, e.g. "50000 pictures in 10 classes (folder /data/train)". Owned by the source. */
 const char *source_summary(const Source *source);

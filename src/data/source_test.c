@@ -137,7 +137,7 @@ static void what_is_not_there_is_refused(void **state)
 {
     (void)state;
     assert_true(file_make_folder(HOME "/empty/inner"));
-    assert_refused(HOME "/empty", "hold a .jpg, .jpeg or .png file");
+    assert_refused(HOME "/empty", "hold a .jpg, .jpeg, .png, .webp, .tif or .tiff file");
     assert_refused(HOME "/missing", "no such file or folder");
     write_text(HOME "/text.txt", "x");
     assert_refused(HOME "/text.txt", "neither a folder nor");

@@ -1,5 +1,4 @@
 /* Mean and deviation of the pixels of a source. */
-#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -9,13 +8,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "data/kinds.h"
-
-enum { CHANNELS = 3 };
-
-/* Integers, so that the order of the additions does not matter; 64 bits hold the squares of 2.8e14 pixels. */
-typedef struct {
-    uint64_t pixels, sum[CHANNELS], square[CHANNELS];
-} Sums;
+#include "data/sums.h"
 
 typedef struct {
     const Source *source;
@@ -24,30 +17,14 @@ typedef struct {
     int channels;
     atomic_size_t next;
     pthread_mutex_t lock;
-    Sums sums;
+    PixelSums sums;
     char reason[512]; /* why a picture could not be read */
 } Work;
-
-static void add_picture(Sums *sums, const Image *image)
-{
-    size_t pixels = (size_t)image->height * (size_t)image->width, channels = (size_t)image->channels;
-    sums->pixels += pixels;
-    for (size_t c = 0; c < channels; c++) {
-        uint64_t sum = 0, square = 0;
-        for (size_t p = 0; p < pixels; p++) {
-            uint32_t byte = image->data[p * channels + c];
-            sum += byte;
-            square += byte * byte;
-        }
-        sums->sum[c] += sum;
-        sums->square[c] += square;
-    }
-}
 
 static void *work(void *argument)
 {
     Work *w = argument;
-    Sums own = {0};
+    PixelSums own = {0};
     char reason[sizeof w->reason] = "";
     for (size_t i; (i = atomic_fetch_add(&w->next, 1)) < w->count;) {
         Image image = {0};
@@ -56,16 +33,12 @@ static void *work(void *argument)
             snprintf(reason, sizeof reason, "%s", error_text());
             continue;
         }
-        add_picture(&own, &image);
+        pixel_sums_add_picture(&own, &image);
         if (!view)
             image_free(&image);
     }
     pthread_mutex_lock(&w->lock);
-    w->sums.pixels += own.pixels;
-    for (int c = 0; c < CHANNELS; c++) {
-        w->sums.sum[c] += own.sum[c];
-        w->sums.square[c] += own.square[c];
-    }
+    pixel_sums_add(&w->sums, &own);
     if (reason[0])
         memcpy(w->reason, reason, sizeof reason);
     pthread_mutex_unlock(&w->lock);
@@ -74,20 +47,20 @@ static void *work(void *argument)
 
 static const char stored_format[] = "lacuna statistics 1: %llu %llu %llu %llu %llu %llu %llu\n";
 
-static bool take_stored(const char *path, Sums *sums)
+static bool take_stored(const char *path, PixelSums *sums)
 {
     size_t size;
     char *text = file_exists(path) ? file_read(path, 4096, &size) : NULL;
     unsigned long long n[7];
     bool ok = text && sscanf(text, stored_format, &n[0], &n[1], &n[2], &n[3], &n[4], &n[5], &n[6]) == 7 && n[0] > 0;
     if (ok)
-        *sums = (Sums){n[0], {n[1], n[2], n[3]}, {n[4], n[5], n[6]}};
+        *sums = (PixelSums){n[0], {n[1], n[2], n[3]}, {n[4], n[5], n[6]}};
     memory_free(text);
     error_clear();
     return ok;
 }
 
-static void store(const char *path, const Sums *s)
+static void store(const char *path, const PixelSums *s)
 {
     char text[256];
     int n = snprintf(text, sizeof text, stored_format, (unsigned long long)s->pixels, (unsigned long long)s->sum[0],
@@ -97,14 +70,12 @@ static void store(const char *path, const Sums *s)
     error_clear(); /* without the file the next start computes them again */
 }
 
-static void finish(const Sums *s, int channels, float *mean, float *std)
+static void finish(const PixelSums *s, int channels, float *mean, float *std)
 {
-    double n = (double)s->pixels;
     for (int c = 0; c < channels; c++) {
-        /* n sum(x^2) - sum(x)^2 in 128 bits: exact, where doubles would cancel. */
-        unsigned __int128 spread = (unsigned __int128)s->pixels * s->square[c] - (unsigned __int128)s->sum[c] * s->sum[c];
-        mean[c] = (float)((double)s->sum[c] / (255 * n));
-        std[c] = spread ? (float)(sqrt((double)spread) / (255 * n)) : 1.0f;
+        double deviation = pixel_sums_deviation(s, c);
+        mean[c] = (float)pixel_sums_mean(s, c);
+        std[c] = deviation > 0 ? (float)deviation : 1.0f;
     }
 }
 

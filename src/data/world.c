@@ -234,7 +234,7 @@ static bool world_fingerprint(const Source *source, const uint64_t *samples, siz
     return true;
 }
 
-static const SourceKind world_kind = {world_close, world_key, world_label, NULL, world_picture, world_fingerprint};
+static const SourceKind world_kind = {world_close, world_key, world_label, NULL, world_picture, world_fingerprint, NULL};
 
 bool world_open(Source *source, const SourceOptions *options)
 {

@@ -12,6 +12,8 @@ typedef struct {
 
 typedef struct {
     const char *name;
+    const char *suffixes[3]; /* of its files' names, with the dot, in small letters; NULL behind the last.
+                              * A new one changes what a stored listing would hold: see `magic` in data/listing.c. */
     /* Whether the first bytes are this format's. */
     bool (*matches)(const uint8_t *bytes, size_t size);
     /* Reads the header. False after error_set(). */
@@ -21,6 +23,6 @@ typedef struct {
     bool (*decode)(const uint8_t *bytes, size_t size, const ImageLimits *limits, Image *out);
 } Codec;
 
-extern const Codec CODEC_JPEG, CODEC_PNG;
+extern const Codec CODEC_JPEG, CODEC_PNG, CODEC_WEBP, CODEC_TIFF;
 
 #endif

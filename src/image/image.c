@@ -1,6 +1,7 @@
 #include "image/image.h"
 
 #include <string.h>
+#include <strings.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -14,7 +15,7 @@ enum {
 
 const ImageLimits IMAGE_LIMITS = {.max_pixels = 178956970, .max_scans = 500};
 
-static const Codec *const codecs[] = {&CODEC_JPEG, &CODEC_PNG};
+static const Codec *const codecs[] = {&CODEC_JPEG, &CODEC_PNG, &CODEC_WEBP, &CODEC_TIFF};
 
 bool image_new(Image *image, int height, int width, int channels)
 {
@@ -48,8 +49,7 @@ static const char *foreign_format(const uint8_t *bytes, size_t size)
     static const struct {
         size_t offset;
         const char *magic, *name;
-    } formats[] = {{8, "WEBP", "WebP"}, {0, "GIF8", "GIF"},      {0, "II*", "TIFF"},    {0, "MM", "TIFF"},
-                   {0, "BM", "BMP"},    {4, "ftypavif", "AVIF"}, {4, "ftyphei", "HEIC"}};
+    } formats[] = {{0, "GIF8", "GIF"}, {0, "BM", "BMP"}, {4, "ftypavif", "AVIF"}, {4, "ftyphei", "HEIC"}};
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
         size_t offset = formats[i].offset, length = strlen(formats[i].magic);
         if (size >= offset + length && !memcmp(bytes + offset, formats[i].magic, length))
@@ -58,18 +58,42 @@ static const char *foreign_format(const uint8_t *bytes, size_t size)
     return NULL;
 }
 
-static const Codec *find_codec(const uint8_t *bytes, size_t size)
+static const Codec *matching_codec(const uint8_t *bytes, size_t size)
 {
     for (size_t i = 0; i < sizeof codecs / sizeof *codecs; i++)
         if (codecs[i]->matches(bytes, size))
             return codecs[i];
+    return NULL;
+}
+
+const char *image_format(const void *bytes, size_t size)
+{
+    const Codec *codec = matching_codec(bytes, size);
+    return codec ? codec->name : NULL;
+}
+
+const char *image_suffix_format(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    for (size_t i = 0; dot && i < sizeof codecs / sizeof *codecs; i++)
+        for (const char *const *suffix = codecs[i]->suffixes; *suffix; suffix++)
+            if (!strcasecmp(dot, *suffix))
+                return codecs[i]->name;
+    return NULL;
+}
+
+static const Codec *find_codec(const uint8_t *bytes, size_t size)
+{
+    const Codec *codec = matching_codec(bytes, size);
+    if (codec)
+        return codec;
     const char *foreign = foreign_format(bytes, size);
     if (size == 0)
         error_set("the file is empty");
     else if (foreign)
-        error_set("this is a %s file; only JPEG and PNG can be read, convert it first", foreign);
+        error_set("this is a %s file; only JPEG, PNG, WebP and TIFF can be read, convert it first", foreign);
     else
-        error_set("this is neither a JPEG nor a PNG file");
+        error_set("this is neither a JPEG, PNG, WebP nor TIFF file");
     return NULL;
 }
 

@@ -38,18 +38,24 @@ void image_free(Image *image);
 /* Bytes of a picture's samples: height * width * channels. */
 size_t image_size(const Image *image);
 
-/* Decodes a JPEG or PNG file held in memory; the content decides which, `name` is only used in errors. `channels` is 3 (RGB) or
- * 1 (luma): grey is replicated, palettes are expanded, alpha is dropped, 16-bit samples become value / 257 rounded, luma is
- * (19595 R + 38470 G + 7471 B + 32768) >> 16, CMYK is taken as inverted (what Adobe's programs write), the EXIF orientation is
- * not applied. `limits` may be NULL (IMAGE_LIMITS). On success *out is a fresh picture that the caller owns. False after
- * error_set() for a file of another kind, one that is cut off or damaged, or one beyond the limits; *out is then empty.
- * Thread-safe. */
+/* Decodes a JPEG, PNG, WebP or TIFF file held in memory; the content decides which, `name` is only used in errors. `channels`
+ * is 3 (RGB) or 1 (luma): grey is replicated, palettes are expanded, alpha is dropped, 16-bit samples become value / 257
+ * rounded, luma is (19595 R + 38470 G + 7471 B + 32768) >> 16, CMYK is taken as inverted (what Adobe's programs write), the
+ * EXIF orientation is not applied, an animation is refused, of a TIFF file with several pictures the first is taken. `limits`
+ * may be NULL (IMAGE_LIMITS). On success *out is a fresh picture that the caller owns. False after error_set() for a file of
+ * another kind, one that is cut off or damaged, or one beyond the limits; *out is then empty. Thread-safe. */
 bool image_decode(const void *bytes, size_t size, const char *name, int channels, Image *out);
 bool image_decode_within(const void *bytes, size_t size, const char *name, int channels, const ImageLimits *limits, Image *out);
 
 /* Size of the picture and whether it is grey (1 channel) or in colour (3), from the file's header alone: the pixels behind it
  * may still turn out to be damaged. Each of the three may be NULL. False after error_set(). No limits are applied. */
 bool image_probe(const void *bytes, size_t size, const char *name, int *height, int *width, int *channels);
+
+/* The name of the readable format that a file's first bytes are of ("JPEG", "PNG", "WebP", "TIFF"); NULL: none. */
+const char *image_format(const void *bytes, size_t size);
+
+/* The name of the readable format that a file name's suffix, in any case, stands for; NULL: none. */
+const char *image_suffix_format(const char *name);
 
 /* Luma of an RGB pixel; a grey pixel keeps its value. */
 static inline uint8_t image_luma(const uint8_t *rgb)

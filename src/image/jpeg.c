@@ -163,4 +163,4 @@ static bool jpeg_decode(const uint8_t *bytes, size_t size, const ImageLimits *li
     return run(&reader, read_pixels);
 }
 
-const Codec CODEC_JPEG = {"JPEG", jpeg_matches, jpeg_header, jpeg_decode};
+const Codec CODEC_JPEG = {"JPEG", {".jpg", ".jpeg"}, jpeg_matches, jpeg_header, jpeg_decode};

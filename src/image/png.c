@@ -123,4 +123,4 @@ static bool png_decode(const uint8_t *bytes, size_t size, const ImageLimits *lim
     return run(&reader, read_pixels);
 }
 
-const Codec CODEC_PNG = {"PNG", png_matches, png_header, png_decode};
+const Codec CODEC_PNG = {"PNG", {".png"}, png_matches, png_header, png_decode};

@@ -1,0 +1,342 @@
+/* TIFF and BigTIFF through libtiff: strips, tiles and planes; of several pictures in a file the first. */
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <tiffio.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "image/codec.h"
+
+/* What libtiff may take at once beside a strip or tile as it lies in the file, and what a tile may take beside the picture. */
+enum { SLACK = 64 << 20 };
+
+typedef struct {
+    const uint8_t *bytes;
+    size_t size;
+    uint64_t position;
+    char reason[256]; /* of libtiff's first error, "" without one */
+    TIFF *tiff;
+    /* what the file announces */
+    uint32_t height, width;
+    uint16_t bits, samples, photometric, planar, compression;
+    int colours; /* samples that count: 1 or 3; the others are alpha */
+    const uint16_t *palette[3];
+    enum { PALETTE_16, PALETTE_HIGH, PALETTE_LOW } palette_kind;
+} Reader;
+
+/* ---- the file in memory */
+
+static tmsize_t read_bytes(thandle_t handle, void *to, tmsize_t count)
+{
+    Reader *r = handle;
+    uint64_t left = r->position < r->size ? r->size - r->position : 0;
+    size_t n = count < 0 ? 0 : (uint64_t)count < left ? (size_t)count : (size_t)left;
+    if (n)
+        memcpy(to, r->bytes + r->position, n);
+    r->position += n;
+    return (tmsize_t)n;
+}
+
+static tmsize_t write_nothing(thandle_t handle, void *from, tmsize_t count)
+{
+    (void)handle;
+    (void)from;
+    (void)count;
+    return -1;
+}
+
+/* A place behind the end is allowed: reading there gives nothing. */
+static toff_t seek_bytes(thandle_t handle, toff_t offset, int whence)
+{
+    Reader *r = handle;
+    r->position = offset + (whence == SEEK_CUR ? r->position : whence == SEEK_END ? r->size : 0);
+    return r->position;
+}
+
+static int close_nothing(thandle_t handle)
+{
+    (void)handle;
+    return 0;
+}
+
+static toff_t file_size(thandle_t handle)
+{
+    const Reader *r = handle;
+    return r->size;
+}
+
+/* ---- errors: kept in the reader, since libtiff's own handlers belong to the whole process */
+
+static void __attribute__((format(printf, 2, 0))) note(Reader *r, const char *format, va_list list)
+{
+    if (!r->reason[0])
+        vsnprintf(r->reason, sizeof r->reason, format, list);
+}
+
+static int on_error(TIFF *tiff, void *reader, const char *module, const char *format, va_list list)
+{
+    (void)tiff;
+    (void)module;
+    note(reader, format, list);
+    return 1;
+}
+
+/* Warnings concern unknown tags and slack, but for those of libjpeg, which then goes on with made-up pixels. */
+static int on_warning(TIFF *tiff, void *reader, const char *module, const char *format, va_list list)
+{
+    (void)tiff;
+    if (module && !strcmp(module, "JPEGLib"))
+        note(reader, format, list);
+    return 1;
+}
+
+static bool fail(const Reader *r)
+{
+    return error_set("the TIFF data cannot be read: %s", r->reason[0] ? r->reason : "it is damaged or cut off");
+}
+
+/* ---- what is in it */
+
+static bool is_known_compression(const Reader *r)
+{
+    static const uint16_t known[] = {COMPRESSION_NONE,          COMPRESSION_LZW,     COMPRESSION_JPEG,
+                                     COMPRESSION_ADOBE_DEFLATE, COMPRESSION_DEFLATE, COMPRESSION_PACKBITS};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (r->compression == known[i])
+            return TIFFIsCODECConfigured(r->compression) != 0;
+    return false;
+}
+
+static bool find_colours(Reader *r)
+{
+    bool jpeg = r->compression == COMPRESSION_JPEG;
+    uint16_t extra_count = 0, *extra = NULL;
+    switch (r->photometric) {
+    case PHOTOMETRIC_MINISBLACK:
+    case PHOTOMETRIC_MINISWHITE:
+    case PHOTOMETRIC_PALETTE:
+        r->colours = 1;
+        break;
+    case PHOTOMETRIC_RGB:
+        r->colours = 3;
+        break;
+    case PHOTOMETRIC_YCBCR:
+        if (!jpeg || r->planar != PLANARCONFIG_CONTIG || r->samples != 3)
+            return error_set("the TIFF file holds YCbCr colours that are not JPEG's, which cannot be read yet");
+        r->colours = 3;
+        break;
+    default:
+        return error_set("the TIFF file's colours are of kind %u; grey, RGB and palettes can be read", r->photometric);
+    }
+    if (r->samples == r->colours)
+        return true;
+    TIFFGetFieldDefaulted(r->tiff, TIFFTAG_EXTRASAMPLES, &extra_count, &extra);
+    bool alpha = r->samples == r->colours + 1 && extra_count == 1 &&
+                 (extra[0] == EXTRASAMPLE_ASSOCALPHA || extra[0] == EXTRASAMPLE_UNASSALPHA);
+    if (alpha && r->photometric != PHOTOMETRIC_PALETTE)
+        return true;
+    return error_set("the TIFF file has %u channels; grey and RGB, each with or without alpha, and palettes can be read yet",
+                     r->samples);
+}
+
+/* Palettes have 16 bits, but many programs write bytes: as the upper half, or (against the rules) as they are. */
+static bool find_palette(Reader *r)
+{
+    uint16_t *red, *green, *blue;
+    if (r->bits != 8)
+        return error_set("the TIFF file has a palette of %u bits; palettes of 8 bits can be read", r->bits);
+    if (!TIFFGetField(r->tiff, TIFFTAG_COLORMAP, &red, &green, &blue))
+        return error_set("the TIFF file has no palette where one is announced");
+    r->palette[0] = red;
+    r->palette[1] = green;
+    r->palette[2] = blue;
+    bool high = true, low = true;
+    for (int c = 0; c < 3; c++)
+        for (int i = 0; i < 256; i++) {
+            high = high && (r->palette[c][i] & 255) == 0;
+            low = low && r->palette[c][i] < 256;
+        }
+    r->palette_kind = high ? PALETTE_HIGH : low ? PALETTE_LOW : PALETTE_16;
+    return true;
+}
+
+/* Fills the reader from the first directory and refuses what read_pixels() cannot do. */
+static bool read_kind(Reader *r)
+{
+    TIFF *tiff = r->tiff;
+    uint16_t format = SAMPLEFORMAT_UINT;
+    if (!TIFFGetField(tiff, TIFFTAG_IMAGEWIDTH, &r->width) || !TIFFGetField(tiff, TIFFTAG_IMAGELENGTH, &r->height) ||
+        !TIFFGetField(tiff, TIFFTAG_PHOTOMETRIC, &r->photometric))
+        return error_set("the TIFF file does not say how large its picture is and what its colours mean");
+    TIFFGetFieldDefaulted(tiff, TIFFTAG_BITSPERSAMPLE, &r->bits);
+    TIFFGetFieldDefaulted(tiff, TIFFTAG_SAMPLESPERPIXEL, &r->samples);
+    TIFFGetFieldDefaulted(tiff, TIFFTAG_PLANARCONFIG, &r->planar);
+    TIFFGetFieldDefaulted(tiff, TIFFTAG_COMPRESSION, &r->compression);
+    TIFFGetFieldDefaulted(tiff, TIFFTAG_SAMPLEFORMAT, &format);
+    if (r->width < 1 || r->height < 1 || r->width > INT_MAX || r->height > INT_MAX)
+        return error_set("the TIFF file announces %u x %u pixels", r->height, r->width);
+    if (format == SAMPLEFORMAT_IEEEFP)
+        return error_set("the TIFF file has float samples, which cannot be read yet: convert it to 8 or 16 bits");
+    if (format != SAMPLEFORMAT_UINT && format != SAMPLEFORMAT_VOID)
+        return error_set("the TIFF file has signed or complex samples; unsigned ones can be read");
+    if (r->bits != 8 && r->bits != 16)
+        return error_set("the TIFF file has %u bits a sample; 8 and 16 can be read", r->bits);
+    if (!is_known_compression(r))
+        return error_set("the TIFF file is compressed in way %u; none, LZW, deflate, PackBits and JPEG can be read",
+                         r->compression);
+    return find_colours(r) && (r->photometric != PHOTOMETRIC_PALETTE || find_palette(r));
+}
+
+static bool open_file(Reader *r)
+{
+    TIFFOpenOptions *options = TIFFOpenOptionsAlloc();
+    if (!options)
+        return error_set("out of memory: libtiff could not be started");
+    TIFFOpenOptionsSetMaxSingleMemAlloc(options, (tmsize_t)(r->size + SLACK));
+    TIFFOpenOptionsSetErrorHandlerExtR(options, on_error, r);
+    TIFFOpenOptionsSetWarningHandlerExtR(options, on_warning, r);
+    /* m: through the functions, not by a mapping, so that every access is checked here. */
+    r->tiff =
+        TIFFClientOpenExt("", "rm", r, read_bytes, write_nothing, seek_bytes, close_nothing, file_size, NULL, NULL, options);
+    TIFFOpenOptionsFree(options);
+    return r->tiff ? read_kind(r) : fail(r);
+}
+
+/* ---- pixels */
+
+static uint8_t byte_of_16(uint16_t value)
+{
+    return (uint8_t)((value + 128u) / 257u);
+}
+
+static uint8_t sample_byte(const Reader *r, const uint8_t *row, size_t i)
+{
+    uint16_t wide;
+    if (r->bits == 8)
+        return row[i];
+    memcpy(&wide, row + 2 * i, 2);
+    return byte_of_16(wide);
+}
+
+static uint8_t palette_byte(const Reader *r, int c, uint8_t index)
+{
+    uint16_t value = r->palette[c][index];
+    return r->palette_kind == PALETTE_HIGH  ? (uint8_t)(value >> 8)
+           : r->palette_kind == PALETTE_LOW ? (uint8_t)value
+                                            : byte_of_16(value);
+}
+
+/* Puts `count` pixels of a row at `to`. The row has all samples of a pixel side by side, or those of one plane alone. */
+static void put_pixels(const Reader *r, const uint8_t *row, size_t count, int plane, bool planes, uint8_t *to, int channels)
+{
+    size_t step = planes ? 1 : r->samples;
+    int first = planes ? plane : 0, colours = planes ? 1 : r->colours;
+    for (size_t x = 0; x < count; x++, to += channels) {
+        for (int c = 0; c < colours; c++) {
+            uint8_t value = sample_byte(r, row, x * step + (size_t)c);
+            if (r->photometric == PHOTOMETRIC_MINISWHITE)
+                value = (uint8_t)(255 - value);
+            to[first + c] = value;
+        }
+        if (r->photometric == PHOTOMETRIC_PALETTE)
+            for (int c = 2, index = to[0]; c >= 0; c--)
+                to[c] = palette_byte(r, c, (uint8_t)index);
+        else if (r->colours == 1 && channels == 3)
+            to[1] = to[2] = to[0];
+    }
+}
+
+/* Row by row, so that a picture in one strip needs no second picture's memory. */
+static bool read_strips(Reader *r, int plane, bool planes, uint8_t *row, Image *out)
+{
+    size_t stride = (size_t)out->width * (size_t)out->channels;
+    for (uint32_t y = 0; y < r->height; y++) {
+        if (TIFFReadScanline(r->tiff, row, y, (uint16_t)plane) != 1 || r->reason[0])
+            return fail(r);
+        put_pixels(r, row, r->width, plane, planes, out->data + y * stride, out->channels);
+    }
+    return true;
+}
+
+static bool read_tiles(Reader *r, int plane, bool planes, uint8_t *tile, uint32_t tile_height, uint32_t tile_width, Image *out)
+{
+    size_t stride = (size_t)out->width * (size_t)out->channels;
+    size_t tile_stride = (size_t)tile_width * (planes ? 1 : r->samples) * (r->bits / 8u);
+    for (uint64_t top = 0; top < r->height; top += tile_height)
+        for (uint64_t left = 0; left < r->width; left += tile_width) {
+            if (TIFFReadTile(r->tiff, tile, (uint32_t)left, (uint32_t)top, 0, (uint16_t)plane) < 0 || r->reason[0])
+                return fail(r);
+            size_t rows = r->height - top < tile_height ? (size_t)(r->height - top) : tile_height;
+            size_t columns = r->width - left < tile_width ? (size_t)(r->width - left) : tile_width;
+            for (size_t y = 0; y < rows; y++)
+                put_pixels(r, tile + y * tile_stride, columns, plane, planes,
+                           out->data + (top + y) * stride + left * (size_t)out->channels, out->channels);
+        }
+    return true;
+}
+
+static bool read_pixels(Reader *r, Image *out)
+{
+    if (r->height != (uint32_t)out->height || r->width != (uint32_t)out->width)
+        return error_set("the TIFF file's header contradicts itself");
+    /* Sizes of tiles, too, are checked as if every sample were stored: the colours of YCbCr may be fewer. */
+    if (r->compression == COMPRESSION_JPEG)
+        TIFFSetField(r->tiff, TIFFTAG_JPEGCOLORMODE, JPEGCOLORMODE_RGB);
+    bool planes = r->planar == PLANARCONFIG_SEPARATE && r->samples > 1, tiled = TIFFIsTiled(r->tiff) != 0;
+    uint32_t tile_height = 1, tile_width = r->width;
+    if (tiled && (!TIFFGetField(r->tiff, TIFFTAG_TILELENGTH, &tile_height) ||
+                  !TIFFGetField(r->tiff, TIFFTAG_TILEWIDTH, &tile_width) || !tile_height || !tile_width))
+        return error_set("the TIFF file does not say how large its tiles are");
+    size_t pixel = (planes ? 1u : r->samples) * (r->bits / 8u), size;
+    if (!size_multiply(tile_height, tile_width, &size) || !size_multiply(size, pixel, &size) ||
+        size > SLACK + 2 * (size_t)out->height * (size_t)out->width * pixel)
+        return error_set("the TIFF file announces tiles of %u x %u pixels, far more than its picture has", tile_height,
+                         tile_width);
+    if ((tiled ? TIFFTileSize64(r->tiff) : TIFFScanlineSize64(r->tiff)) != size)
+        return error_set("the TIFF file's header contradicts itself");
+    uint8_t *buffer = memory_new(size, 1);
+    bool good = buffer != NULL;
+    for (int plane = 0; good && plane < (planes ? r->colours : 1); plane++)
+        good = tiled ? read_tiles(r, plane, planes, buffer, tile_height, tile_width, out)
+                     : read_strips(r, plane, planes, buffer, out);
+    memory_free(buffer);
+    return good;
+}
+
+static bool tiff_matches(const uint8_t *bytes, size_t size)
+{
+    return size >= 4 && (!memcmp(bytes, "II*\0", 4) || !memcmp(bytes, "MM\0*", 4) || !memcmp(bytes, "II+\0", 4) ||
+                         !memcmp(bytes, "MM\0+", 4));
+}
+
+static void close_file(Reader *r)
+{
+    if (r->tiff)
+        TIFFClose(r->tiff);
+}
+
+static bool tiff_header(const uint8_t *bytes, size_t size, CodecHeader *header)
+{
+    Reader reader = {.bytes = bytes, .size = size};
+    bool good = open_file(&reader);
+    if (good)
+        *header = (CodecHeader){.height = (int)reader.height,
+                                .width = (int)reader.width,
+                                .grey = reader.colours == 1 && reader.photometric != PHOTOMETRIC_PALETTE};
+    close_file(&reader);
+    return good;
+}
+
+static bool tiff_decode(const uint8_t *bytes, size_t size, const ImageLimits *limits, Image *out)
+{
+    (void)limits;
+    Reader reader = {.bytes = bytes, .size = size};
+    bool good = open_file(&reader) && read_pixels(&reader, out);
+    close_file(&reader);
+    return good;
+}
+
+const Codec CODEC_TIFF = {"TIFF", {".tif", ".tiff"}, tiff_matches, tiff_header, tiff_decode};

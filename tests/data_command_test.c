@@ -1,0 +1,232 @@
+/* Transcripts of `lacuna data` on a folder with good pictures, a cut one, an empty file, text, a wrong suffix and copies. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+#include <jpeglib.h>
+
+#include "image/draw.h"
+#include "run_program.h"
+
+#define HOME "data_command_test.tmp"
+
+/* A picture whose sample i is base + step * i, modulo 256. */
+static Image make_picture(int height, int width, int channels, int base, int step)
+{
+    Image image;
+    assert_true(image_new(&image, height, width, channels));
+    for (size_t i = 0; i < image_size(&image); i++)
+        image.data[i] = (uint8_t)(base + step * (int)(i % 256));
+    return image;
+}
+
+static void write_png(const char *name, int height, int width, int channels, int base, int step)
+{
+    char path[256];
+    snprintf(path, sizeof path, HOME "/%s", name);
+    Image image = make_picture(height, width, channels, base, step);
+    assert_true(image_write_png(path, &image));
+    image_free(&image);
+}
+
+/* A grey JPEG, of which the last `cut` bytes are left away. */
+static void write_jpeg(const char *name, int height, int width, size_t cut)
+{
+    char path[256];
+    snprintf(path, sizeof path, HOME "/%s", name);
+    Image image = make_picture(height, width, 1, 40, 3);
+    struct jpeg_compress_struct info;
+    struct jpeg_error_mgr errors;
+    unsigned char *bytes = NULL;
+    unsigned long size = 0;
+    info.err = jpeg_std_error(&errors);
+    jpeg_create_compress(&info);
+    jpeg_mem_dest(&info, &bytes, &size);
+    info.image_height = (JDIMENSION)height;
+    info.image_width = (JDIMENSION)width;
+    info.input_components = 1;
+    info.in_color_space = JCS_GRAYSCALE;
+    jpeg_set_defaults(&info);
+    jpeg_start_compress(&info, TRUE);
+    for (int y = 0; y < height; y++) {
+        JSAMPROW row = image.data + y * width;
+        jpeg_write_scanlines(&info, &row, 1);
+    }
+    jpeg_finish_compress(&info);
+    jpeg_destroy_compress(&info);
+    assert_true(file_write(path, bytes, size - cut));
+    free(bytes);
+    image_free(&image);
+}
+
+static void write_text(const char *name, const char *text)
+{
+    char path[256];
+    snprintf(path, sizeof path, HOME "/%s", name);
+    assert_true(file_write(path, text, strlen(text)));
+}
+
+static int write_folders(void **state)
+{
+    (void)state;
+    assert_true(file_remove(HOME) && file_make_folder(HOME "/good") && file_make_folder(HOME "/mixed/deep") &&
+                file_make_folder(HOME "/bad"));
+    write_png("good/a.png", 4, 6, 3, 0, 5);
+    write_jpeg("good/b.jpg", 8, 8, 0);
+    write_png("mixed/a.PNG", 4, 6, 3, 0, 5);
+    write_jpeg("mixed/b.jpeg", 10, 20, 0);
+    write_text("mixed/c-empty.jpg", "");
+    write_text("mixed/d-text.jpg", "Not a picture at all.\n");
+    write_jpeg("mixed/e-cut.jpg", 64, 64, 100);
+    write_png("mixed/f-png.jpg", 30, 2, 3, 9, 7);
+    write_png("mixed/flat.png", 5, 5, 3, 77, 0);
+    write_png("mixed/deep/a copy.png", 4, 6, 3, 0, 5);
+    write_png("mixed/deep/another.png", 4, 6, 3, 0, 5);
+    write_text("mixed/notes.txt", "left out");
+    write_text("bad/only.png", "x");
+    return 0;
+}
+
+static int remove_folders(void **state)
+{
+    (void)state;
+    return file_remove(HOME) ? 0 : 1;
+}
+
+static void transcript(const char *arguments, int code, const char *out, const char *err)
+{
+    Ran ran = run_program("%s", arguments);
+    assert_string_equal(ran.out, out);
+    assert_string_equal(ran.err, err);
+    assert_int_equal(ran.code, code);
+    ran_free(&ran);
+}
+
+static void check_names_every_bad_file_in_order(void **state)
+{
+    (void)state;
+    static const char out[] = "c-empty.jpg: the file is empty\n"
+                              "d-text.jpg: this is neither a JPEG, PNG, WebP nor TIFF file\n"
+                              "e-cut.jpg: the JPEG file is cut off after ";
+    char whole[512];
+    size_t size = 0;
+    memory_free(file_read(HOME "/mixed/e-cut.jpg", 0, &size));
+    snprintf(whole, sizeof whole, "%s%zu bytes\n", out, size);
+    transcript("data check " HOME "/good", 0, "", "2 pictures, all good\n");
+    for (int threads = 1; threads <= 4; threads++) {
+        char arguments[128];
+        snprintf(arguments, sizeof arguments, "data check " HOME "/mixed --threads %d", threads);
+        transcript(arguments, 1, whole, "3 of 9 pictures cannot be read\n");
+    }
+    snprintf(whole, sizeof whole,
+             "{\"key\": \"c-empty.jpg\", \"why\": \"the file is empty\"}\n"
+             "{\"key\": \"d-text.jpg\", \"why\": \"this is neither a JPEG, PNG, WebP nor TIFF file\"}\n"
+             "{\"key\": \"e-cut.jpg\", \"why\": \"the JPEG file is cut off after %zu bytes\"}\n",
+             size);
+    transcript("data check --json " HOME "/mixed", 1, whole, "3 of 9 pictures cannot be read\n");
+}
+
+static void a_control_character_in_a_name_stays_off_the_terminal(void **state)
+{
+    (void)state;
+    write_text("bad/new\nline\033[2J.jpg", "x");
+    transcript("data check " HOME "/bad", 1,
+               "new?line?[2J.jpg: this is neither a JPEG, PNG, WebP nor TIFF file\n"
+               "only.png: this is neither a JPEG, PNG, WebP nor TIFF file\n",
+               "2 of 2 pictures cannot be read\n");
+}
+
+static void stats_tell_what_is_there(void **state)
+{
+    (void)state;
+    static const char begin[] = "pictures      6\n"
+                                "bad           3, left out here: `lacuna data check` names them\n"
+                                "height        4 smallest, 4 median, 30 largest\n"
+                                "width         2 smallest, 6 median, 20 largest\n"
+                                "channels      1 grey, 5 colour\n"
+                                "formats       5 PNG, 1 JPEG\n"
+                                "duplicates    2\n"
+                                "              deep/a copy.png = a.PNG\n"
+                                "              deep/another.png = a.PNG\n"
+                                "near-empty    1\n"
+                                "              flat.png\n"
+                                "wrong suffix  1\n"
+                                "              f-png.jpg\n"
+                                "mean          0.";
+    Ran one = run_program("data stats " HOME "/mixed --threads 1"), four = run_program("data stats " HOME "/mixed --threads 4");
+    assert_int_equal(one.code, 0);
+    assert_string_equal(one.err, "");
+    assert_string_equal(one.out, four.out);
+    one.out[sizeof begin - 1] = 0;
+    assert_string_equal(one.out, begin);
+    ran_free(&one);
+    ran_free(&four);
+    transcript("data stats " HOME "/bad", 1, "",
+               "lacuna: not one of the 2 pictures at " HOME "/bad can be read: `lacuna data check` says why\n");
+}
+
+static void stats_in_json_hold_the_pixels_mean(void **state)
+{
+    (void)state;
+    assert_true(file_make_folder(HOME "/two"));
+    write_png("two/black.png", 3, 4, 3, 0, 0);
+    write_png("two/white.png", 3, 12, 3, 255, 0); /* three quarters of all pixels */
+    Ran ran = run_program("data stats --json " HOME "/two");
+    json_t *stats = json_loads(ran.out, 0, NULL);
+    assert_int_equal(ran.code, 0);
+    assert_non_null(stats);
+    assert_int_equal(json_integer_value(json_object_get(stats, "pictures")), 2);
+    assert_int_equal(json_integer_value(json_object_get(stats, "near_empty")), 2);
+    assert_int_equal(json_integer_value(json_object_get(stats, "duplicates")), 0);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(stats, "width"), "largest")), 12);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(stats, "formats"), "PNG")), 2);
+    for (size_t c = 0; c < 3; c++) {
+        assert_float_equal(json_number_value(json_array_get(json_object_get(stats, "mean"), c)), 0.75, 1e-8);
+        assert_float_equal(json_number_value(json_array_get(json_object_get(stats, "deviation"), c)), 0.4330127, 1e-6);
+    }
+    json_decref(stats);
+    ran_free(&ran);
+}
+
+/* Samples that are no files of their own have neither a format nor a suffix. */
+static void cifars_files_are_looked_at_too(void **state)
+{
+    (void)state;
+    enum { RECORD = 3073, COUNT = 3 };
+    char *bytes = memory_new(COUNT, RECORD); /* the first and the last are all black, whatever their labels are */
+    assert_non_null(bytes);
+    bytes[2 * RECORD] = 7;
+    for (int i = 0; i < 3072; i++)
+        bytes[RECORD + 1 + i] = (char)(i % 100);
+    assert_true(file_write(HOME "/test_batch.bin", bytes, COUNT * RECORD));
+    memory_free(bytes);
+    transcript("data check " HOME "/test_batch.bin", 0, "", "3 pictures, all good\n");
+    static const char begin[] = "pictures      3\n"
+                                "height        32 smallest, 32 median, 32 largest\n"
+                                "width         32 smallest, 32 median, 32 largest\n"
+                                "channels      0 grey, 3 colour\n"
+                                "duplicates    1\n"
+                                "              test_batch.bin#2 = test_batch.bin#0\n"
+                                "near-empty    2\n"
+                                "              test_batch.bin#0\n"
+                                "              test_batch.bin#2\n"
+                                "wrong suffix  0\n"
+                                "mean          0.";
+    Ran ran = run_program("data stats " HOME "/test_batch.bin");
+    assert_int_equal(ran.code, 0);
+    ran.out[sizeof begin - 1] = 0;
+    assert_string_equal(ran.out, begin);
+    ran_free(&ran);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(check_names_every_bad_file_in_order),
+        cmocka_unit_test(a_control_character_in_a_name_stays_off_the_terminal), cmocka_unit_test(stats_tell_what_is_there),
+        cmocka_unit_test(stats_in_json_hold_the_pixels_mean), cmocka_unit_test(cifars_files_are_looked_at_too)};
+    return cmocka_run_group_tests(tests, write_folders, remove_folders);
+}
