@@ -2,15 +2,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "base/memory.h"
 #include "data/kinds.h"
 #include "data/listing.h"
-
-enum { LARGEST_FILE = 1 << 30 };
 
 typedef struct {
     Listing listing;
@@ -43,30 +39,15 @@ static int folder_label(const Source *source, size_t i)
 
 static bool folder_picture(const Source *source, size_t i, int channels, Image *out)
 {
-    char *path = file_join(source->where, name_of(source->self, i));
-    size_t size = 0;
-    char *bytes = path ? file_read(path, LARGEST_FILE, &size) : NULL;
-    bool ok = bytes && image_decode(bytes, size, path, channels, out);
-    memory_free(bytes);
-    memory_free(path);
-    return ok;
+    return picture_file_read(source->where, name_of(source->self, i), channels, out);
 }
 
 static bool folder_fingerprint(const Source *source, const uint64_t *samples, size_t count, uint64_t *hash)
 {
     *hash = hash_bytes(HASH_START, source->where, strlen(source->where) + 1);
-    for (size_t s = 0; s < count; s++) {
-        const char *name = name_of(source->self, samples[s]);
-        struct stat info;
-        char *path = file_join(source->where, name);
-        bool known = path && stat(path, &info) == 0;
-        memory_free(path);
-        if (!known)
+    for (size_t s = 0; s < count; s++)
+        if (!picture_file_hash(source->where, name_of(source->self, samples[s]), hash))
             return false;
-        int64_t what[] = {info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
-        *hash = hash_bytes(*hash, name, strlen(name) + 1);
-        *hash = hash_bytes(*hash, what, sizeof what);
-    }
     return true;
 }
 

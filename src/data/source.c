@@ -3,12 +3,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "data/kinds.h"
+
+enum { LARGEST_FILE = 1 << 30 };
 
 uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t count)
 {
@@ -34,6 +37,57 @@ bool source_classes(Source *source, int count)
     source->class_names = memory_new((size_t)count, sizeof *source->class_names);
     source->class_count = source->class_names ? count : 0;
     return source->class_names != NULL;
+}
+
+bool source_number_classes(Source *source, int count)
+{
+    if (!source_classes(source, count))
+        return false;
+    for (int c = 0; c < count; c++) {
+        char number[16];
+        snprintf(number, sizeof number, "%d", c);
+        if (!(source->class_names[c] = memory_string(number)))
+            return false;
+    }
+    return true;
+}
+
+int32_t class_number_read(const char *text, size_t size)
+{
+    int32_t number = 0;
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] < '0' || text[i] > '9')
+            return -1;
+        number = 10 * number + (text[i] - '0');
+        if (number >= MOST_CLASSES)
+            return -1;
+    }
+    return size ? number : -1;
+}
+
+bool picture_file_read(const char *folder, const char *name, int channels, Image *out)
+{
+    char *path = file_join(folder, name);
+    size_t size = 0;
+    char *bytes = path ? file_read(path, LARGEST_FILE, &size) : NULL;
+    bool ok = bytes && image_decode(bytes, size, path, channels, out);
+    memory_free(bytes);
+    memory_free(path);
+    return ok;
+}
+
+bool picture_file_hash(const char *folder, const char *name, uint64_t *hash)
+{
+    struct stat info;
+    char *path = file_join(folder, name);
+    bool known = path && stat(path, &info) == 0;
+    memory_free(path);
+    if (!known)
+        return false;
+    int64_t what[] = {info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
+    *hash = hash_bytes(*hash, name, strlen(name) + 1);
+    *hash = hash_bytes(*hash, what, sizeof what);
+    return true;
 }
 
 /* An absolute path without links, or the path as it is where that cannot be had. */
@@ -63,10 +117,12 @@ Source *source_open(const char *where, const SourceOptions *options)
         error_set("no pictures at %s: there is no such file or folder", where);
     else if (cifar_is_here(source->where))
         ok = cifar_open(source);
+    else if (list_is_here(source->where))
+        ok = list_open(source);
     else if (file_is_folder(source->where))
         ok = folder_open(source);
     else
-        error_set("no pictures at %s: neither a folder nor one of CIFAR's .bin files", where);
+        error_set("no pictures at %s: neither a folder nor a list (.csv) nor one of CIFAR's .bin files", where);
 done:
     if (ok)
         return source;
