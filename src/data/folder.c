@@ -121,6 +121,12 @@ bool folder_open(Source *source)
     if (!ok)
         return false;
     source->count = folder->listing.count;
+    if (source->count == 0 && shards_in_folder(where)) {
+        folder_close(folder);
+        source->self = NULL;
+        source->kind = NULL;
+        return shards_open(source);
+    }
     if (source->count == 0)
         return error_set("no pictures at %s: neither it nor the folders in it hold a .jpg, .jpeg or .png file", where);
     if (!label(source, folder))

@@ -33,12 +33,22 @@ bool folder_open(Source *source);
 bool cifar_open(Source *source);
 bool world_open(Source *source, const SourceOptions *options);
 bool list_open(Source *source);
+bool shards_open(Source *source);
 
 /* Whether a path is CIFAR's: a file, or a folder with one of its files. */
 bool cifar_is_here(const char *path);
 
 /* Whether a path is a list of pictures: a .csv file. */
 bool list_is_here(const char *path);
+
+/* Whether a path names tar shards by its suffix, compressed or not: a file, or a pattern of files. */
+bool shards_are_here(const char *path);
+
+/* Whether shards lie in a folder, compressed or not. */
+bool shards_in_folder(const char *folder);
+
+/* Pictures beyond this size are refused. */
+enum { LARGEST_PICTURE_FILE = 1 << 30 };
 
 /* Reads and decodes the picture NAME, a path from FOLDER on. False after error_set(). */
 bool picture_file_read(const char *folder, const char *name, int channels, Image *out);

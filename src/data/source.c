@@ -11,8 +11,6 @@
 #include "base/random.h"
 #include "data/kinds.h"
 
-enum { LARGEST_FILE = 1 << 30 };
-
 uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t count)
 {
     for (const uint8_t *b = bytes; count; b++, count--)
@@ -69,7 +67,7 @@ bool picture_file_read(const char *folder, const char *name, int channels, Image
 {
     char *path = file_join(folder, name);
     size_t size = 0;
-    char *bytes = path ? file_read(path, LARGEST_FILE, &size) : NULL;
+    char *bytes = path ? file_read(path, LARGEST_PICTURE_FILE, &size) : NULL;
     bool ok = bytes && image_decode(bytes, size, path, channels, out);
     memory_free(bytes);
     memory_free(path);
@@ -90,11 +88,24 @@ bool picture_file_hash(const char *folder, const char *name, uint64_t *hash)
     return true;
 }
 
-/* An absolute path without links, or the path as it is where that cannot be had. */
+/* An absolute path without links, where there is something; for a pattern, its folder's with the pattern behind it; otherwise
+ * the path as it is. */
 static char *absolute(const char *path)
 {
-    char *real = realpath(path, NULL), *copy = memory_string(real ? real : path);
-    free(real); /* the C library's */
+    char *real = realpath(path, NULL), *copy = NULL, *folder;
+    if (real) {
+        copy = memory_string(real);
+        free(real); /* the C library's */
+        return copy;
+    }
+    folder = memory_string(path);
+    if (!folder)
+        return NULL;
+    *(char *)file_name(folder) = 0;
+    real = realpath(*folder ? folder : ".", NULL);
+    copy = real ? file_join(real, file_name(path)) : memory_string(path);
+    free(real);
+    memory_free(folder);
     return copy;
 }
 
@@ -113,6 +124,8 @@ Source *source_open(const char *where, const SourceOptions *options)
         goto done;
     if (world)
         ok = world_open(source, options);
+    else if (strchr(where, '{') && !file_exists(where) && shards_are_here(source->where))
+        ok = shards_open(source);
     else if (!file_exists(where))
         error_set("no pictures at %s: there is no such file or folder", where);
     else if (cifar_is_here(source->where))
@@ -121,8 +134,11 @@ Source *source_open(const char *where, const SourceOptions *options)
         ok = list_open(source);
     else if (file_is_folder(source->where))
         ok = folder_open(source);
+    else if (shards_are_here(source->where))
+        ok = shards_open(source);
     else
-        error_set("no pictures at %s: neither a folder nor a list (.csv) nor one of CIFAR's .bin files", where);
+        error_set("no pictures at %s: neither a folder nor a list (.csv) nor a shard (.tar) nor one of CIFAR's .bin files",
+                  where);
 done:
     if (ok)
         return source;
