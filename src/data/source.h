@@ -29,15 +29,16 @@ typedef struct {
  *   subfolder, the first-level subfolders are the classes, sorted bytewise, labels from 0. Entries whose name starts with a dot
  *   are left out; a symbolic link to a folder is followed unless it leads back into a folder that is being read.
  * - a list: a .csv file with lines `path` or `path,label`, in the order of the file; a path may repeat. Paths go from the
- * list's folder on and are the keys as they are written. Fields with a comma or a quote stand in quotes, quotes inside doubled
- * (RFC 4180, within one line). A first line `path` or `path,label`, a UTF-8 mark and empty lines are left out. All pictures
- * have a label or none has: whole numbers are the classes' numbers, anything else names, sorted bytewise.
- * - tar shards: a .tar file, a pattern of them "shards-{000..099}.tar" (numbers filled up with zeros when one of the two is),
- * or a folder that holds .tar files and no picture (in the order of their names). Samples are the members named .jpg, .jpeg or
- *   .png (any case; not those that start with a dot), in the archive's order, with the key SHARD.tar#NAME; the label is the
- *   whole number in the member of the same stem with the suffix .cls, which all pictures have or none. Shards are walked once,
- *   then a sample is one read; where each lies is stored under file_cache_folder() with the shard's size and time of change.
- *   Compressed shards, links and names that occur twice in one shard are refused. Members' names are never used as paths.
+ *   folder of the list on and are the keys as they are written. Fields with a comma or a quote stand in quotes, quotes inside
+ *   doubled (RFC 4180, within one line). A first line `path` or `path,label`, a UTF-8 mark and empty lines are left out. All
+ *   pictures have a label or none has: whole numbers are the classes' numbers, anything else names, sorted bytewise.
+ * - tar shards: a .tar file, a pattern of them "shards-{000..099}.tar" (numbers filled up with zeros when one of the two
+ *   is), or a folder that holds .tar files and no picture (in the order of their names). Samples are the members named .jpg,
+ *   .jpeg or .png (any case; not those that start with a dot), in the archive's order, with the key SHARD.tar#NAME; the label
+ *   is the whole number in the member of the same stem with the suffix .cls, which all pictures have or none. Shards are
+ *   walked once, then a sample is one read; where each lies is stored under file_cache_folder() with the shard's size and
+ *   time of change. Compressed shards, links and names that occur twice in one shard are refused. Members' names are never
+ *   used as paths.
  *
  * `options` may be NULL. The source is owned by the caller. NULL after error_set(): nothing there, no picture in it, a file of
  * a wrong size, a malformed line of a list, a damaged archive. Pictures are not opened here: a broken one shows when it is

@@ -45,11 +45,11 @@ typedef struct {
     bool stored;                  /* it came from the file, not from the archive */
 } TarIndex;
 
-/* Indexes the members named .jpg, .jpeg or .png (any case) of the archive at `path`, but for names
- * that start with a dot; a label is the number in the member of the
- * same name with the suffix .cls (or of the name up to its first dot, as WebDataset groups). `stored`: a file to take the index
- * from when the archive's size and time are the same, and to put it into otherwise; may be NULL. False after error_set(), also
- * for a name that occurs twice, a picture that is a link, a label that is no number. */
+/* Indexes the members named .jpg, .jpeg or .png (any case) of the archive at `path`, but for names that start with a dot; a
+ * label is the number in the member of the same name with the suffix .cls (or of the name up to its first dot, as WebDataset
+ * groups). `stored`: a file to take the index from when the archive's size and time are the same, and to put it into otherwise;
+ * may be NULL. False after error_set(), also for a name that occurs twice, a picture that is a link, a label that is no number.
+ */
 bool tar_index_make(TarIndex *index, const char *path, const char *stored);
 void tar_index_free(TarIndex *index);
 
