@@ -79,6 +79,9 @@ static void names_are_sorted(void **state)
     assert_int_equal(source_class_count(source), 4);
     assert_string_equal(source_class_name(source, 2), "a,b");
     source_close(source);
+    source = open_text("path,name\n1.png,x\n"); /* no header: a file named path */
+    assert_int_equal(source_count(source), 2);
+    source_close(source);
     source = open_text("path\n1.png\n2.png,\n");
     assert_int_equal(source_count(source), 2);
     assert_int_equal(source_class_count(source), 0);
