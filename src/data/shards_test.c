@@ -42,15 +42,13 @@ static void seal(uint8_t *header)
 /* A header as POSIX has it; tests change it, then seal it. */
 static void fill_header(uint8_t *header, const char *name, char type, size_t size)
 {
+    static const char magic[8] = {'u', 's', 't', 'a', 'r', 0, '0', '0'};
     memset(header, 0, 512);
     strncpy((char *)header, name, 100);
     snprintf((char *)header + 100, 8, "%07o", 0644);
     snprintf((char *)header + 124, 12, "%011zo", size);
     header[156] = (uint8_t)type;
-    memcpy(header + 257,
-           "ustar\0"
-           "00",
-           8);
+    memcpy(header + 257, magic, sizeof magic);
     seal(header);
 }
 
@@ -242,7 +240,7 @@ static void names_and_sizes(void **state)
 
     add_member(&tar, "../../etc/a.png", bytes, size);
     fill_header(header, "c.png", '0', size); /* ustar's prefix */
-    memcpy(header + 345, "a/b", 3);
+    snprintf((char *)header + 345, 155, "a/b");
     seal(header);
     text_add_bytes(&tar, header, 512);
     add_data(&tar, bytes, size);

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -63,31 +62,6 @@ int32_t class_number_read(const char *text, size_t size)
     return size ? number : -1;
 }
 
-bool picture_file_read(const char *folder, const char *name, int channels, Image *out)
-{
-    char *path = file_join(folder, name);
-    size_t size = 0;
-    char *bytes = path ? file_read(path, LARGEST_PICTURE_FILE, &size) : NULL;
-    bool ok = bytes && image_decode(bytes, size, path, channels, out);
-    memory_free(bytes);
-    memory_free(path);
-    return ok;
-}
-
-bool picture_file_hash(const char *folder, const char *name, uint64_t *hash)
-{
-    struct stat info;
-    char *path = file_join(folder, name);
-    bool known = path && stat(path, &info) == 0;
-    memory_free(path);
-    if (!known)
-        return false;
-    int64_t what[] = {info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
-    *hash = hash_bytes(*hash, name, strlen(name) + 1);
-    *hash = hash_bytes(*hash, what, sizeof what);
-    return true;
-}
-
 /* An absolute path without links, where there is something; for a pattern, its folder's with the pattern behind it; otherwise
  * the path as it is. */
 static char *absolute(const char *path)
@@ -124,9 +98,7 @@ Source *source_open(const char *where, const SourceOptions *options)
         goto done;
     if (world)
         ok = world_open(source, options);
-    else if (strchr(where, '{') && !file_exists(where) && shards_are_here(source->where))
-        ok = shards_open(source);
-    else if (!file_exists(where))
+    else if (!file_exists(where) && !(strchr(where, '{') && shards_are_here(where))) /* a pattern is no file */
         error_set("no pictures at %s: there is no such file or folder", where);
     else if (cifar_is_here(source->where))
         ok = cifar_open(source);

@@ -48,12 +48,17 @@ static const char *suffix_of(const char *name)
     return dot ? dot : name + strlen(name);
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 /* A whole number with white space around it; -1 when it is none. */
 static int64_t read_label(const char *text, size_t size)
 {
-    while (size && memchr(" \t\r\n", text[size - 1], 4))
+    while (size && is_blank(text[size - 1]))
         size--;
-    while (size && memchr(" \t\r\n", *text, 4)) {
+    while (size && is_blank(*text)) {
         text++;
         size--;
     }
