@@ -2,15 +2,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "base/memory.h"
 #include "data/kinds.h"
 #include "data/listing.h"
-
-enum { LARGEST_FILE = 1 << 30 };
 
 typedef struct {
     Listing listing;
@@ -41,49 +37,22 @@ static int folder_label(const Source *source, size_t i)
     return folder->labels ? folder->labels[i] : -1;
 }
 
-/* The bytes of a picture's file; its path when `path` is given. Both are owned by the caller, the path also after a failure. */
-static char *read_file(const Source *source, size_t i, size_t *size, char **path)
-{
-    char *own = file_join(source->where, name_of(source->self, i));
-    char *bytes = own ? file_read(own, LARGEST_FILE, size) : NULL;
-    if (path)
-        *path = own;
-    else
-        memory_free(own);
-    return bytes;
-}
-
 static bool folder_file(const Source *source, size_t i, char **bytes, size_t *size)
 {
-    *bytes = read_file(source, i, size, NULL);
-    return *bytes != NULL;
+    return picture_file_bytes(source->where, name_of(source->self, i), bytes, size);
 }
 
 static bool folder_picture(const Source *source, size_t i, int channels, Image *out)
 {
-    size_t size = 0;
-    char *path, *bytes = read_file(source, i, &size, &path);
-    bool ok = bytes && image_decode(bytes, size, path, channels, out);
-    memory_free(bytes);
-    memory_free(path);
-    return ok;
+    return picture_file_read(source->where, name_of(source->self, i), channels, out);
 }
 
 static bool folder_fingerprint(const Source *source, const uint64_t *samples, size_t count, uint64_t *hash)
 {
     *hash = hash_bytes(HASH_START, source->where, strlen(source->where) + 1);
-    for (size_t s = 0; s < count; s++) {
-        const char *name = name_of(source->self, samples[s]);
-        struct stat info;
-        char *path = file_join(source->where, name);
-        bool known = path && stat(path, &info) == 0;
-        memory_free(path);
-        if (!known)
+    for (size_t s = 0; s < count; s++)
+        if (!picture_file_hash(source->where, name_of(source->self, samples[s]), hash))
             return false;
-        int64_t what[] = {info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
-        *hash = hash_bytes(*hash, name, strlen(name) + 1);
-        *hash = hash_bytes(*hash, what, sizeof what);
-    }
     return true;
 }
 
@@ -158,6 +127,12 @@ bool folder_open(Source *source)
     if (!ok)
         return false;
     source->count = folder->listing.count;
+    if (source->count == 0 && shards_in_folder(where)) {
+        folder_close(folder);
+        source->self = NULL;
+        source->kind = NULL;
+        return shards_open(source);
+    }
     if (source->count == 0)
         return error_set(
             "no pictures at %s: neither it nor the folders in it hold a .jpg, .jpeg, .png, .webp, .tif or .tiff file", where);

@@ -33,9 +33,32 @@ struct Source {
 bool folder_open(Source *source);
 bool cifar_open(Source *source);
 bool world_open(Source *source, const SourceOptions *options);
+bool list_open(Source *source);
+bool shards_open(Source *source);
 
 /* Whether a path is CIFAR's: a file, or a folder with one of its files. */
 bool cifar_is_here(const char *path);
+
+/* Whether a path is a list of pictures: a .csv file. */
+bool list_is_here(const char *path);
+
+/* Whether a path names tar shards by its suffix, compressed or not: a file, or a pattern of files. */
+bool shards_are_here(const char *path);
+
+/* Whether shards lie in a folder, compressed or not. */
+bool shards_in_folder(const char *folder);
+
+/* Pictures beyond this size are refused. */
+enum { LARGEST_PICTURE_FILE = 1 << 30 };
+
+/* Reads the file NAME, a path from FOLDER on; the bytes are owned by the caller. False after error_set(). */
+bool picture_file_bytes(const char *folder, const char *name, char **bytes, size_t *size);
+
+/* Reads and decodes it. False after error_set(). */
+bool picture_file_read(const char *folder, const char *name, int channels, Image *out);
+
+/* Takes a picture file's name, size and time of change into *hash. False, without an error, when it is not there. */
+bool picture_file_hash(const char *folder, const char *name, uint64_t *hash);
 
 /* FNV-1a over bytes, going on from `hash`; start with HASH_START. */
 #define HASH_START 0xCBF29CE484222325u
@@ -46,5 +69,14 @@ char *cache_path(const char *kind, uint64_t hash);
 
 /* Makes room for class names. False after error_set(). */
 bool source_classes(Source *source, int count);
+
+/* Makes the class names "0", "1", .. False after error_set(). */
+bool source_number_classes(Source *source, int count);
+
+/* More labels than this are a mistake, such as numbers of the pictures; each takes memory for a name. */
+enum { MOST_CLASSES = 1 << 20 };
+
+/* The number that `size` characters write in decimal; -1 when they hold anything else or MOST_CLASSES or more. */
+int32_t class_number_read(const char *text, size_t size);
 
 #endif

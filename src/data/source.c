@@ -36,11 +36,50 @@ bool source_classes(Source *source, int count)
     return source->class_names != NULL;
 }
 
-/* An absolute path without links, or the path as it is where that cannot be had. */
+bool source_number_classes(Source *source, int count)
+{
+    if (!source_classes(source, count))
+        return false;
+    for (int c = 0; c < count; c++) {
+        char number[16];
+        snprintf(number, sizeof number, "%d", c);
+        if (!(source->class_names[c] = memory_string(number)))
+            return false;
+    }
+    return true;
+}
+
+int32_t class_number_read(const char *text, size_t size)
+{
+    int32_t number = 0;
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] < '0' || text[i] > '9')
+            return -1;
+        number = 10 * number + (text[i] - '0');
+        if (number >= MOST_CLASSES)
+            return -1;
+    }
+    return size ? number : -1;
+}
+
+/* An absolute path without links, where there is something; for a pattern, its folder's with the pattern behind it; otherwise
+ * the path as it is. */
 static char *absolute(const char *path)
 {
-    char *real = realpath(path, NULL), *copy = memory_string(real ? real : path);
-    free(real); /* the C library's */
+    char *real = realpath(path, NULL), *copy = NULL, *folder;
+    if (real) {
+        copy = memory_string(real);
+        free(real); /* the C library's */
+        return copy;
+    }
+    folder = memory_string(path);
+    if (!folder)
+        return NULL;
+    *(char *)file_name(folder) = 0;
+    real = realpath(*folder ? folder : ".", NULL);
+    copy = real ? file_join(real, file_name(path)) : memory_string(path);
+    free(real);
+    memory_free(folder);
     return copy;
 }
 
@@ -59,14 +98,19 @@ Source *source_open(const char *where, const SourceOptions *options)
         goto done;
     if (world)
         ok = world_open(source, options);
-    else if (!file_exists(where))
+    else if (!file_exists(where) && !(strchr(where, '{') && shards_are_here(where))) /* a pattern is no file */
         error_set("no pictures at %s: there is no such file or folder", where);
     else if (cifar_is_here(source->where))
         ok = cifar_open(source);
+    else if (list_is_here(source->where))
+        ok = list_open(source);
     else if (file_is_folder(source->where))
         ok = folder_open(source);
+    else if (shards_are_here(source->where))
+        ok = shards_open(source);
     else
-        error_set("no pictures at %s: neither a folder nor one of CIFAR's .bin files", where);
+        error_set("no pictures at %s: neither a folder nor a list (.csv) nor a shard (.tar) nor one of CIFAR's .bin files",
+                  where);
 done:
     if (ok)
         return source;

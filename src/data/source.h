@@ -1,4 +1,4 @@
-/* Where pictures come from: a folder, CIFAR's binary files, or the world that the program draws itself.
+/* Where pictures come from: a folder, a list, tar shards, CIFAR's binary files, or the world that the program draws itself.
  *
  * A source is an ordered list of samples. The order, the keys and the labels depend on nothing but what is there: not on the
  * machine, the file system or the number of threads. Everything but opening and closing may be called from several threads. */
@@ -28,16 +28,30 @@ typedef struct {
  * - a folder of .jpg, .jpeg, .png, .webp, .tif, .tiff files in any case and depth, sorted by relative path, bytewise. When
  * every picture lies in a subfolder, the first-level subfolders are the classes, sorted bytewise, labels from 0. Entries whose
  * name starts with a dot are left out; a symbolic link to a folder is followed unless it leads back into a folder that is being
- * read. `options` may be NULL. The source is owned by the caller. NULL after error_set(): nothing there, no picture in it, a
- * file of a wrong size. Files are not opened here: a broken picture shows when it is asked for. The listing of each folder is
- * stored under file_cache_folder() with the folders' times of change, so that an unchanged tree is not read again. */
+ * read.
+ * - a list: a .csv file with lines `path` or `path,label`, in the order of the file; a path may repeat. Paths go from the
+ *   folder of the list on and are the keys as they are written. Fields with a comma or a quote stand in quotes, quotes inside
+ *   doubled (RFC 4180, within one line). A first line `path` or `path,label`, a UTF-8 mark and empty lines are left out. All
+ *   pictures have a label or none has: whole numbers are the classes' numbers, anything else names, sorted bytewise.
+ * - tar shards: a .tar file, a pattern of them "shards-{000..099}.tar" (numbers filled up with zeros when one of the two
+ *   is), or a folder that holds .tar files and no picture (in the order of their names). Samples are the members with such a
+ *   suffix (any case; not those that start with a dot), in the archive's order, with the key SHARD.tar#NAME; the label
+ *   is the whole number in the member of the same stem with the suffix .cls, which all pictures have or none. Shards are
+ *   walked once, then a sample is one read; where each lies is stored under file_cache_folder() with the shard's size and
+ *   time of change. Compressed shards, links and names that occur twice in one shard are refused. Members' names are never
+ *   used as paths.
+ *
+ * `options` may be NULL. The source is owned by the caller. NULL after error_set(): nothing there, no picture in it, a file of
+ * a wrong size, a malformed line of a list, a damaged archive. Pictures are not opened here: a broken one shows when it is
+ * asked for. The listing of each folder is stored under file_cache_folder() with the folders' times of change, so that an
+ * unchanged tree is not read again. */
 Source *source_open(const char *where, const SourceOptions *options);
 void source_close(Source *source);
 
 size_t source_count(const Source *source);
 
-/* The stable name of sample i: the relative path, "data_batch_1.bin#17", "world#5". Fresh string or, when `room` is given,
- * written into it (cut at `size` bytes, always terminated). Returns `room`. */
+/* The stable name of sample i: the relative path, "data_batch_1.bin#17", "a.tar#b.jpg", "world#5". Fresh string or, when `room`
+ * is given, written into it (cut at `size` bytes, always terminated). Returns `room`. */
 char *source_key(const Source *source, size_t i, char *room, size_t size);
 enum { SOURCE_KEY_SIZE = 4096 }; /* bytes of room that hold every key */
 
@@ -47,7 +61,7 @@ int source_label(const Source *source, size_t i);
 /* 0: not labelled. */
 int source_class_count(const Source *source);
 
-/* Name of a class; CIFAR's come from batches.meta.txt or fine_label_names.txt beside the files, else "0", "1", ..
+/* Name of a class; CIFAR's come from batches.meta.txt or fine_label_names.txt beside the files; without names "0", "1", ..
  * Owned by the source. */
 const char *source_class_name(const Source *source, int label);
 

@@ -64,7 +64,7 @@ static const RecipeKey rows[] = {
      .help = "Probability that bright pixels are inverted."},
 
     {"data.train", KEY_TEXT, AT(data.train), "world", .now = CARRIED_OUT,
-     .help = "Training pictures: a folder, CIFAR files, or `world` for those that the program draws itself."},
+     .help = "Training pictures: a folder, a list (.csv), tar shards, CIFAR files, or `world`, which the program draws."},
     {"data.val", KEY_TEXT, AT(data.val), "none", .word = "none", .now = CARRIED_OUT,
      .help = "Held-out pictures; with `none` a share of the training pictures is held out."},
     {"data.val_share", KEY_REAL, AT(data.val_share), "0.02", 0, 0.9, .now = CARRIED_OUT,
