@@ -478,14 +478,17 @@ static void a_kept_set_is_loaded_without_allocations(void **state)
     o.workers = 2;
     Loader *loader = open_or_fail(&o);
     LoaderBatch batch;
-    uint64_t before = 0;
-    for (int s = 0; s < 400; s++) {
-        if (s == 200)
-            before = memory_count();
-        assert_true(loader_next(loader, &batch));
-        loader_release(loader);
+    bool quiet = false;
+    /* A worker takes memory of its own with its first picture, which on a busy machine may come late. */
+    for (int round = 0; round < 20 && !quiet; round++) {
+        uint64_t before = memory_count();
+        for (int k = 0; k < 200; k++) {
+            assert_true(loader_next(loader, &batch));
+            loader_release(loader);
+        }
+        quiet = round > 0 && memory_count() == before;
     }
-    assert_int_equal(memory_count(), before);
+    assert_true(quiet);
     loader_close(loader);
     source_close(source);
 }
