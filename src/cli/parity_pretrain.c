@@ -219,7 +219,7 @@ static bool look(Run *run)
 
 static bool do_steps(Run *run)
 {
-    const int decoders = run->recipe.decoder_count;
+    const int decoders = run->recipe.decoder_count > 0 ? run->recipe.decoder_count : 0;
     float *series[3 + RECIPE_DECODERS_MAX];
     const char *const names[] = {"expect.lr", "expect.loss", "expect.grad_norm"};
     int64_t shape[] = {run->steps};

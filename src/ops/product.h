@@ -160,26 +160,28 @@ static __attribute__((noinline, unused)) void product_columns_bf16(const Product
         PRODUCT_CASES(columns, true)
     }
 }
-#else
-/* No level without pairs asks for them. */
-#define product_rows_bf16    product_rows_f32
-#define product_columns_bf16 product_columns_f32
 #endif
 
 static inline void product_rows(const Product *p, int rows, bool wide)
 {
-    if (p->pairs)
+#if defined(__AVX512BF16__) || defined(LACUNA_LEVEL_wide)
+    if (p->pairs) {
         product_rows_bf16(p, rows, wide);
-    else
-        product_rows_f32(p, rows, wide);
+        return;
+    }
+#endif
+    product_rows_f32(p, rows, wide);
 }
 
 static inline void product_columns(const Product *p, int rows, bool wide)
 {
-    if (p->pairs)
+#if defined(__AVX512BF16__) || defined(LACUNA_LEVEL_wide)
+    if (p->pairs) {
         product_columns_bf16(p, rows, wide);
-    else
-        product_columns_f32(p, rows, wide);
+        return;
+    }
+#endif
+    product_columns_f32(p, rows, wide);
 }
 
 #endif

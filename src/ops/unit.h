@@ -149,6 +149,19 @@ static inline Vec unit_multiply(Vec sum, Vec left, Vec right, bool pairs)
 #endif
 }
 
+/* Number i of the result is number which[i] of a, or number which[i] - LANES of b. */
+static inline __attribute__((always_inline)) Vec vec_mix(Vec a, Vec b, VecI which)
+{
+#if defined(__clang__)
+    Vec mixed;
+    for (int i = 0; i < LANES; i++)
+        mixed[i] = which[i] < LANES ? a[which[i]] : b[which[i] - LANES];
+    return mixed;
+#else
+    return __builtin_shuffle(a, b, which);
+#endif
+}
+
 /* A block of LANES x LANES units turned over in place: blocks of 1, 2, 4, ... lanes change places between vectors that far
  * apart. */
 static inline __attribute__((always_inline)) void unit_transpose(Vec v[LANES])
@@ -161,8 +174,8 @@ static inline __attribute__((always_inline)) void unit_transpose(Vec v[LANES])
         for (int i = 0; i < LANES; i++)
             if (!(i & step)) {
                 Vec a = v[i], b = v[i + step];
-                v[i] = __builtin_shuffle(a, b, low);
-                v[i + step] = __builtin_shuffle(a, b, high);
+                v[i] = vec_mix(a, b, low);
+                v[i + step] = vec_mix(a, b, high);
             }
     }
 }

@@ -35,8 +35,11 @@ static inline __attribute__((always_inline)) Vec operand_read(const Operand *o, 
                                                               const bool pairs)
 {
     Vec x = number_read(row, bf16, i, n);
-    if (prologue == PROLOGUE_LAYER_NORM)
+    if (prologue == PROLOGUE_LAYER_NORM) {
+        if (!stats)
+            __builtin_unreachable(); /* linear() makes them wherever there is a LayerNorm */
         return (x - stats[0]) * stats[1] * vec_read(o->gamma + i, n) + vec_read(o->beta + i, n);
+    }
     if (prologue == PROLOGUE_GELU)
         return pairs ? vec_gelu_short(x) : vec_gelu(x);
     if (prologue == PROLOGUE_QUICK_GELU)
