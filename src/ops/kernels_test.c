@@ -23,7 +23,7 @@
 #include "ops/distance/attr.h"
 #include "ops/grad_norm/attr.h"
 #include "ops/layer_norm/layer_norm.h"
-#include "ops/linear/linear.h"
+#include "ops/linear/slots.h"
 #include "ops/ops.h"
 #include "ops/patches/attr.h"
 
@@ -570,6 +570,33 @@ static void products_of_several_tiles(void **state)
     }
 }
 
+/* Small whole numbers are exact in bf16 and so are their sums in f32: then bf16 products are held as tightly as f32 ones, and
+ * not a row or column of any chunk, tile or panel can go missing. */
+static void bf16_products_of_whole_numbers(void **state)
+{
+    (void)state;
+    enum { MOST = 1201 * 226 };
+    static const int sizes_of_products[][3] = {{1201, 70, 45}, {607, 33, 226}, {1, 3, 5}, {1025, 14, 33}}; /* rows, n, k */
+    LinearAttr attr = {.bf16 = true};
+    double *whole = memory_new(MOST, sizeof *whole);
+    assert_non_null(whole);
+    Random random = random_stream(31, RANDOM_TEST, 0, 0, 0);
+    for (int i = 0; i < MOST; i++)
+        whole[i] = (double)random_below(&random, 7) - 3;
+    for (size_t s = 0; s < sizeof sizes_of_products / sizeof *sizes_of_products; s++) {
+        int rows = sizes_of_products[s][0], n = sizes_of_products[s][1], k = sizes_of_products[s][2];
+        Argument x = {.filling = GIVEN, .shape = shape_2(rows, k), .given = whole},
+                 w = {.filling = GIVEN, .shape = shape_2(n, k), .given = whole + 7},
+                 b = {.filling = GIVEN, .shape = shape_1(n), .given = whole + 3},
+                 y = {.filling = GIVEN, .shape = shape_2(rows, n), .given = whole + 11};
+        check_case(&(Case){.op = "linear", .attr = &attr, .in = {x, w, b}, .out = {y}});
+        check_case(&(Case){.op = "linear_dx", .attr = &attr, .in = {y, w}, .out = {x}});
+        check_case(&(Case){.op = "linear_dw", .attr = &attr, .in = {y, x}, .out = {w, b}});
+        check_case(&(Case){.op = "linear_dw", .attr = &attr, .in = {y, x}, .out = {w, b}, .accumulate = 3});
+    }
+    memory_free(whole);
+}
+
 /* ---- the cpu's kernels in the lowered forms of linear */
 
 static void lowered_linear(void **state)
@@ -615,6 +642,7 @@ int main(void)
         cmocka_unit_test(steps_of_adamw),
         cmocka_unit_test(lowered_linear),
         cmocka_unit_test(products_of_several_tiles),
+        cmocka_unit_test(bf16_products_of_whole_numbers),
     };
     return cmocka_run_group_tests(tests, make_pool, NULL);
 }
