@@ -5,4 +5,7 @@
 /* Seconds since some fixed moment, never going back. */
 double clock_seconds(void);
 
+/* Seconds since the beginning of 1970, as the system's clock has it. */
+double clock_wall(void);
+
 #endif

@@ -61,6 +61,17 @@ static const Verb VERBS[] = {
      "Examples:\n"
      "  lacuna reconstruct --from runs/deepmim --out sheet.png\n"
      "  lacuna reconstruct --from runs/deepmim --images a.jpg b.png --seed 3 --out sheet.png\n"},
+    {"report", "a page on a run, or on several side by side", command_report,
+     "lacuna report RUN [RUN ...] --out FILE.html\n"
+     "\n"
+     "Writes one HTML file that needs nothing else: curves of every decoder on training and held-out pictures, learning rate,\n"
+     "gradient norm, throughput, sheets, settings, and with several runs what differs between them. Every run keeps such a\n"
+     "page of its own in RUN/report.html.\n"
+     "\n"
+     "  --out FILE.html  the file to write\n"
+     "\n"
+     "Example:\n"
+     "  lacuna report runs/mae runs/deepmim --out compare.html\n"},
     {"parity", "check the arithmetic against golden cases", command_parity,
      "lacuna parity [FLAGS] CASE.json ...\n"
      "\n"

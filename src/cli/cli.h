@@ -15,6 +15,7 @@ int command_parity(int argc, char **argv);
 int command_bench(int argc, char **argv);
 int command_data(int argc, char **argv);
 int command_recipes(int argc, char **argv);
+int command_report(int argc, char **argv);
 
 /* The whole program, as main() runs it. */
 int cli_main(int argc, char **argv);
