@@ -18,3 +18,8 @@ double clock_wall(void)
 {
     return seconds_of(CLOCK_REALTIME);
 }
+
+double clock_thread_seconds(void)
+{
+    return seconds_of(CLOCK_THREAD_CPUTIME_ID);
+}

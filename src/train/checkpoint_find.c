@@ -2,12 +2,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
 #include <zlib.h>
 
 #include "base/error.h"
@@ -80,59 +78,6 @@ char *checkpoint_folder(const char *folder, int64_t step)
 
 /* ---- meta.json */
 
-static bool meta_number(const json_t *root, const char *path, const char *key, int64_t least, int64_t *value)
-{
-    const json_t *number = json_object_get(root, key);
-    if (!json_is_integer(number) || json_integer_value(number) < least)
-        return error_set("%s: \"%s\" is not a whole number of at least %" PRId64, path, key, least);
-    *value = json_integer_value(number);
-    return true;
-}
-
-static bool meta_floats(const json_t *root, const char *path, const char *key, int *count, float *values)
-{
-    const json_t *list = json_object_get(root, key);
-    size_t size = json_array_size(list);
-    if (size < 1 || size > RECIPE_CHANNELS_MAX || (*count && size != (size_t)*count))
-        return error_set("%s: \"%s\" is not a list with a number for each channel", path, key);
-    for (size_t i = 0; i < size; i++) {
-        double value = json_number_value(json_array_get(list, i));
-        if (!json_is_number(json_array_get(list, i)) || !isfinite(value))
-            return error_set("%s: \"%s\" is not a list of numbers", path, key);
-        values[i] = (float)value;
-    }
-    *count = (int)size;
-    return true;
-}
-
-static bool meta_real(const json_t *root, const char *path, const char *key, double *value)
-{
-    const json_t *number = json_object_get(root, key);
-    *value = json_number_value(number);
-    return (json_is_number(number) && isfinite(*value)) || error_set("%s: \"%s\" is not a number", path, key);
-}
-
-static bool meta_guard(const json_t *root, const char *path, CheckpointGuard *guard)
-{
-    const json_t *object = json_object_get(root, "guard");
-    return meta_number(object, path, "draw", 0, &guard->draw) && meta_number(object, path, "skipped", 0, &guard->skipped) &&
-           meta_number(object, path, "losses", 0, &guard->losses) && meta_real(object, path, "mean", &guard->mean) &&
-           meta_real(object, path, "variance", &guard->variance);
-}
-
-static bool meta_files(const json_t *root, const char *path, FileHash hashes[CHECKPOINT_FILES])
-{
-    const json_t *files = json_object_get(root, "files");
-    for (int i = 0; i < CHECKPOINT_FILES; i++) {
-        const json_t *file = json_object_get(files, checkpoint_files[i]);
-        int64_t crc;
-        if (!meta_number(file, path, "bytes", 0, &hashes[i].bytes) || !meta_number(file, path, "crc32", 0, &crc))
-            return false;
-        hashes[i].crc = (uint32_t)crc;
-    }
-    return true;
-}
-
 /* The text's last line holds the checksum of all that stands before it. */
 static bool check_text(const char *path, const char *text, size_t size)
 {
@@ -145,33 +90,13 @@ static bool check_text(const char *path, const char *text, size_t size)
     return true;
 }
 
-static bool read_meta(const char *folder, CheckpointMeta *meta, FileHash hashes[CHECKPOINT_FILES])
+/* hashes may be NULL. */
+static bool read_meta(const char *folder, CheckpointMeta *meta, FileHash *hashes)
 {
     size_t size;
-    json_t *root = NULL;
     char *path = file_join(folder, CHECKPOINT_META), *text = path ? file_read(path, META_BYTES_MAX, &size) : NULL;
-    bool ok = false;
-    json_error_t error;
-    int64_t seed;
-    *meta = (CheckpointMeta){0};
-    if (!text || !check_text(path, text, size))
-        goto done;
-    root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
-    if (!json_is_object(root)) {
-        error_set("%s is not a JSON object: %s", path, root ? "something else stands there" : error.text);
-        goto done;
-    }
-    ok = meta_number(root, path, "step", 0, &meta->step) &&
-         meta_number(root, path, "optimizer_steps", 0, &meta->optimizer_steps) &&
-         meta_number(root, path, "steps_per_epoch", 1, &meta->steps_per_epoch) &&
-         meta_number(root, path, "pictures", 1, &meta->pictures) && meta_number(root, path, "seed", 0, &seed) &&
-         meta_floats(root, path, "mean", &meta->channels, meta->mean) &&
-         meta_floats(root, path, "std", &meta->channels, meta->std) && meta_guard(root, path, &meta->guard) &&
-         meta_files(root, path, hashes);
-    if (ok)
-        meta->seed = (uint64_t)seed;
-done:
-    json_decref(root);
+    bool ok = text && check_text(path, text, size) && checkpoint_meta_parse(text, size, path, meta) &&
+              (!hashes || checkpoint_meta_hashes(text, size, path, hashes));
     memory_free(text);
     memory_free(path);
     return ok;
@@ -179,8 +104,7 @@ done:
 
 bool checkpoint_meta(const char *folder, CheckpointMeta *meta)
 {
-    FileHash hashes[CHECKPOINT_FILES];
-    return read_meta(folder, meta, hashes);
+    return read_meta(folder, meta, NULL);
 }
 
 /* ---- whole or damaged */

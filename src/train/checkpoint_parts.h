@@ -1,11 +1,12 @@
-/* What the files of checkpoints share: checkpoint.c saves, checkpoint_find.c looks for whole ones, checkpoint_load.c and
- * checkpoint_weights.c read. */
+/* What the files of checkpoints share: checkpoint.c saves, checkpoint_find.c looks for whole ones, checkpoint_meta.c reads
+ * meta.json, checkpoint_load.c and checkpoint_weights.c read. */
 #ifndef LACUNA_TRAIN_CHECKPOINT_PARTS_H
 #define LACUNA_TRAIN_CHECKPOINT_PARTS_H
 
 #include "base/text.h"
 #include "formats/safetensors.h"
 #include "graph/param.h"
+#include "train/checkpoint.h"
 
 #define CHECKPOINT_MODEL "model.safetensors"
 #define CHECKPOINT_STATE "state.safetensors"
@@ -25,6 +26,11 @@ typedef struct {
     int64_t bytes;
     uint32_t crc; /* CRC-32 as zlib has it */
 } FileHash;
+
+/* Reads the text of a meta.json, and from it the checksums of the other files; `path` names it in errors. False after
+ * error_set(). */
+bool checkpoint_meta_parse(const char *text, size_t size, const char *path, CheckpointMeta *meta);
+bool checkpoint_meta_hashes(const char *text, size_t size, const char *path, FileHash hashes[CHECKPOINT_FILES]);
 
 bool checkpoint_hash(const char *folder, const char *file, FileHash *hash);
 

@@ -112,6 +112,7 @@ static void close_run(Run *run)
     trainer_close(run->trainer);
     pictures_close(&run->pictures);
     run_folder_close(run->folder);
+    sample_list_free(&run->known_bad);
     memory_free(run->hidden);
     memory_free(run->kept);
     memory_free(run->sample_images);

@@ -183,11 +183,16 @@ bool run_open(Run *run)
         goto done;
     run->stopped = run_is_stopped(run);
     if (run->step < run->last && !run->stopped) {
+        const BadNames *names;
+        if (!run_folder_bad_names(run->folder, &names) || !pictures_known_bad(&run->pictures, r, names, &run->known_bad))
+            goto done;
         LoaderOptions options = pictures_train_options(&run->pictures, r);
         options.first = (uint64_t)run->step;
         options.steps = (uint64_t)run->last;
         options.bad = run_note_bad;
         options.bad_context = run;
+        options.known_bad = run->known_bad.samples;
+        options.known_bad_count = run->known_bad.count;
         run->loader = loader_open(&options);
         if (!run->loader || !run_folder_write_recipe(run->folder, r) ||
             !run_folder_write_environment(run->folder, &run->device) || !run_folder_open_log(run->folder, run->step))

@@ -17,8 +17,9 @@ typedef struct {
     Trainer *trainer;
     Device device;
     Loader *loader;
-    uint8_t *hidden; /* (batch, L) */
-    uint8_t *kept;   /* (branches, batch); NULL: nothing drops */
+    SampleList known_bad; /* training pictures that earlier sessions found unreadable */
+    uint8_t *hidden;      /* (batch, L) */
+    uint8_t *kept;        /* (branches, batch); NULL: nothing drops */
     Text line;
     EventDraft event;               /* of the present step */
     int64_t per_epoch, total, last; /* steps: of an epoch, of the schedule, where this run ends */

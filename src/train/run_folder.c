@@ -106,9 +106,7 @@ void run_folder_close(RunFolder *f)
     for (int i = 0; i < 4; i++)
         if (descriptors[i] >= 0)
             close(descriptors[i]);
-    for (size_t i = 0; i < f->name_count; i++)
-        memory_free(f->names[i]);
-    memory_free(f->names);
+    bad_names_free(&f->names);
     text_free(&f->line);
     memory_free(f->path);
     memory_free(f);

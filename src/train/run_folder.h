@@ -6,6 +6,7 @@
 #include "device/device.h"
 #include "formats/events.h"
 #include "recipe/recipe.h"
+#include "train/bad_names.h"
 
 typedef struct RunFolder RunFolder;
 
@@ -41,12 +42,15 @@ bool run_folder_log(RunFolder *folder, const char *line);
 /* Appends an event to RUN/events.out.tfevents.*, and empties the draft. */
 bool run_folder_events(RunFolder *folder, EventDraft *draft, int64_t step);
 
-/* The log and the events as far as they go are on the disk. */
+/* The log, the events and bad_files.csv as far as they go are on the disk. */
 bool run_folder_sync_log(RunFolder *folder);
 
 /* Notes a picture that cannot be read in RUN/bad_files.csv (columns file, reason; RFC 4180 quotes), once for each name over all
  * sessions of a run. */
 bool run_folder_bad(RunFolder *folder, const char *key, const char *reason);
+
+/* The names that bad_files.csv holds, of this session and earlier ones; *names is borrowed from the folder. */
+bool run_folder_bad_names(RunFolder *folder, const BadNames **names);
 
 /* Appends a number in the fewest digits that read back as the same double; null when it is not finite. */
 void log_number(Text *text, double value);

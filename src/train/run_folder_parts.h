@@ -6,14 +6,13 @@
 
 struct RunFolder {
     char *path;
-    int lock;     /* descriptor; -1: not locked */
-    bool made;    /* the folder was not there before */
-    int log;      /* descriptor of log.jsonl; -1: not open */
-    int events;   /* of TensorBoard's events */
-    int bad;      /* of bad_files.csv */
-    Text line;    /* of the log; its memory is kept from line to line */
-    char **names; /* that bad_files.csv holds */
-    size_t name_count, name_capacity;
+    int lock;       /* descriptor; -1: not locked */
+    bool made;      /* the folder was not there before */
+    int log;        /* descriptor of log.jsonl; -1: not open */
+    int events;     /* of TensorBoard's events */
+    int bad;        /* of bad_files.csv */
+    Text line;      /* of the log; its memory is kept from line to line */
+    BadNames names; /* that bad_files.csv holds */
 };
 
 /* A fresh string "RUN/NAME"; NULL after error_set(). */
