@@ -39,7 +39,7 @@ static const Verb VERBS[] = {
      "SIGINT saves and exits with 130, SIGTERM and SIGHUP save and exit with 143.\n"
      "\n"
      "Examples:\n"
-     "  lacuna pretrain deepmim-shapes --out runs/shapes\n"
+     "  lacuna pretrain deepmim-world --out runs/world\n"
      "  lacuna pretrain deepmim-cifar10 --data cifar/train --val cifar/test schedule.epochs=5 decoders.0.weight=0.5\n"
      "  lacuna pretrain deepmim-cifar10 --out runs/deepmim --resume\n"},
     {"reconstruct", "draw what a run makes of masked pictures", command_reconstruct,

@@ -234,7 +234,7 @@ static bool load_base(Arguments *a, bool data)
         text_free(&names);
         return false;
     }
-    return recipe_load(&a->recipe, a->recipe_name ? a->recipe_name : "deepmim-shapes");
+    return recipe_load(&a->recipe, a->recipe_name ? a->recipe_name : "deepmim-world");
 }
 
 static void catch_signals(void)
