@@ -35,6 +35,12 @@ const char *world_class_name(int label)
     return class_names[label];
 }
 
+int world_class_points(int label)
+{
+    const Vec3 *points;
+    return solid_points((SolidKind)label, &points);
+}
+
 int world_label(const World *world, uint64_t index)
 {
     return (int)scene_label(world->seed, index);

@@ -66,6 +66,9 @@ bool world_check(const World *world);
 /* Static, such as "torus". */
 const char *world_class_name(int label);
 
+/* How many points are fixed in solids of a class. */
+int world_class_points(int label);
+
 /* The class of a picture, without drawing it. */
 int world_label(const World *world, uint64_t index);
 

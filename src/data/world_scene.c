@@ -23,7 +23,6 @@ static double draw(Random *r, double low, double high)
     return low + (high - low) * ((double)random_u32(r) * 0x1p-32);
 }
 
-
 /* A colour of light: hue 0..6. */
 static Vec3 colour_of(double hue, double saturation, double value)
 {
