@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "data/loader.h"
 #include "train/checkpoint.h"
 #include "train/pretrain.h"
 #include "train/tiny_recipe.h"
@@ -32,7 +33,7 @@ static Recipe recipe;
 typedef struct {
     uint64_t step;      /* of the batch, from 0 */
     int picture;        /* -1: all of them */
-    float value;        /* added to its first number, or to all numbers of all pictures */
+    float value;        /* added to its numbers with changing sign */
     uint32_t last_draw; /* the fault is there up to so many returns */
 } Fault;
 
@@ -61,13 +62,13 @@ bool __wrap_loader_next(Loader *loader, LoaderBatch *out)
 {
     bool ok = __real_loader_next(loader, out);
     size_t size = (size_t)open_options.channels * (size_t)open_options.height * (size_t)open_options.width;
-    for (int i = 0; ok && out->labels && i < fault_count; i++) {
+    for (int i = 0; ok && i < fault_count; i++) {
         float *images = (float *)(uintptr_t)out->images;
         if (out->count != open_options.batch || out->step != faults[i].step || draw > faults[i].last_draw)
             continue;
-        if (faults[i].picture >= 0)
-            images[(size_t)faults[i].picture * size] += faults[i].value;
-        for (size_t k = 0; faults[i].picture < 0 && k < size * out->count; k++)
+        size_t first = faults[i].picture < 0 ? 0 : (size_t)faults[i].picture;
+        size_t count = faults[i].picture < 0 ? out->count : 1;
+        for (size_t k = first * size; k < (first + count) * size; k++)
             images[k] += k % 2 ? faults[i].value : -faults[i].value;
     }
     return ok;
@@ -91,7 +92,8 @@ static int begin(void **state)
     /* Targets as they are, so that pictures of large numbers have large losses; no held-out pictures. */
     return file_remove(HOME) && file_make_folder(HOME) && tiny_recipe(&recipe) && recipe_set(&recipe, "data.val_share=0") &&
                    recipe_set(&recipe, "target.normalise=none") && recipe_set(&recipe, "data.world_images=40") &&
-                   recipe_set(&recipe, "schedule.epochs=10") && recipe_set(&recipe, "schedule.lr=1e-4")
+                   recipe_set(&recipe, "schedule.epochs=10") && recipe_set(&recipe, "schedule.lr=1e-4") &&
+                   recipe_set(&recipe, "run.threads=1") && recipe_set(&recipe, "run.save_steps=100")
                ? 0
                : 1;
 }
@@ -104,7 +106,6 @@ static int end(void **state)
 
 typedef struct {
     int64_t kill_at;
-    int seen; /* lines of that step so far */
     FILE *said;
 } Watch;
 
@@ -248,7 +249,8 @@ static void the_node_and_the_picture_are_named(void **state)
     expect_said(false, " more;");
     /* Weights out of all bounds: every picture of the batch, in the encoder's first product that overflows. */
     fault_count = 0;
-    assert_true(recipe_set(&recipe, "schedule.lr=1e30") && recipe_set(&recipe, "schedule.warmup_epochs=0.2"));
+    recipe.schedule.lr = 1e30;
+    recipe.schedule.warmup_epochs = 0.2;
     expect_run(PRETRAIN_FAILED, HOME "/lr", false, 0);
     expect_said(true, "step 3: ");
     expect_said(true, "first in blocks.0");
@@ -283,7 +285,7 @@ static void skipped_steps_change_nothing(void **state)
     recipe.guard.limit = 2;
     expect_run(PRETRAIN_FAILED, HOME "/strict", false, 0);
     expect_said(true, "step 6: ");
-    expect_said(true, "1 steps before it were skipped");
+    expect_said(true, "skipped before it: 1 step,");
     recipe.run.save_steps = 5;
     expect_run(PRETRAIN_FAILED, HOME "/strict-parts", false, 0);
     expect_run(PRETRAIN_FAILED, HOME "/strict-parts", true, 0);
@@ -309,7 +311,6 @@ static void a_leap_goes_back(void **state)
         char lead[32];
         snprintf(lead, sizeof lead, "{\"step\":%d,", ++step);
         assert_memory_equal(lines, lead, strlen(lead));
-        assert_int_equal(!strncmp(strstr(lines, "grad_norm"), "grad_norm", 9), 1);
     }
     assert_int_equal(step, 50);
     char *back = strstr(log, "\"went_back_from\":31");

@@ -55,6 +55,12 @@ static bool write_failure(Run *run, const char *text)
     return ok;
 }
 
+/* Nobody cares about the sign of what is no number. */
+static double shown(double value)
+{
+    return isnan(value) ? (double)NAN : value;
+}
+
 /* The sentence that ends the run. Finding out more may fail in its turn; the sentence is then shorter. */
 static bool stop_not_finite(Run *run, const LoaderBatch *batch, const TrainerBatch *input, const TrainerMetrics *m)
 {
@@ -62,7 +68,7 @@ static bool stop_not_finite(Run *run, const LoaderBatch *batch, const TrainerBat
     TrainerFault fault = {.pictures = memory_new(batch->count, sizeof *fault.pictures)};
     Text short_text = {0}, text = {0};
     text_add(&text, "step %" PRId64 ": the loss (%g) or the norm of the gradient (%g) is not finite, so the run stops; ",
-             run->step + 1, m->loss, m->grad_norm);
+             run->step + 1, shown(m->loss), shown(m->grad_norm));
     text_add(&short_text, "%s", text.data ? text.data : "");
     if (fault.pictures && trainer_diagnose(run->trainer, input, &fault)) {
         text_add(&text, "%s, with ", fault.place);
@@ -73,8 +79,8 @@ static bool stop_not_finite(Run *run, const LoaderBatch *batch, const TrainerBat
     }
     text_add(&text, "\n");
     if (run->guard.skipped)
-        text_add(&short_text, "%" PRId64 " steps before it were skipped, more guard.limit does not allow; ",
-                 run->guard.skipped);
+        text_add(&short_text, "skipped before it: %" PRId64 " step%s, and guard.limit allows no more; ", run->guard.skipped,
+                 run->guard.skipped == 1 ? "" : "s");
     bool replays = run->saved == run->step; /* the newest checkpoint is the state before */
     if (!replays && !text.failed && write_failure(run, text.data))
         text_add(&short_text,
@@ -153,7 +159,7 @@ GuardOutcome run_guard(Run *run, const LoaderBatch *batch, const TrainerBatch *i
             return stop_not_finite(run, batch, input, m) ? GUARD_GOES_ON : GUARD_FAILED;
         g->skipped++;
         run_say(run, "step %" PRId64 " is skipped: the loss (%g) or the norm of the gradient (%g) is not finite", run->step + 1,
-                m->loss, m->grad_norm);
+                shown(m->loss), shown(m->grad_norm));
         return GUARD_GOES_ON;
     }
     g->skipped = 0;

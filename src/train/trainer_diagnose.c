@@ -6,6 +6,14 @@
 #include "graph/diagnose.h"
 #include "train/trainer_parts.h"
 
+static void write_place(TrainerFault *fault, const char *before, const char *what, const char *verb, double value)
+{
+    snprintf(fault->place, sizeof fault->place, "%s%s%s%s %s", before, what, *what ? " " : "", verb,
+             isnan(value) ? "nan"
+             : value > 0  ? "inf"
+                          : "-inf");
+}
+
 static const float *first_bad(const float *numbers, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -23,7 +31,7 @@ static bool find_images(const Trainer *t, const TrainerBatch *batch, TrainerFaul
         fault->pictures[i] = bad != NULL;
         fault->picture_count += bad != NULL;
         if (bad && fault->picture_count == 1)
-            snprintf(fault->place, sizeof fault->place, "the picture itself holds %g", (double)*bad);
+            write_place(fault, "the picture itself ", "", "holds", (double)*bad);
     }
     return fault->picture_count > 0;
 }
@@ -35,7 +43,7 @@ static bool find_weights(const Trainer *t, TrainerFault *fault)
         const float *bad = p->kind == PARAM_TRAINED ? first_bad(t->weights + p->offset, (size_t)p->count) : NULL;
         if (!bad)
             continue;
-        snprintf(fault->place, sizeof fault->place, "the weights %s hold %g before it", p->name, (double)*bad);
+        write_place(fault, "the weights ", p->name, "of before it hold", (double)*bad);
         return true;
     }
     return false;
@@ -46,8 +54,9 @@ static bool find_node(Trainer *t, Segment segment, TrainerFault *fault)
     ProgramFault found;
     if (!program_find_fault(t->train.program, segment, &found))
         return false;
-    snprintf(fault->place, sizeof fault->place, "first in %s, where %s writes %g",
-             found.node.scope[0] ? found.node.scope : "the step", found.node.op, found.value);
+    char what[TRAINER_PLACE_BYTES / 2];
+    snprintf(what, sizeof what, "%s, where %s", found.node.scope[0] ? found.node.scope : "the step", found.node.op);
+    write_place(fault, "first in ", what, "writes", found.value);
     return true;
 }
 
