@@ -246,7 +246,7 @@ static void put(const char *name, const void *bytes, size_t size)
     assert_true(file_write(path, bytes, size));
 }
 
-static void data_check_names_each(void **state)
+static void check_and_pack_name_each(void **state)
 {
     (void)state;
     assert_true(file_remove(HOME) && file_make_folder(HOME "/pictures"));
@@ -265,6 +265,18 @@ static void data_check_names_each(void **state)
                         "e-cut.webp: the WebP file is cut off after 79 bytes\n"
                         "f-gif.tif: this is a GIF file; only JPEG, PNG, WebP and TIFF can be read, convert it first\n");
     assert_non_null(strstr(ran.err, "4 of 6 pictures cannot be read"));
+    Ran packed = run_program("data pack --threads 3 " HOME "/pictures " HOME "/shards/ --short-side 8");
+    assert_int_equal(packed.code, 1);
+    assert_string_equal(packed.out, ran.out);
+    assert_non_null(strstr(packed.err, "2 pictures in 1 shard at " HOME "/shards; 4 that cannot be read were left out"));
+    ran_free(&packed);
+    packed = run_program("data check " HOME "/shards");
+    assert_int_equal(packed.code, 0);
+    ran_free(&packed);
+    packed = run_program("data pack " HOME "/pictures " HOME "/shards");
+    assert_int_equal(packed.code, 1);
+    assert_non_null(strstr(packed.err, "is not empty"));
+    ran_free(&packed);
     ran_free(&ran);
     damage_file_free(&jpeg);
     damage_file_free(&webp);
@@ -279,7 +291,7 @@ int main(void)
         cmocka_unit_test(huge_announcements_cost_nothing),
         cmocka_unit_test(thousands_of_scans_cost_nothing),
         cmocka_unit_test(time_is_limited_in_every_format_that_can_waste_it),
-        cmocka_unit_test(data_check_names_each),
+        cmocka_unit_test(check_and_pack_name_each),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -109,6 +109,11 @@ def cifar():
     put("cifar", "cut.bin", b"\0\x07" + record[:-1])
 
 
+def classes():
+    put("classes", "three.txt", "cat\r\na dog\nbird")
+    put("classes", "empty.txt", "cat\n\ndog\n")
+
+
 def shard(members, kind):
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=kind) as tar:
@@ -181,5 +186,5 @@ def runs():
 
 
 if __name__ == "__main__":
-    for make in (jpeg, png, webp, tiff, lists, cifar, tar, stored, recipes, runs):
+    for make in (jpeg, png, webp, tiff, lists, cifar, classes, tar, stored, recipes, runs):
         make()

@@ -140,6 +140,19 @@ static void read_cifar(const uint8_t *data, size_t size)
     finish_source(source, good);
 }
 
+static void read_classes(const uint8_t *data, size_t size)
+{
+    Source *source = blank_source("/folder");
+    char *text = text_of(data, size);
+    if (source_classes_from_text(source, "classes.txt", text, size, 2))
+        for (int c = 0; c < source_class_count(source); c++)
+            expect(source_class_name(source, c)[0] != 0, "classes have names");
+    else
+        expect(error_text()[0] != 0, "a refusal says why");
+    source_close(source);
+    memory_free(text);
+}
+
 /* ---- archives */
 
 static int archive_descriptor(const uint8_t *data, size_t size)
@@ -322,12 +335,22 @@ static void read_bad_files(const uint8_t *data, size_t size)
     memory_free(text);
 }
 
-const FuzzTarget FUZZ_TARGETS[] = {
-    {"jpeg", read_picture, true},   {"png", read_picture, true},          {"webp", read_picture, true},
-    {"tiff", read_picture, true},   {"list", read_list, false},           {"cifar", read_cifar, false},
-    {"tar", read_tar, false},       {"tar_index", read_tar_index, false}, {"listing", read_listing, false},
-    {"recipe", read_recipe, false}, {"settings", read_settings, false},   {"safetensors", read_safetensors, false},
-    {"meta", read_meta, false},     {"bad_files", read_bad_files, false}, {0}};
+const FuzzTarget FUZZ_TARGETS[] = {{"jpeg", read_picture, true},
+                                   {"png", read_picture, true},
+                                   {"webp", read_picture, true},
+                                   {"tiff", read_picture, true},
+                                   {"list", read_list, false},
+                                   {"cifar", read_cifar, false},
+                                   {"classes", read_classes, false},
+                                   {"tar", read_tar, false},
+                                   {"tar_index", read_tar_index, false},
+                                   {"listing", read_listing, false},
+                                   {"recipe", read_recipe, false},
+                                   {"settings", read_settings, false},
+                                   {"safetensors", read_safetensors, false},
+                                   {"meta", read_meta, false},
+                                   {"bad_files", read_bad_files, false},
+                                   {0}};
 
 const FuzzTarget *fuzz_target(const char *name)
 {
