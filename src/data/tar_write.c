@@ -22,6 +22,7 @@ static int cut_of(const char *name)
 
 static void add_header(Text *out, const char *name, int cut, size_t size, char type)
 {
+    static const char magic[8] = {'u', 's', 't', 'a', 'r', 0, '0', '0'};
     char header[BLOCK] = {0}, number[16];
     unsigned sum = 0;
     const char *rest = cut > 0 ? name + cut + 1 : name;
@@ -35,7 +36,7 @@ static void add_header(Text *out, const char *name, int cut, size_t size, char t
     memcpy(header + SIZE + 12, "00000000000", 12);
     memset(header + CHECKSUM, ' ', 8);
     header[TYPE] = type;
-    memcpy(header + MAGIC, "ustar\00000", 8);
+    memcpy(header + MAGIC, magic, sizeof magic);
     for (int i = 0; i < BLOCK; i++)
         sum += (unsigned char)header[i];
     snprintf(number, sizeof number, "%06o", sum);
