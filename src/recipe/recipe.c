@@ -74,9 +74,34 @@ int recipe_patches(const Recipe *r)
     return rows * columns;
 }
 
+int recipe_grid_step(const Recipe *r)
+{
+    return r->mask.ratio < 1 ? (int)fmin(nearbyint(sqrt(1 / (1 - r->mask.ratio))), 1 << 14) : 1 << 14;
+}
+
+int recipe_least_block(const Recipe *r)
+{
+    if (r->mask.min_block != RECIPE_AUTO)
+        return r->mask.min_block;
+    return (int)fmax(1, nearbyint(16 * recipe_patches(r) / 196.0));
+}
+
 int recipe_visible(const Recipe *r)
 {
-    return (int)floor(recipe_patches(r) * (1 - r->mask.ratio));
+    int rows, columns, side, step, patches = recipe_patches(r);
+    recipe_grid(r, &rows, &columns);
+    switch (r->mask.kind) {
+    case MASK_BLOCK:
+        return patches - (int)nearbyint(patches * r->mask.ratio);
+    case MASK_UNIT:
+        side = r->mask.unit / r->encoder.patch;
+        return side < 1 ? 0 : patches - (int)ceil(rows / side * (columns / side) * r->mask.ratio) * side * side;
+    case MASK_GRID:
+        step = recipe_grid_step(r);
+        return (rows + step - 1) / step * ((columns + step - 1) / step);
+    default:
+        return (int)floor(patches * (1 - r->mask.ratio));
+    }
 }
 
 bool recipe_statistics(const RecipeStatistics *s, bool deviation, int channels, float *out)
@@ -145,8 +170,26 @@ static bool check_blocks(const Recipe *r, const char *prefix, int width, int hea
     return true;
 }
 
+static bool check_mask_kind(const Recipe *r)
+{
+    int patch = r->encoder.patch, unit = r->mask.unit, step = recipe_grid_step(r);
+    if (r->mask.kind == MASK_UNIT && (unit % patch || r->image.size[0] % unit || r->image.size[1] % unit))
+        return error_set("mask.unit %d must be a multiple of encoder.patch %d and divide image.size %d x %d", unit, patch,
+                         r->image.size[0], r->image.size[1]);
+    if (r->mask.kind == MASK_GRID && (step < 2 || fabs(1 - 1 / ((double)step * step) - r->mask.ratio) > 1e-6))
+        return error_set("mask.kind grid keeps every second, third, .. patch each way: mask.ratio must be 0.75, 0.888889, .. "
+                         "(1 - 1 / q^2), not %g",
+                         r->mask.ratio);
+    if (r->mask.kind == MASK_BLOCK && r->encoder.input == ENCODER_INPUT_VISIBLE)
+        return error_set("mask.kind block hides different numbers of patches in different pictures, which encoder.input visible "
+                         "cannot have; use encoder.input mask_token, or mask.kind random");
+    return true;
+}
+
 static bool check_masks(const Recipe *r)
 {
+    if (!check_mask_kind(r))
+        return false;
     int patches = recipe_patches(r), visible = recipe_visible(r);
     if (visible < 1)
         return error_set(

@@ -124,11 +124,12 @@ static const RecipeKey rows[] = {
     {"encoder.keep_blocks", KEY_INT, AT(encoder.keep_blocks), "all", 1, 1024, "all", 0, .now = NOT_YET,
      .help = "Use only that many of the first blocks."},
 
-    {"mask.kind", KEY_WORD, AT(mask.kind), "random", .names = masks, .now = ONLY(MASK_RANDOM),
+    {"mask.kind", KEY_WORD, AT(mask.kind), "random", .names = masks,
+     .now = ONLY(MASK_RANDOM) | ONLY(MASK_BLOCK) | ONLY(MASK_UNIT) | ONLY(MASK_GRID),
      .help = "How the hidden patches are chosen."},
     {"mask.ratio", KEY_REAL, AT(mask.ratio), "0.75", 0, 1, .now = CARRIED_OUT, .help = "Share of the patches that is hidden."},
-    {"mask.unit", KEY_INT, AT(mask.unit), "32", 1, 16384, .now = NOT_YET, .help = "Side of a unit of the mask in pixels."},
-    {"mask.min_block", KEY_INT, AT(mask.min_block), "auto", 1, BIG, "auto", RECIPE_AUTO, .now = NOT_YET,
+    {"mask.unit", KEY_INT, AT(mask.unit), "32", 1, 16384, .now = CARRIED_OUT, .help = "Side of a unit of the mask in pixels."},
+    {"mask.min_block", KEY_INT, AT(mask.min_block), "auto", 1, BIG, "auto", RECIPE_AUTO, .now = CARRIED_OUT,
      .help = "Fewest patches in a block of the mask; `auto` scales 16 with the grid."},
 
     {"decoders.K.tap", KEY_INT, IN_DECODER(tap), "last", 1, 1024, "last", TAP_LAST, .now = CARRIED_OUT,
