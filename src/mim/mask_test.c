@@ -139,12 +139,9 @@ static void recipes_draw_their_kind(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(random_masks_have_no_favourites),
-        cmocka_unit_test(units_are_hidden_whole),
-        cmocka_unit_test(blocks_fall_short_as_often_as_they_should),
-        cmocka_unit_test(a_tiny_grid_has_no_block),
-        cmocka_unit_test(a_grid_keeps_every_second_patch),
-        cmocka_unit_test(recipes_draw_their_kind),
+        cmocka_unit_test(random_masks_have_no_favourites),           cmocka_unit_test(units_are_hidden_whole),
+        cmocka_unit_test(blocks_fall_short_as_often_as_they_should), cmocka_unit_test(a_tiny_grid_has_no_block),
+        cmocka_unit_test(a_grid_keeps_every_second_patch),           cmocka_unit_test(recipes_draw_their_kind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -181,8 +181,9 @@ static bool check_mask_kind(const Recipe *r)
                          "(1 - 1 / q^2), not %g",
                          r->mask.ratio);
     if (r->mask.kind == MASK_BLOCK && r->encoder.input == ENCODER_INPUT_VISIBLE)
-        return error_set("mask.kind block hides different numbers of patches in different pictures, which encoder.input visible "
-                         "cannot have; use encoder.input mask_token, or mask.kind random");
+        return error_set(
+            "mask.kind block hides different numbers of patches in different pictures, which encoder.input visible "
+            "cannot have; use encoder.input mask_token, or mask.kind random");
     return true;
 }
 

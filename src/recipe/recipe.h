@@ -260,8 +260,9 @@ double recipe_lr(const Recipe *r);
 void recipe_grid(const Recipe *r, int *rows, int *columns);
 int recipe_patches(const Recipe *r);
 
-/* Patches that stay visible (docs/spec/pretraining.md 4), in double arithmetic: floor(patches x (1 - mask.ratio)) with `random`;
- * what the hidden units leave with `unit`; those of the grid; with `block` the fewest, as masks of this kind may fall short. */
+/* Patches that stay visible (docs/spec/pretraining.md 4), in double arithmetic: floor(patches x (1 - mask.ratio)) with
+ * `random`; what the hidden units leave with `unit`; those of the grid; with `block` the fewest, as masks of this kind may fall
+ * short. */
 int recipe_visible(const Recipe *r);
 
 /* Of `grid`: a patch stays whose row and column this number divides. Of `block`: mask.min_block as a number. */
