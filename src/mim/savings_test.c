@@ -76,7 +76,7 @@ static void build(Built *b, int batch, bool plain, bool evaluate)
     static const char *const names[] = {"loss.0", "loss.1", "loss.2", "loss.3"};
     Device device;
     *b = (Built){.tape = tape_new()};
-    assert_true(device_open("ref64", 1, &device) && mim_open(&b->mim, &recipe, batch, plain, evaluate, false));
+    assert_true(device_open("ref64", 1, &device) && mim_open(&b->mim, &recipe, NULL, NULL, batch, plain, evaluate, false));
     Segment first = evaluate ? SEGMENT_EVALUATE : SEGMENT_FIRST, last = evaluate ? SEGMENT_EVALUATE : SEGMENT_LAST;
     for (int s = (int)first; s <= (int)last; s++) {
         Ref losses[RECIPE_DECODERS_MAX];

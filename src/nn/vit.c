@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "base/memory.h"
 #include "nn/layers.h"
 #include "ops/attention/attention.h"
 #include "ops/gather/gather.h"
@@ -46,8 +47,8 @@ static Ref block_attention(Tape *t, const VitTokens *x, const VitRows *rows, Ref
     map.dtype = tape_activation(t);
     Ref q_bias = REF_NONE, v_bias = REF_NONE;
     if (c->qkv_bias == VIT_BIAS_NO_K) {
-        q_bias = param(t, "q_bias", shape_1(d), init_constant(0));
-        v_bias = param(t, "v_bias", shape_1(d), init_constant(0));
+        q_bias = param(t, "q_bias", shape_1(d), init_bias(c->family));
+        v_bias = param(t, "v_bias", shape_1(d), init_bias(c->family));
     }
     if (!rows) {
         if (ref_given(q_bias))
@@ -77,7 +78,7 @@ Ref vit_block_part(Tape *t, const VitTokens *tokens, const VitRows *wanted, cons
     Ref x = wanted                      ? tokens_at(t, tokens, wanted)
             : ref_given(tokens->shared) ? tokens_at(t, tokens, &tokens->rows)
                                         : tokens->own;
-    Norm norm1 = norm_params(t, "norm1", d, c->norm_eps);
+    Norm norm1 = norm_params(t, "norm1", d, c->norm_eps, init_bias(c->family));
     scope_push(t, "attn");
     Ref heads = block_attention(t, tokens, wanted, x, c, norm1);
     LinearArgs map = layer_map(t, "proj", d, d, true, c->family, index);
@@ -87,7 +88,7 @@ Ref vit_block_part(Tape *t, const VitTokens *tokens, const VitRows *wanted, cons
     map.row_scale = keep[0];
     map.residual = x;
     x = layer_apply(t, map, heads);
-    Norm norm2 = norm_params(t, "norm2", d, c->norm_eps);
+    Norm norm2 = norm_params(t, "norm2", d, c->norm_eps, init_bias(c->family));
     scope_push(t, "mlp");
     LinearArgs widen = norm_before(layer_map(t, "fc1", hidden, d, true, c->family, -1), norm2);
     widen.dtype = tape_activation(t);
@@ -105,6 +106,31 @@ Ref vit_block_part(Tape *t, const VitTokens *tokens, const VitRows *wanted, cons
 Ref vit_block(Tape *t, Ref x, const BlockConfig *c, const Ref keep[2], int index)
 {
     return vit_block_part(t, &(VitTokens){.own = x, .shared = REF_NONE}, NULL, c, keep, index);
+}
+
+VitInput vit_whole(Tape *t, const VitConfig *c, int64_t batch)
+{
+    int64_t places = (int64_t)c->rows * c->columns, tokens = c->class_tokens + places;
+    VitInput in = {.batch = batch,
+                   .tokens = tokens,
+                   .patches = REF_NONE,
+                   .replaced = REF_NONE,
+                   .replaced_inverse = REF_NONE,
+                   .index = REF_NONE,
+                   .inverse = REF_NONE,
+                   .place = REF_NONE};
+    int32_t *index = memory_new((size_t)(batch * tokens), sizeof *index);
+    if (!index) {
+        tape_fail(t, NULL);
+        return in;
+    }
+    for (int64_t i = 0; i < batch * tokens; i++) {
+        int64_t at = i % tokens - c->class_tokens;
+        index[i] = (int32_t)(at < 0 ? -1 - i % tokens : i / tokens * places + at);
+    }
+    in.index = tape_constant_i32(t, shape_1(batch * tokens), index);
+    memory_free(index);
+    return in;
 }
 
 Ref vit_embed(Tape *t, Ref image, const VitConfig *c, const VitInput *in)
@@ -131,7 +157,7 @@ Ref vit_embed(Tape *t, Ref image, const VitConfig *c, const VitInput *in)
     }
     Ref token = REF_NONE, table = REF_NONE;
     if (c->class_tokens)
-        token = param(t, "cls_token", shape_3(1, 1, d), init_token(b->family));
+        token = param(t, "cls_token", shape_3(1, c->class_tokens, d), init_token(b->family));
     Shape table_shape = shape_3(1, places + c->class_tokens, d);
     if (c->position == VIT_POSITION_SINCOS)
         table = param_fixed(t, "pos_embed", table_shape, init_sincos(c->rows, c->columns));
@@ -146,6 +172,6 @@ Ref vit_embed(Tape *t, Ref image, const VitConfig *c, const VitInput *in)
                                .shape = shape_3(in->batch, in->tokens, d)});
     if (!c->norm_pre)
         return x;
-    Norm norm = norm_params(t, "norm_pre", d, b->norm_eps);
+    Norm norm = norm_params(t, "norm_pre", d, b->norm_eps, init_bias(b->family));
     return layer_norm(t, x, norm.gamma, norm.beta, norm.eps);
 }

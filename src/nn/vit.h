@@ -22,7 +22,7 @@ typedef struct {
 typedef struct {
     BlockConfig block;
     int channels, patch, rows, columns; /* grid of patches */
-    int depth, class_tokens;            /* class_tokens 0 or 1 */
+    int depth, class_tokens;
     VitPosition position;
     bool patch_bias, norm_pre;
     bool mask_token; /* hidden patches are replaced, not dropped */
@@ -63,6 +63,9 @@ typedef struct {
     Ref inverse;
     Ref place; /* I32 (N T): row of the position table */
 } VitInput;
+
+/* The rows of whole pictures, none hidden: (N, class + L) tokens in image order. */
+VitInput vit_whole(Tape *tape, const VitConfig *config, int64_t batch);
 
 /* image (N, C, H, W) -> tokens (N, T, D) that enter the first block. */
 Ref vit_embed(Tape *tape, Ref image, const VitConfig *config, const VitInput *input);

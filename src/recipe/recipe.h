@@ -245,6 +245,9 @@ bool recipe_set_flag(Recipe *r, const char *name, const char *value, bool *known
  * the names of the keys. To be called once all sources are read. */
 bool recipe_check(const Recipe *r);
 
+/* Whether two targets are the same in every key. */
+bool recipe_target_equal(const RecipeTarget *a, const RecipeTarget *b);
+
 /* Appends the whole recipe as YAML, every default written out, `lacuna: VERSION` first. Loading that gives the same recipe, and
  * writing it again the same bytes. */
 void recipe_write(const Recipe *r, Text *out);
