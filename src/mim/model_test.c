@@ -120,7 +120,7 @@ static void masks_that_do_not_fit_are_refused(void **state)
     assert_int_equal(count, 25);
     memset(hidden, 0, sizeof hidden);
     assert_false(mim_accepts(&mim, hidden, 2, &count));
-    assert_false(mim_open(&mim, &recipe, (int64_t)1 << 28, false, false, false));
+    assert_false(mim_open(&mim, &recipe, NULL, NULL, (int64_t)1 << 28, false, false, false));
     assert_non_null(strstr(error_text(), "run.micro_batch"));
 }
 
