@@ -319,7 +319,11 @@ bool parity_pretrain(ParityCase *c, const ParityOptions *options)
     Run run = {.golden = c};
     TrainerOptions how = {.device = options->device, .plain = options->plain};
     bool ok = false;
-    if (!recipe_load_case(&run.recipe, c->path) || !recipe_check(&run.recipe) || !read_sizes(&run))
+    if (!recipe_load_case(&run.recipe, c->path))
+        goto done;
+    if (safetensors_find(c->stored, "mask.0"))
+        run.recipe.mask.kind = MASK_RANDOM; /* masks are given: whether this kind could be drawn does not matter */
+    if (!recipe_check(&run.recipe) || !read_sizes(&run))
         goto done;
     run.recipe.run.precision = options->bf16 ? RUN_PRECISION_BF16 : RUN_PRECISION_F32;
     c->loss_tolerance = options->bf16 ? BF16_LOSS : 0;

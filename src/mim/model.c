@@ -25,6 +25,22 @@ static InitFamily family_of(const Recipe *r)
     return r->encoder.input == ENCODER_INPUT_MASK_TOKEN ? FAMILY_BEIT : FAMILY_XAVIER;
 }
 
+static VitPosition position_of(const Recipe *r)
+{
+    switch (r->encoder.position) {
+    case ENCODER_POSITION_SINCOS:
+        return VIT_POSITION_SINCOS;
+    case ENCODER_POSITION_LEARNED:
+        return VIT_POSITION_LEARNED;
+    case ENCODER_POSITION_RELATIVE:
+        return VIT_POSITION_RELATIVE;
+    case ENCODER_POSITION_RELATIVE_PER_BLOCK:
+        return VIT_POSITION_RELATIVE_PER_BLOCK;
+    default:
+        return VIT_POSITION_NONE;
+    }
+}
+
 static VitConfig encoder_of(const Recipe *r)
 {
     int rows, columns;
@@ -46,9 +62,7 @@ static VitConfig encoder_of(const Recipe *r)
                        .columns = columns,
                        .depth = r->encoder.depth,
                        .class_tokens = r->encoder.class_token,
-                       .position = r->encoder.position == ENCODER_POSITION_LEARNED  ? VIT_POSITION_LEARNED
-                                   : r->encoder.position == ENCODER_POSITION_SINCOS ? VIT_POSITION_SINCOS
-                                                                                    : VIT_POSITION_NONE,
+                       .position = position_of(r),
                        .patch_bias = r->encoder.patch_bias,
                        .norm_pre = r->encoder.norm_pre,
                        .mask_token = r->encoder.input == ENCODER_INPUT_MASK_TOKEN};
@@ -234,12 +248,17 @@ static void encode(Tape *t, const Mim *m, Ref image, Ref *states)
                    .place = indices(t, "encoder.place", n * m->tokens)};
     tape_layer(t, 0);
     states[0] = tape_name(t, vit_embed(t, image, c, &in), "embed");
+    Ref bias = REF_NONE;
     for (int i = 0; i < c->depth; i++) {
         Ref keep[2];
         keep_of(t, m, 2 * i, keep);
+        bool shared = c->position == VIT_POSITION_RELATIVE;
+        tape_layer(t, shared ? c->depth + 1 : i + 1);
+        if (!shared || i == 0)
+            bias = vit_relative_bias(t, c, i);
         tape_layer(t, i + 1);
         scope_push(t, "blocks.%d", i);
-        states[i + 1] = vit_block(t, states[i], &c->block, keep, i);
+        states[i + 1] = vit_block(t, states[i], &c->block, keep, bias, i);
         scope_pop(t);
         tape_name(t, states[i + 1], "blocks.%d", i);
     }

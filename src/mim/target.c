@@ -27,9 +27,12 @@ static Ref teacher_tokens(Tape *t, const Mim *m, Ref image)
         image = tape_input(t, "teacher.image", DTYPE_REAL, *ref_shape(t, image));
     VitInput in = vit_whole(t, &teacher->vit, m->batch);
     Ref x = vit_embed(t, image, &teacher->vit, &in);
+    Ref bias = REF_NONE;
     for (int i = 0; i < teacher->vit.depth; i++) {
+        if (i == 0 || teacher->vit.position == VIT_POSITION_RELATIVE_PER_BLOCK)
+            bias = vit_relative_bias(t, &teacher->vit, i);
         scope_push(t, "blocks.%d", i);
-        x = vit_block(t, x, &teacher->vit.block, keep, i);
+        x = vit_block(t, x, &teacher->vit.block, keep, bias, i);
         scope_pop(t);
         tape_name(t, x, "teacher.blocks.%d", i);
     }

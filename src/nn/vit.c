@@ -10,6 +10,7 @@
 #include "ops/layer_norm/layer_norm.h"
 #include "ops/linear/linear.h"
 #include "ops/patches/patches.h"
+#include "ops/relative_bias/relative_bias.h"
 
 /* Those rows, of `own` (left out when none of them is taken) and `shared`. */
 static Ref join(Tape *t, const VitTokens *x, const VitRows *rows, Ref own, Ref shared)
@@ -40,7 +41,8 @@ static Ref map_at(Tape *t, LinearArgs map, const VitTokens *x, const VitRows *ro
 }
 
 /* Attention of norm1 x: queries `asking` (tokens of these rows) over all tokens, or of all over all when rows is NULL. */
-static Ref block_attention(Tape *t, const VitTokens *x, const VitRows *rows, Ref asking, const BlockConfig *c, Norm norm1)
+static Ref block_attention(Tape *t, const VitTokens *x, const VitRows *rows, Ref asking, const BlockConfig *c, Norm norm1,
+                           Ref bias)
 {
     int64_t d = c->width;
     LinearArgs map = norm_before(layer_map(t, "qkv", 3 * d, d, c->qkv_bias == VIT_BIAS_ALL, c->family, -1), norm1);
@@ -53,7 +55,7 @@ static Ref block_attention(Tape *t, const VitTokens *x, const VitRows *rows, Ref
     if (!rows) {
         if (ref_given(q_bias))
             map.b = key_free_bias(t, q_bias, v_bias);
-        return self_attention(t, map_at(t, map, x, &x->rows), c->heads);
+        return self_attention(t, map_at(t, map, x, &x->rows), c->heads, bias);
     }
     LinearArgs q = layer_outputs(t, map, 0, d), kv = layer_outputs(t, map, d, 2 * d);
     if (ref_given(q_bias)) {
@@ -70,7 +72,9 @@ static Ref block_attention(Tape *t, const VitTokens *x, const VitRows *rows, Ref
                                         .mask = REF_NONE});
 }
 
-Ref vit_block_part(Tape *t, const VitTokens *tokens, const VitRows *wanted, const BlockConfig *c, const Ref keep[2], int index)
+/* Of vit_block() and vit_block_part(); with `wanted` there is no bias. */
+static Ref block(Tape *t, const VitTokens *tokens, const VitRows *wanted, const BlockConfig *c, const Ref keep[2], Ref bias,
+                 int index)
 {
     int64_t d = c->width, hidden = llround(c->mlp_ratio * (double)d);
     Prologue act = c->activation == ACTIVATION_QUICK_GELU ? PROLOGUE_QUICK_GELU : PROLOGUE_GELU;
@@ -80,7 +84,7 @@ Ref vit_block_part(Tape *t, const VitTokens *tokens, const VitRows *wanted, cons
                                         : tokens->own;
     Norm norm1 = norm_params(t, "norm1", d, c->norm_eps, init_bias(c->family));
     scope_push(t, "attn");
-    Ref heads = block_attention(t, tokens, wanted, x, c, norm1);
+    Ref heads = block_attention(t, tokens, wanted, x, c, norm1, bias);
     LinearArgs map = layer_map(t, "proj", d, d, true, c->family, index);
     scope_pop(t);
     if (c->layer_scale > 0)
@@ -103,9 +107,29 @@ Ref vit_block_part(Tape *t, const VitTokens *tokens, const VitRows *wanted, cons
     return layer_apply(t, map, wide);
 }
 
-Ref vit_block(Tape *t, Ref x, const BlockConfig *c, const Ref keep[2], int index)
+Ref vit_block_part(Tape *t, const VitTokens *tokens, const VitRows *wanted, const BlockConfig *c, const Ref keep[2], int index)
 {
-    return vit_block_part(t, &(VitTokens){.own = x, .shared = REF_NONE}, NULL, c, keep, index);
+    return block(t, tokens, wanted, c, keep, REF_NONE, index);
+}
+
+Ref vit_block(Tape *t, Ref x, const BlockConfig *c, const Ref keep[2], Ref bias, int index)
+{
+    return block(t, &(VitTokens){.own = x, .shared = REF_NONE}, NULL, c, keep, bias, index);
+}
+
+Ref vit_relative_bias(Tape *t, const VitConfig *c, int index)
+{
+    Shape shape = shape_2(relative_bias_rows(c->rows, c->columns), c->block.heads);
+    RelativeBiasArgs args = {.rows = c->rows, .columns = c->columns, .class_tokens = c->class_tokens};
+    if (c->position != VIT_POSITION_RELATIVE && c->position != VIT_POSITION_RELATIVE_PER_BLOCK)
+        return REF_NONE;
+    if (c->position == VIT_POSITION_RELATIVE)
+        scope_push(t, "rel_pos_bias");
+    else
+        scope_push(t, "blocks.%d.attn", index);
+    args.table = param(t, "relative_position_bias_table", shape, init_constant(0));
+    scope_pop(t);
+    return relative_bias(t, args);
 }
 
 VitInput vit_whole(Tape *t, const VitConfig *c, int64_t batch)

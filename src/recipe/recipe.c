@@ -187,6 +187,16 @@ static bool check_mask_kind(const Recipe *r)
     return true;
 }
 
+static bool check_positions(const Recipe *r)
+{
+    bool relative =
+        r->encoder.position == ENCODER_POSITION_RELATIVE || r->encoder.position == ENCODER_POSITION_RELATIVE_PER_BLOCK;
+    if (relative && r->encoder.input == ENCODER_INPUT_VISIBLE)
+        return error_set("encoder.position %s needs the whole grid of patches: use it with encoder.input mask_token",
+                         recipe_word("encoder.position", (int)r->encoder.position));
+    return true;
+}
+
 static bool check_masks(const Recipe *r)
 {
     if (!check_mask_kind(r))
@@ -199,6 +209,42 @@ static bool check_masks(const Recipe *r)
     if (visible >= patches)
         return error_set("mask.ratio %g hides none of the %d patches of image.size and encoder.patch; at least 1 is needed",
                          r->mask.ratio, patches);
+    return true;
+}
+
+/* Keys of a teacher belong to the run: all decoders have the same one. */
+static bool same_teacher(const RecipeTarget *a, const RecipeTarget *b)
+{
+    return !strcmp(a->teacher, b->teacher) && !memcmp(&a->mean, &b->mean, sizeof a->mean) &&
+           !memcmp(&a->std, &b->std, sizeof a->std) && !memcmp(a->image_size, b->image_size, sizeof a->image_size);
+}
+
+static bool check_target(const Recipe *r, int k)
+{
+    const RecipeDecoder *d = &r->decoders[k];
+    const RecipeTarget *t = &d->target;
+    static const unsigned fits[] = {[TARGET_PIXELS] = 1u << NORMALISE_NONE | 1u << NORMALISE_PATCH | 1u << NORMALISE_WINDOW,
+                                    [TARGET_HOG] = 1u << NORMALISE_NONE,
+                                    [TARGET_FEATURES] = 1u << NORMALISE_NONE | 1u << NORMALISE_TOKEN,
+                                    [TARGET_TOKENS] = 1u << NORMALISE_NONE | 1u << NORMALISE_PATCH};
+    const char *kind = recipe_word("target.kind", (int)t->kind),
+               *normalise = recipe_word("target.normalise", (int)t->normalise);
+    if (!(fits[t->kind] >> t->normalise & 1))
+        return error_set("decoders.%d: target.normalise %s does not go with target.kind %s", k, normalise, kind);
+    if (d->kind == DECODER_PIXEL_SHUFFLE && t->kind != TARGET_PIXELS)
+        return error_set("decoders.%d.kind pixel_shuffle predicts pixels: target.kind %s needs kind linear or transformer", k,
+                         kind);
+    if (t->kind == TARGET_HOG && r->encoder.patch % t->cell)
+        return error_set("decoders.%d: target.cell %d does not divide encoder.patch %d", k, t->cell, r->encoder.patch);
+    if (t->kind == TARGET_HOG && t->gaussian == 1)
+        return error_set("decoders.%d: target.gaussian 1 is no window; give 0 or at least 2", k);
+    if (t->normalise == NORMALISE_WINDOW && (t->window < 3 || t->window % 2 == 0))
+        return error_set("decoders.%d: target.window %d is not an odd number from 3 on", k, t->window);
+    if (t->class_token && (t->kind != TARGET_FEATURES || r->encoder.class_token == 0))
+        return error_set("decoders.%d: target.class_token needs target.kind features and an encoder.class_token", k);
+    if (t->kind == TARGET_FEATURES && !same_teacher(t, &r->target))
+        return error_set("decoders.%d.target: teacher, mean, std and image_size are those of the run; give them under target",
+                         k);
     return true;
 }
 
@@ -217,6 +263,8 @@ static bool check_decoder(const Recipe *r, int k)
                          "transformer",
                          k, recipe_word("decoders.K.kind", (int)d->kind));
     }
+    if (!check_target(r, k))
+        return false;
     int numbers = r->encoder.patch * r->encoder.patch * r->image.channels;
     if (d->target.normalise == NORMALISE_PATCH && numbers < 2)
         return error_set(
@@ -228,7 +276,7 @@ static bool check_decoder(const Recipe *r, int k)
 
 bool recipe_check(const Recipe *r)
 {
-    if (!check_pictures(r) || !check_masks(r) ||
+    if (!check_pictures(r) || !check_masks(r) || !check_positions(r) ||
         !check_blocks(r, "encoder", r->encoder.width, r->encoder.heads, r->encoder.position == ENCODER_POSITION_SINCOS))
         return false;
     if (r->decoder_count < 1)

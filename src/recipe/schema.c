@@ -94,7 +94,7 @@ static const RecipeKey rows[] = {
     {"encoder.class_token", KEY_COUNT, AT(encoder.class_token), "1", 0, 1024, .now = CARRIED_OUT, .now_high = 1024,
      .help = "Number of class tokens in front of the patches."},
     {"encoder.position", KEY_WORD, AT(encoder.position), "sincos", .names = positions,
-     .now = ONLY(ENCODER_POSITION_SINCOS) | ONLY(ENCODER_POSITION_LEARNED) | ONLY(ENCODER_POSITION_NONE),
+     .now = CARRIED_OUT,
      .help = "How tokens learn where they are: a fixed table of sines, a trained table, biases of the attention, or not at all."},
     {"encoder.qkv_bias", KEY_WORD, AT(encoder.qkv_bias), "true", .names = qkv_biases, .now = CARRIED_OUT,
      .help = "Bias of queries, keys and values; `no_k` leaves out that of the keys."},
