@@ -89,7 +89,8 @@ void init_params(const ParamSet *set, uint64_t seed, uint32_t stage, float *trai
         float *to = (p->kind == PARAM_TRAINED ? trained : fixed) + p->offset;
         if (p->init.kind == INIT_SINCOS) {
             int rows = (int)p->init.a, columns = (int)p->init.b, width = (int)shape_columns(&p->shape);
-            position_sincos(rows, columns, width, p->count > (int64_t)rows * columns * width, to);
+            int64_t places = (int64_t)rows * columns * width; /* rows of class tokens stay zero */
+            position_sincos(rows, columns, width, false, to + p->count - places);
             continue;
         }
         Random random = random_stream(seed, RANDOM_INIT, stage, 0, random_hash(p->name));
