@@ -1,4 +1,5 @@
-/* lacuna bench: what a training step costs (train), and where its time goes (ops). The work of a configuration is that of
+/* lacuna bench: what a training step costs (train), where its time goes (ops), and how fast pictures are loaded (data, in
+ * bench_data.c). The work of a configuration is that of
  * bench/torch_mae.py: embedding, encoder, a decoder for each tap, loss on the hidden patches, backward, clipping, AdamW;
  * pictures and masks are drawn before the clock starts and stay the same. */
 #include <limits.h>
@@ -11,6 +12,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "cli/bench_data.h"
 #include "cli/bench_ops.h"
 #include "cli/cli.h"
 #include "mim/mask.h"
@@ -276,7 +278,7 @@ static bool read_arguments(Bench *b, int argc, char **argv)
             return false;
     }
     if (!what || (strcmp(what, "train") != 0 && strcmp(what, "ops") != 0))
-        return error_set("bench wants to be told what to measure: train or ops");
+        return error_set("bench wants to be told what to measure: train, ops or data");
     b->ops = !strcmp(what, "ops");
     if (!config && b->ops)
         config = "cifar_p4";
@@ -297,6 +299,8 @@ static bool read_arguments(Bench *b, int argc, char **argv)
 
 int command_bench(int argc, char **argv)
 {
+    if (argc > 1 && !strcmp(argv[1], "data"))
+        return bench_data(argc - 1, argv + 1);
     Bench b = {.device = "cpu", .steps = 10, .warmup = 3};
     if (!read_arguments(&b, argc, argv))
         return cli_usage("bench");

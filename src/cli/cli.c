@@ -76,9 +76,10 @@ static const Verb VERBS[] = {
      "Examples:\n"
      "  lacuna parity tests/golden/*.json\n"
      "  lacuna parity --device ref --out computed tests/golden/deepmim_pixels.json\n"},
-    {"bench", "measure a training step", command_bench,
+    {"bench", "measure a training step, or the loading of pictures", command_bench,
      "lacuna bench train --config NAME [FLAGS]\n"
      "lacuna bench ops [--config NAME] [FLAGS]\n"
+     "lacuna bench data --data DIR [--size N] [--seconds N] [--workers N] [--json]\n"
      "\n"
      "Times training steps on random pictures. `ops` tells of each operation, and of each of its sizes, the time, GFLOP/s, "
      "GB/s,\n"
@@ -97,9 +98,18 @@ static const Verb VERBS[] = {
      "  --profile        train: a table of the time of each op\n"
      "  --json           one JSON object on standard output\n"
      "\n"
+     "`data` loads pictures as training does, without keeping any: read, decode, crop a fifth to the whole, resize, flip,\n"
+     "normalise.\n"
+     "\n"
+     "  --data DIR       pictures: a folder, a list, tar shards, CIFAR's files or `world`\n"
+     "  --size N         rows and columns of the result (default 224)\n"
+     "  --seconds N      how long to measure (default 10)\n"
+     "  --workers N      loader threads (default 1)\n"
+     "\n"
      "Examples:\n"
      "  lacuna bench train --config cifar_p4 --steps 20 --json\n"
-     "  lacuna bench ops --config vit_s\n"},
+     "  lacuna bench ops --config vit_s\n"
+     "  lacuna bench data --data photos/ --workers 2\n"},
     {"data", "look at every picture: what cannot be read, what there is", command_data,
      "lacuna data check DIR [--threads N] [--json]\n"
      "lacuna data stats DIR [--threads N] [--json]\n"
