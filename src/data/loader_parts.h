@@ -15,6 +15,12 @@ typedef struct {
     uint64_t sample;
 } Miss;
 
+enum {
+    LOADER_UNKNOWN,
+    LOADER_BAD,  /* unreadable */
+    LOADER_WHOLE /* decoded to its end without an error, so that later parts need not be followed by the rest */
+};
+
 /* Room for a batch, with what is needed to fill it. */
 typedef struct {
     float *images;
@@ -42,7 +48,7 @@ typedef struct {
     Loader *loader;
     pthread_t thread;
     ResizeScratch scratch;
-    uint8_t *pixels; /* the resized picture */
+    uint8_t *pixels; /* the resized picture: bytes, or floats of deeper ones */
 } Worker;
 
 struct Loader {
@@ -56,7 +62,7 @@ struct Loader {
     uint32_t *orders; /* those of the epochs that the ring can touch at once */
     uint64_t *order_epochs;
     size_t order_count;
-    atomic_uchar *is_bad; /* per sample of the source */
+    atomic_uchar *state; /* per sample of the source: LOADER_UNKNOWN .. */
     Worker *workers;
     int started;
 
@@ -69,6 +75,9 @@ struct Loader {
     size_t bad_count, bad_capacity, bad_counted;
     bool stop;
 };
+
+/* How pictures are wanted of the source. */
+ImageRequest loader_form(const LoaderOptions *o);
 
 /* Numbers in a picture of the result. */
 size_t loader_picture_size(const LoaderOptions *o);

@@ -48,6 +48,21 @@ ImageBox crop_draw(Random *random, int height, int width, const double scale[2],
     return box;
 }
 
+/* Values of a run of bytes, `step` apart, mirrored when `flip`. */
+static inline __attribute__((always_inline)) void put_levels(const uint8_t *row, size_t step, size_t columns, bool flip,
+                                                             const float *level, float *out)
+{
+    if (flip) {
+#pragma GCC unroll 8
+        for (size_t x = 0; x < columns; x++)
+            out[columns - 1 - x] = level[row[x * step]];
+    } else {
+#pragma GCC unroll 8
+        for (size_t x = 0; x < columns; x++)
+            out[x] = level[row[x * step]];
+    }
+}
+
 void image_to_tensor(const uint8_t *pixels, int height, int width, int channels, bool flip, const float *mean, const float *std,
                      float *out)
 {
@@ -58,12 +73,10 @@ void image_to_tensor(const uint8_t *pixels, int height, int width, int channels,
             level[i] = ((float)i / 255.0f - mean[c]) / std[c];
         for (int y = 0; y < height; y++, out += columns) {
             const uint8_t *row = pixels + (size_t)y * columns * step + c;
-            if (flip)
-                for (size_t x = 0; x < columns; x++)
-                    out[columns - 1 - x] = level[row[x * step]];
+            if (channels == 3) /* a step that the compiler knows */
+                put_levels(row, 3, columns, flip, level, out);
             else
-                for (size_t x = 0; x < columns; x++)
-                    out[x] = level[row[x * step]];
+                put_levels(row, step, columns, flip, level, out);
         }
     }
 }

@@ -56,9 +56,10 @@ bool pictures_open(const Recipe *r, Pictures *p)
     else if (ok)
         ok = source_split(p->source, r->data.val_share, &p->train, &p->val);
     size_t room = (size_t)r->data.cache_mb << 20, val_room = p->val_source ? room / 8 : 0;
-    ok = ok && (p->cache = picture_cache_new(p->source, r->image.channels, room - val_room));
+    ImageRequest form = {.channels = r->image.channels};
+    ok = ok && (p->cache = picture_cache_new(p->source, &form, room - val_room));
     if (ok && p->val_source)
-        ok = (p->val_cache = picture_cache_new(p->val_source, r->image.channels, val_room)) != NULL;
+        ok = (p->val_cache = picture_cache_new(p->val_source, &form, val_room)) != NULL;
     if (!ok) {
         pictures_close(p);
         return false;
