@@ -1,7 +1,6 @@
 /* The work is that of bench/torch_data.py: each picture read and decoded, a random crop of a fifth to the whole of its area
  * (bicubic), flipped half of the time, and normalised. Nothing is kept from one epoch to the next. */
-#include "cli/bench_data.h"
-
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -63,47 +62,45 @@ static bool measure(Job *job)
     return ok;
 }
 
-static bool read_arguments(Job *job, int argc, char **argv)
+static int run(void *options, const Arguments *arguments)
 {
-    static const char *const FLAGS[] = {"data", "size", "seconds", "workers", "json", "help", NULL};
-    ArgReader args = arg_reader(argc, argv);
-    for (ArgKind kind; (kind = arg_next(&args)) != ARG_END;) {
-        bool ok, flag = kind == ARG_FLAG;
-        if (flag && arg_is(&args, "data"))
-            ok = (job->where = arg_value(&args)) != NULL;
-        else if (flag && arg_is(&args, "size"))
-            ok = arg_int(&args, 1, 1 << 15, &job->size);
-        else if (flag && arg_is(&args, "seconds"))
-            ok = arg_int(&args, 1, 86400, &job->seconds);
-        else if (flag && arg_is(&args, "workers"))
-            ok = arg_int(&args, 1, 1024, &job->workers);
-        else if (flag && arg_is(&args, "json"))
-            ok = arg_switch(&args, &job->json);
-        else
-            ok = arg_unknown(&args, FLAGS);
-        if (!ok)
-            return false;
-    }
-    return job->where || error_set("bench data wants --data DIR, the pictures to load");
-}
-
-int bench_data(int argc, char **argv)
-{
-    Job job = {.size = 224, .seconds = 10, .workers = 1};
-    if (!read_arguments(&job, argc, argv))
-        return cli_usage("bench");
-    if (!measure(&job))
+    (void)arguments;
+    Job *job = options;
+    if (!measure(job))
         return cli_failed();
     struct rusage usage;
     long long resident = getrusage(RUSAGE_SELF, &usage) ? 0 : (long long)usage.ru_maxrss * 1024;
-    double rate = (double)job.pictures / job.took;
-    if (job.json)
+    double rate = (double)job->pictures / job->took;
+    if (job->json)
         printf("{\"pictures\": %llu, \"seconds\": %.9g, \"pictures_per_second\": %.9g, \"size\": %d, \"files\": %zu, "
                "\"workers\": %d, \"peak_rss_bytes\": %lld}\n",
-               (unsigned long long)job.pictures, job.took, rate, job.size, job.files, job.workers, resident);
+               (unsigned long long)job->pictures, job->took, rate, job->size, job->files, job->workers, resident);
     else
         printf("%.1f pictures a second: %llu in %.2f s, %d worker%s, %d x %d pixels, %zu file%s\n", rate,
-               (unsigned long long)job.pictures, job.took, job.workers, job.workers == 1 ? "" : "s", job.size, job.size,
-               job.files, job.files == 1 ? "" : "s");
+               (unsigned long long)job->pictures, job->took, job->workers, job->workers == 1 ? "" : "s", job->size, job->size,
+               job->files, job->files == 1 ? "" : "s");
     return EXIT_DONE;
 }
+
+#define AT(field) offsetof(Job, field)
+
+static const Option OPTIONS[] = {
+    {"data", OPTION_PATH, AT(where), .value = "DIR", .help = "pictures: a folder, a list, tar shards, CIFAR's files or `world`",
+     .wanted = "DIR, the pictures to load"},
+    {"size", OPTION_INT, AT(size), .value = "N", .help = "rows and columns of the result", .initial = "224", .low = 1,
+     .high = 1 << 15},
+    {"seconds", OPTION_INT, AT(seconds), .value = "N", .help = "how long to measure", .initial = "10", .low = 1, .high = 86400},
+    {"workers", OPTION_INT, AT(workers), .value = "N", .help = "loader threads", .initial = "1", .low = 1, .high = 1024},
+    {"json", OPTION_SWITCH, AT(json), .help = "one JSON object on standard output"},
+    {0}};
+
+const Verb bench_data_verb = {
+    .name = "bench data",
+    .line = "measure the loading of pictures",
+    .about =
+        "Loads pictures as training does, and keeps none: read, decode, crop a fifth to the whole, resize, flip, normalise. "
+        "Tells the pictures a second.",
+    .options = OPTIONS,
+    .examples = "lacuna bench data --data photos/ --workers 2\n",
+    .size = sizeof(Job),
+    .run = run};

@@ -41,7 +41,6 @@ typedef struct {
 typedef struct {
     uint64_t sample;
     char *reason;
-    bool counted; /* a batch delivered so far met it */
 } Bad;
 
 typedef struct {
@@ -63,6 +62,7 @@ struct Loader {
     uint64_t *order_epochs;
     size_t order_count;
     atomic_uchar *state; /* per sample of the source: LOADER_UNKNOWN .. */
+    uint8_t *counted;    /* per sample: a batch delivered so far met it, and it is bad; of the caller's thread only */
     Worker *workers;
     int started;
 

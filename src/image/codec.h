@@ -4,9 +4,21 @@
 
 #include "image/image.h"
 
+/* When decoding of a picture began, by two clocks. */
+typedef struct {
+    const ImageLimits *limits;
+    double wall, thread;
+} CodecTime;
+
+CodecTime codec_time_start(const ImageLimits *limits);
+
+/* Whether there is time left; false after error_set(). Cheap enough to be asked at each row. */
+bool codec_time_left(const CodecTime *time);
+
 /* What a codec is to decode. */
 typedef struct {
     const ImageLimits *limits;
+    CodecTime time;
     int scale;    /* the picture's sides are divided by it, rounded up; other than 1 only for JPEG: 2, 4 or 8 */
     ImageBox box; /* the part wanted, in the reduced picture; it lies in it */
     bool known;   /* what lies behind the part need not be looked at */

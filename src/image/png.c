@@ -24,6 +24,8 @@ static void fail(png_structp png, png_const_charp reason)
 {
     Reader *reader = png_get_error_ptr(png);
     error_set("the PNG data cannot be read: %s", reason);
+    if (strcasestr(reason, "out of memory"))
+        error_blame_machine();
     longjmp(reader->failed, 1);
 }
 
@@ -106,6 +108,8 @@ static bool read_rows(Reader *reader, int height, size_t stride, int passes)
     int last = job->known && !interlaced ? box->top + box->height : height;
     for (int pass = 0; pass < passes; pass++)
         for (int y = 0; y < last; y++) {
+            if (!codec_time_left(&job->time))
+                return false;
             bool inside = y >= box->top && y < box->top + box->height;
             uint8_t *to = inside ? job->out->data + (size_t)(y - box->top) * part : NULL;
             uint8_t *row = interlaced ? reader->buffer + (size_t)y * stride : inside && part == stride ? to : reader->buffer;

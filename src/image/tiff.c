@@ -101,7 +101,10 @@ static int on_warning(TIFF *tiff, void *reader, const char *module, const char *
 
 static bool fail(const Reader *r)
 {
-    return error_set("the TIFF data cannot be read: %s", r->reason[0] ? r->reason : "it is damaged or cut off");
+    error_set("the TIFF data cannot be read: %s", r->reason[0] ? r->reason : "it is damaged or cut off");
+    if (strcasestr(r->reason, "out of memory"))
+        error_blame_machine();
+    return false;
 }
 
 /* ---- what is in it */
@@ -319,6 +322,8 @@ static bool read_strips(Reader *r, int plane, bool planes, uint8_t *row)
         to = (uint32_t)(box->top + box->height);
     }
     for (uint32_t y = from; y < to; y++) {
+        if (!codec_time_left(&r->job->time))
+            return false;
         if (TIFFReadScanline(r->tiff, row, y, (uint16_t)plane) != 1 || r->reason[0])
             return fail(r);
         if (!check_floats(r, row, (size_t)r->width * (planes ? 1 : r->samples)))
@@ -339,6 +344,8 @@ static bool read_tiles(Reader *r, int plane, bool planes, uint8_t *tile, uint32_
                            left >= box_left + (uint64_t)box->width || left + tile_width <= box_left;
             if (r->job->known && outside)
                 continue;
+            if (!codec_time_left(&r->job->time))
+                return false;
             if (TIFFReadTile(r->tiff, tile, (uint32_t)left, (uint32_t)top, 0, (uint16_t)plane) < 0 || r->reason[0])
                 return fail(r);
             size_t rows = r->height - top < tile_height ? (size_t)(r->height - top) : tile_height;

@@ -20,7 +20,9 @@ static bool fail(VP8StatusCode status, size_t size)
     case VP8_STATUS_NOT_ENOUGH_DATA:
         return error_set("the WebP file is cut off after %zu bytes", size);
     case VP8_STATUS_OUT_OF_MEMORY:
-        return error_set("out of memory: libwebp could not get what it needs");
+        error_set("out of memory: libwebp could not get what it needs");
+        error_blame_machine();
+        return false;
     case VP8_STATUS_UNSUPPORTED_FEATURE:
         return error_set("the WebP data cannot be read: libwebp does not know this kind of it");
     default:
@@ -43,7 +45,8 @@ static bool webp_header(const uint8_t *bytes, size_t size, ImageFacts *facts)
     return true;
 }
 
-/* The whole picture into `whole`, three channels or four. Without alpha the colours under it stay as they are. */
+/* The whole picture into `whole`, three channels or four. Without alpha the colours under it stay as they are. libwebp passes
+ * over a picture once, so the limit of pixels is one of time, too. */
 static bool decode_whole(const uint8_t *bytes, size_t size, Image *whole)
 {
     WebPDecoderConfig config;
