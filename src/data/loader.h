@@ -13,7 +13,7 @@
 #include "data/source.h"
 #include "image/resize.h"
 
-enum { LOADER_CHANNELS = 3 }; /* most channels of a result */
+enum { LOADER_CHANNELS = IMAGE_CHANNELS_MAX }; /* most channels of a result */
 
 typedef struct {
     const Source *source;    /* borrowed until loader_close(), as is all that is pointed to here */

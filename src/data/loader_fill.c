@@ -8,10 +8,11 @@
 #include "base/random.h"
 #include "data/loader_parts.h"
 #include "image/augment.h"
+#include "image/prepare.h"
 
 ImageRequest loader_form(const LoaderOptions *o)
 {
-    return (ImageRequest){.channels = o->channels};
+    return (ImageRequest){.channels = o->channels, .deep = true};
 }
 
 size_t loader_picture_size(const LoaderOptions *o)
@@ -119,10 +120,8 @@ bool loader_fill(Worker *worker, Slot *slot, size_t place)
     Pick pick = {.o = o, .epoch = slot->epoch};
     if (!find_picture(l, slot, place, &pick))
         return false;
-    bool ok = image_resize(&pick.image, pick.box, o->height, o->width, o->filter, &worker->scratch, worker->pixels);
-    if (ok)
-        image_to_tensor(worker->pixels, o->height, o->width, o->channels, pick.flip, o->mean, o->std,
-                        slot->images + place * loader_picture_size(o));
+    bool ok = image_prepare(&pick.image, pick.box, o->height, o->width, o->filter, pick.flip, o->mean, o->std, &worker->scratch,
+                            worker->pixels, slot->images + place * loader_picture_size(o));
     slot->samples[place] = pick.sample;
     slot->labels[place] = source_label(o->source, pick.sample);
     if (!pick.kept)

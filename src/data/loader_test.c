@@ -460,7 +460,7 @@ static void what_cannot_be_is_refused(void **state)
     LoaderOptions o = usual(source);
     assert_refused(&o, "schedule.batch_size");
     o.batch = 2;
-    o.channels = 2;
+    o.channels = 65;
     assert_refused(&o, "image.channels");
     o = usual(source);
     o.train = false;

@@ -80,3 +80,15 @@ void image_to_tensor(const uint8_t *pixels, int height, int width, int channels,
         }
     }
 }
+
+void image_to_tensor_deep(const float *pixels, int height, int width, int channels, bool flip, const float *mean,
+                          const float *std, float *out)
+{
+    size_t step = (size_t)channels, columns = (size_t)width;
+    for (int c = 0; c < channels; c++)
+        for (int y = 0; y < height; y++, out += columns) {
+            const float *row = pixels + (size_t)y * columns * step + c;
+            for (size_t x = 0; x < columns; x++)
+                out[flip ? columns - 1 - x : x] = (row[x * step] - mean[c]) / std[c];
+        }
+}

@@ -29,4 +29,8 @@ ImageBox crop_draw(Random *random, int height, int width, const double scale[2],
 void image_to_tensor(const uint8_t *pixels, int height, int width, int channels, bool flip, const float *mean, const float *std,
                      float *out);
 
+/* The same for floats (image_resize_deep()): (value - mean[c]) / std[c]. */
+void image_to_tensor_deep(const float *pixels, int height, int width, int channels, bool flip, const float *mean,
+                          const float *std, float *out);
+
 #endif

@@ -6,6 +6,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "image/resize_parts.h"
 
 enum {
     WEIGHT_BITS = 22,
@@ -77,6 +78,16 @@ static const struct {
     double support;
     double (*weight)(double);
 } filters[RESIZE_FILTERS] = {{"bicubic", 2, bicubic}, {"bilinear", 1, bilinear}, {"lanczos", 3, lanczos}};
+
+double resize_filter_support(ResizeFilter filter)
+{
+    return filters[filter].support;
+}
+
+double resize_filter_weight(ResizeFilter filter, double x)
+{
+    return filters[filter].weight(x);
+}
 
 const char *resize_filter_name(ResizeFilter filter)
 {
@@ -383,21 +394,15 @@ static bool prepare(Work *work, ResizeScratch *scratch, const Image *in, ImageBo
     if (size.overflow)
         return error_set("resizing %d x %d pixels to %d x %d needs more memory than can be addressed", crop.height, crop.width,
                          height, width);
-    if (size.used > scratch->capacity) {
-        uint8_t *data = memory_new_aligned(size.used, 1);
-        if (!data)
-            return false;
-        memory_free(scratch->data);
-        scratch->data = data;
-        scratch->capacity = size.used;
-    }
-    Layout layout = {.base = scratch->data};
+    uint8_t *room = resize_room(scratch, size.used);
+    if (!room)
+        return false;
+    Layout layout = {.base = room};
     work_parts(&layout, work, in, crop, height, width, filter, rows_first);
     return true;
 }
 
-bool image_resize(const Image *in, ImageBox crop, int height, int width, ResizeFilter filter, ResizeScratch *scratch,
-                  uint8_t *out)
+bool resize_check(const Image *in, ImageBox crop, int height, int width)
 {
     if (height < 1 || width < 1)
         return error_set("a picture cannot be resized to %d x %d pixels", height, width);
@@ -405,6 +410,32 @@ bool image_resize(const Image *in, ImageBox crop, int height, int width, ResizeF
         crop.width > in->width - crop.left)
         return error_set("the crop of %d x %d pixels at row %d, column %d does not lie in the picture of %d x %d pixels",
                          crop.height, crop.width, crop.top, crop.left, in->height, in->width);
+    return true;
+}
+
+bool resize_rows_first(ImageBox crop, int height, int width)
+{
+    return crop.height > height && (int64_t)crop.height - height > 2 * ((int64_t)crop.width - width);
+}
+
+void *resize_room(ResizeScratch *scratch, size_t bytes)
+{
+    if (bytes > scratch->capacity) {
+        uint8_t *data = memory_new_aligned(bytes, 1);
+        if (!data)
+            return NULL;
+        memory_free(scratch->data);
+        scratch->data = data;
+        scratch->capacity = bytes;
+    }
+    return scratch->data;
+}
+
+bool image_resize(const Image *in, ImageBox crop, int height, int width, ResizeFilter filter, ResizeScratch *scratch,
+                  uint8_t *out)
+{
+    if (!resize_check(in, crop, height, width))
+        return false;
     const Kernels *kernels = pick_kernels(scratch);
     if (!kernels)
         return false;
@@ -421,8 +452,7 @@ bool image_resize(const Image *in, ImageBox crop, int height, int width, ResizeF
             memcpy(out + (size_t)y * row, from.data + (size_t)y * stride, row);
         return true;
     }
-    bool rows_first =
-        crop.height > height && (int64_t)crop.height - height > 2 * ((int64_t)crop.width - width); /* else columns first */
+    bool rows_first = resize_rows_first(crop, height, width);
     Work work;
     if (!prepare(&work, scratch, in, crop, height, width, filter, rows_first))
         return false;
