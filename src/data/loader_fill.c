@@ -12,7 +12,7 @@
 
 ImageRequest loader_form(const LoaderOptions *o)
 {
-    return (ImageRequest){.channels = o->channels, .deep = true};
+    return (ImageRequest){.channels = o->channels, .deep = true, .exif = o->exif, .draft = {o->draft[0], o->draft[1]}};
 }
 
 size_t loader_picture_size(const LoaderOptions *o)
@@ -47,22 +47,6 @@ static double most_bad(const Loader *l)
     return l->o.max_bad * (double)l->count;
 }
 
-/* The largest centred rectangle with the shape of the result. */
-static ImageBox centre_box(int64_t h, int64_t w, int64_t height, int64_t width)
-{
-    ImageBox box = {0, 0, (int)h, (int)w};
-    if (w * height > h * width) {
-        int64_t cut = (2 * h * width + height) / (2 * height);
-        box.width = (int)(cut < 1 ? 1 : cut > w ? w : cut);
-    } else {
-        int64_t cut = (2 * w * height + width) / (2 * width);
-        box.height = (int)(cut < 1 ? 1 : cut > h ? h : cut);
-    }
-    box.top = ((int)h - box.height) / 2;
-    box.left = ((int)w - box.width) / 2;
-    return box;
-}
-
 /* A picture on its way into a batch. */
 typedef struct {
     const LoaderOptions *o;
@@ -79,7 +63,7 @@ static ImageBox choose_box(void *context, int height, int width)
     Pick *pick = context;
     const LoaderOptions *o = pick->o;
     if (!o->train)
-        return centre_box(height, width, o->height, o->width);
+        return crop_centre(height, width, o->height, o->width);
     Random r = random_stream(o->seed, RANDOM_AUGMENT, o->stage, pick->epoch, pick->sample);
     ImageBox box = crop_draw(&r, height, width, o->crop_scale, o->crop_ratio);
     pick->flip = random_uniform(&r) < o->flip;

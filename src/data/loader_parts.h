@@ -76,9 +76,6 @@ struct Loader {
     bool stop;
 };
 
-/* How pictures are wanted of the source. */
-ImageRequest loader_form(const LoaderOptions *o);
-
 /* Numbers in a picture of the result. */
 size_t loader_picture_size(const LoaderOptions *o);
 

@@ -48,6 +48,22 @@ ImageBox crop_draw(Random *random, int height, int width, const double scale[2],
     return box;
 }
 
+ImageBox crop_centre(int height, int width, int rows, int columns)
+{
+    ImageBox box = {0, 0, height, width};
+    int64_t h = height, w = width;
+    if (w * rows > h * columns) {
+        int64_t cut = (2 * h * columns + rows) / (2 * (int64_t)rows);
+        box.width = (int)(cut < 1 ? 1 : cut > w ? w : cut);
+    } else {
+        int64_t cut = (2 * w * rows + columns) / (2 * (int64_t)columns);
+        box.height = (int)(cut < 1 ? 1 : cut > h ? h : cut);
+    }
+    box.top = (height - box.height) / 2;
+    box.left = (width - box.width) / 2;
+    return box;
+}
+
 /* Values of a run of bytes, `step` apart, mirrored when `flip`. */
 static inline __attribute__((always_inline)) void put_levels(const uint8_t *row, size_t step, size_t columns, bool flip,
                                                              const float *level, float *out)

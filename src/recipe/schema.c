@@ -41,9 +41,9 @@ static const RecipeKey rows[] = {
      .help = "Mean of each channel on a 0..1 scale; `auto` measures the training pictures."},
     {"image.std", KEY_STATISTICS, AT(image.std), "imagenet", 1e-6, 1e3, .now = CARRIED_OUT,
      .help = "Standard deviation of each channel on a 0..1 scale."},
-    {"image.exif", KEY_BOOL, AT(image.exif), "false", .now = NOT_YET,
+    {"image.exif", KEY_BOOL, AT(image.exif), "false", .now = CARRIED_OUT,
      .help = "Turn pictures upright as their EXIF tag says."},
-    {"image.draft", KEY_BOOL, AT(image.draft), "false", .now = NOT_YET,
+    {"image.draft", KEY_BOOL, AT(image.draft), "false", .now = CARRIED_OUT,
      .help = "Let the JPEG decoder shrink large pictures before they are cropped."},
 
     {"augment.crop_scale", KEY_REALS, AT(augment.crop_scale), "[0.2, 1]", 1e-6, 1, .count = 2, .now = CARRIED_OUT,

@@ -1,5 +1,6 @@
 #include "train/pictures.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,8 @@
 
 /* data.workers: auto. More than a few never wait for the picture's file on one machine's training. */
 enum { WORKERS_AUTO_MOST = 4 };
+
+_Static_assert((int)RECIPE_CHANNELS_MAX <= (int)LOADER_CHANNELS, "every recipe's channels can be loaded");
 
 static bool open_sources(const Recipe *r, Pictures *p)
 {
@@ -46,18 +49,46 @@ static void thin_out(SampleList *list, size_t most)
     list->count = most;
 }
 
+/* With image.draft pictures keep so many pixels that the smallest crop has no fewer than the result. That is a matter of the
+ * picture alone, so that it can be kept decoded. */
+static LoaderOptions common_options(const Recipe *r)
+{
+    int workers = r->data.workers;
+    if (workers == RECIPE_AUTO)
+        workers = cpu_count() < WORKERS_AUTO_MOST ? cpu_count() : WORKERS_AUTO_MOST;
+    LoaderOptions o = {.seed = r->run.seed,
+                       .height = r->image.size[0],
+                       .width = r->image.size[1],
+                       .channels = r->image.channels,
+                       .filter = r->augment.interpolation == INTERPOLATION_BILINEAR  ? RESIZE_BILINEAR
+                                 : r->augment.interpolation == INTERPOLATION_LANCZOS ? RESIZE_LANCZOS
+                                                                                     : RESIZE_BICUBIC,
+                       .exif = r->image.exif,
+                       .workers = workers,
+                       .max_bad = r->data.max_bad};
+    for (int side = 0; r->image.draft && side < 2; side++)
+        o.draft[side] = (int)ceil(r->image.size[side] / sqrt(r->augment.crop_scale[0]));
+    recipe_statistics(&r->image.mean, false, r->image.channels, o.mean);
+    recipe_statistics(&r->image.std, true, r->image.channels, o.std);
+    return o;
+}
+
+ImageRequest pictures_form(const Recipe *r)
+{
+    LoaderOptions options = common_options(r);
+    return loader_form(&options);
+}
+
 bool pictures_open(const Recipe *r, Pictures *p)
 {
     *p = (Pictures){0};
-    bool ok = r->image.channels == 1 || r->image.channels == 3 ||
-              error_set("image.channels %d: pictures from files have 1 or 3 channels", r->image.channels);
-    ok = ok && open_sources(r, p);
+    bool ok = open_sources(r, p);
     if (ok && p->val_source)
         ok = list_all(p->source, &p->train) && list_all(p->val_source, &p->val);
     else if (ok)
         ok = source_split(p->source, r->data.val_share, &p->train, &p->val);
     size_t room = (size_t)r->data.cache_mb << 20, val_room = p->val_source ? room / 8 : 0;
-    ImageRequest form = {.channels = r->image.channels};
+    ImageRequest form = pictures_form(r);
     ok = ok && (p->cache = picture_cache_new(p->source, &form, room - val_room));
     if (ok && p->val_source)
         ok = (p->val_cache = picture_cache_new(p->val_source, &form, val_room)) != NULL;
@@ -96,25 +127,6 @@ bool pictures_statistics(const Pictures *p, Recipe *r)
     recipe_statistics_set(&r->image.mean, channels, mean);
     recipe_statistics_set(&r->image.std, channels, std);
     return true;
-}
-
-static LoaderOptions common_options(const Recipe *r)
-{
-    int workers = r->data.workers;
-    if (workers == RECIPE_AUTO)
-        workers = cpu_count() < WORKERS_AUTO_MOST ? cpu_count() : WORKERS_AUTO_MOST;
-    LoaderOptions o = {.seed = r->run.seed,
-                       .height = r->image.size[0],
-                       .width = r->image.size[1],
-                       .channels = r->image.channels,
-                       .filter = r->augment.interpolation == INTERPOLATION_BILINEAR  ? RESIZE_BILINEAR
-                                 : r->augment.interpolation == INTERPOLATION_LANCZOS ? RESIZE_LANCZOS
-                                                                                     : RESIZE_BICUBIC,
-                       .workers = workers,
-                       .max_bad = r->data.max_bad};
-    recipe_statistics(&r->image.mean, false, r->image.channels, o.mean);
-    recipe_statistics(&r->image.std, true, r->image.channels, o.std);
-    return o;
 }
 
 LoaderOptions pictures_train_options(const Pictures *p, const Recipe *r)
