@@ -51,8 +51,17 @@ static void thin_out(SampleList *list, size_t most)
 
 /* With image.draft pictures keep so many pixels that the smallest crop has no fewer than the result. That is a matter of the
  * picture alone, so that it can be kept decoded. */
+ImageRequest pictures_form(const Recipe *r)
+{
+    ImageRequest form = {.channels = r->image.channels, .deep = true, .exif = r->image.exif};
+    for (int side = 0; r->image.draft && side < 2; side++)
+        form.draft[side] = (int)ceil(r->image.size[side] / sqrt(r->augment.crop_scale[0]));
+    return form;
+}
+
 static LoaderOptions common_options(const Recipe *r)
 {
+    ImageRequest form = pictures_form(r);
     int workers = r->data.workers;
     if (workers == RECIPE_AUTO)
         workers = cpu_count() < WORKERS_AUTO_MOST ? cpu_count() : WORKERS_AUTO_MOST;
@@ -63,20 +72,13 @@ static LoaderOptions common_options(const Recipe *r)
                        .filter = r->augment.interpolation == INTERPOLATION_BILINEAR  ? RESIZE_BILINEAR
                                  : r->augment.interpolation == INTERPOLATION_LANCZOS ? RESIZE_LANCZOS
                                                                                      : RESIZE_BICUBIC,
-                       .exif = r->image.exif,
+                       .exif = form.exif,
+                       .draft = {form.draft[0], form.draft[1]},
                        .workers = workers,
                        .max_bad = r->data.max_bad};
-    for (int side = 0; r->image.draft && side < 2; side++)
-        o.draft[side] = (int)ceil(r->image.size[side] / sqrt(r->augment.crop_scale[0]));
     recipe_statistics(&r->image.mean, false, r->image.channels, o.mean);
     recipe_statistics(&r->image.std, true, r->image.channels, o.std);
     return o;
-}
-
-ImageRequest pictures_form(const Recipe *r)
-{
-    LoaderOptions options = common_options(r);
-    return loader_form(&options);
 }
 
 bool pictures_open(const Recipe *r, Pictures *p)
