@@ -320,6 +320,60 @@ static void bad_pictures_are_replaced_and_named(void **state)
     source_close(source);
 }
 
+/* Pictures decoded whole to be kept, parts of them in the first epoch and in later ones, a cache that is full after a few: the
+ * same numbers. A file that is damaged only behind most of the crops is bad in all of them, and for a loader that begins late.
+ */
+static void parts_of_files_make_the_same_batches(void **state)
+{
+    (void)state;
+    enum { STEPS = 40 };
+    static const char folder[] = HOME "/parts";
+    char path[64];
+    assert_true(file_make_folder(folder));
+    for (int i = 0; i < 24; i++) {
+        Image image;
+        size_t size;
+        snprintf(path, sizeof path, "%s/%02d.png", folder, i);
+        assert_true(image_new(&image, 90 + i, 80 - i, 3));
+        for (size_t k = 0; k < image_size(&image); k++)
+            image.data[k] = (uint8_t)(k * k >> 5 ^ k / 240 * (size_t)i);
+        uint8_t *png = image_encode_png(&image, &size);
+        assert_non_null(png);
+        if (i == 5)
+            png[size - 40] ^= 255; /* in the last rows */
+        assert_true(file_write(path, png, size));
+        memory_free(png);
+        image_free(&image);
+    }
+    Source *source = source_open(folder, NULL);
+    assert_non_null(source);
+    LoaderOptions o = usual(source);
+    Copy *expect = NULL;
+    o.max_bad = 0.1;
+    o.bad = tell;
+    for (int variant = 0; variant < 4; variant++) {
+        Told told = {0};
+        PictureCache *cache = NULL;
+        ImageRequest form = loader_form(&o);
+        o.bad_context = &told;
+        o.cache_mb = variant == 1 ? 8 : 0;
+        if (variant == 2)
+            assert_non_null(cache = picture_cache_new(source, &form, 70000)); /* for three pictures */
+        o.cache = cache;
+        o.first = variant == 3 ? STEPS / 2 : 0;
+        Copy *got = load(&o, STEPS - o.first);
+        expect = expect ? expect : got;
+        assert_memory_equal(expect + o.first, got, (STEPS - o.first) * sizeof *got);
+        assert_int_equal(told.told, 1);
+        assert_string_equal(told.keys, "05.png");
+        if (got != expect)
+            memory_free(got);
+        picture_cache_free(cache);
+    }
+    memory_free(expect);
+    source_close(source);
+}
+
 static void too_many_bad_pictures_stop_at_the_same_batch(void **state)
 {
     (void)state;
@@ -620,6 +674,7 @@ int main(void)
         cmocka_unit_test(batches_do_not_depend_on_how_they_are_made),
         cmocka_unit_test(one_pass_in_order_when_not_training),
         cmocka_unit_test(bad_pictures_are_replaced_and_named),
+        cmocka_unit_test(parts_of_files_make_the_same_batches),
         cmocka_unit_test(too_many_bad_pictures_stop_at_the_same_batch),
         cmocka_unit_test(bad_pictures_of_earlier_sessions_count),
         cmocka_unit_test(an_error_of_the_machine_is_no_bad_picture),
