@@ -132,6 +132,10 @@ static void names_of_statistics_have_three_channels(void **state)
     if (ran.code)
         fail_msg("%s", ran.err);
     ran_free(&ran);
+    ran = run_program("pretrain " HOME "/five.yaml --max-steps 1 --data world --out " HOME "/world");
+    assert_int_equal(ran.code, 1);
+    assert_non_null(strstr(ran.err, "data.train: the pictures of world have 3 channels, not 5: set image.channels"));
+    ran_free(&ran);
 }
 
 int main(void)

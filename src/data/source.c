@@ -169,16 +169,19 @@ bool source_picture(const Source *source, size_t i, int channels, Image *out)
     return source->kind->picture(source, i, channels, out);
 }
 
+bool source_has_channels(const Source *source, int channels)
+{
+    return source->kind->file || channels == 1 || channels == 3 ||
+           error_set("the pictures of %s have 3 channels, not %d: set image.channels", source->where, channels);
+}
+
 bool source_part(const Source *source, size_t i, const ImageRequest *request, Image *out, ImageBox *box)
 {
     char *bytes;
     size_t size;
     *out = (Image){0};
     if (!source->kind->file) { /* drawn, or taken from a larger file: always whole */
-        int channels = request->channels;
-        if (channels != 1 && channels != 3)
-            return error_set("pictures of %s have 3 channels, not %d: set image.channels", source->where, channels);
-        if (!source_picture(source, i, channels, out))
+        if (!source_has_channels(source, request->channels) || !source_picture(source, i, request->channels, out))
             return false;
         *box = image_choose(request, out);
         return true;

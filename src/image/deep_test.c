@@ -221,6 +221,22 @@ static void other_numbers_of_channels_are_refused(void **state)
     }
 }
 
+static void many_channels_count_for_the_limit(void **state)
+{
+    (void)state;
+    Kind k = {.samples = 13, .bits = 16, .photometric = PHOTOMETRIC_MINISBLACK};
+    DamageFile file = write_tiff(&k);
+    ImageLimits limits = {.max_pixels = H * W * 26 / 16 - 1};
+    ImageRequest request = {.channels = 13, .deep = true, .limits = &limits};
+    Image image;
+    assert_false(image_decode_part(file.data, file.size, "x", &request, &image));
+    assert_non_null(strstr(error_text(), "23 x 19 pixels of 13 channels, more than the limit of"));
+    limits.max_pixels++;
+    assert_true(image_decode_part(file.data, file.size, "x", &request, &image));
+    image_free(&image);
+    damage_file_free(&file);
+}
+
 static void append(png_structp png, png_bytep bytes, size_t count)
 {
     DamageFile *file = png_get_io_ptr(png);
@@ -369,9 +385,9 @@ static void deep_samples_meet_those_of_bytes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tiff_keeps_channels_and_depth),    cmocka_unit_test(other_numbers_of_channels_are_refused),
-        cmocka_unit_test(png_keeps_16_bits_and_alpha),      cmocka_unit_test(resizing_follows_the_specification),
-        cmocka_unit_test(deep_samples_meet_those_of_bytes),
+        cmocka_unit_test(tiff_keeps_channels_and_depth),      cmocka_unit_test(other_numbers_of_channels_are_refused),
+        cmocka_unit_test(many_channels_count_for_the_limit),  cmocka_unit_test(png_keeps_16_bits_and_alpha),
+        cmocka_unit_test(resizing_follows_the_specification), cmocka_unit_test(deep_samples_meet_those_of_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

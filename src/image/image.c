@@ -12,6 +12,7 @@
 
 enum {
     FILE_LIMIT = 1 << 30,
+    PIXEL_BYTES = 16,    /* that a pixel may take where a picture has as many as the limit */
     SIDE_LIMIT = 1000000 /* a row of pixels must stay cheap whatever its shape: resizing works on many rows at once */
 };
 
@@ -169,6 +170,12 @@ static bool check_size(const Codec *codec, const ImageFacts *facts, const ImageL
     if (facts->height > SIDE_LIMIT || facts->width > SIDE_LIMIT)
         return error_set("the %s file announces %d x %d pixels, a side longer than %d", codec->name, facts->height,
                          facts->width, (int)SIDE_LIMIT);
+    int64_t bytes =
+        (int64_t)facts->height * facts->width * (facts->channels + facts->alpha) * (int64_t)image_depth_bytes(facts->depth);
+    if (bytes / PIXEL_BYTES > limits->max_pixels)
+        return error_set("the %s file announces %d x %d pixels of %d channels, more than the limit of %lld bytes", codec->name,
+                         facts->height, facts->width, facts->channels + facts->alpha,
+                         (long long)limits->max_pixels * PIXEL_BYTES);
     return true;
 }
 

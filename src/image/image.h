@@ -27,7 +27,7 @@ typedef struct {
 
 /* What a decoder may be asked to do. Pixels and scans are counted before memory is taken for the picture. */
 typedef struct {
-    int64_t max_pixels; /* height * width */
+    int64_t max_pixels; /* height * width; and 16 times as many bytes of all channels together */
     int max_scans;      /* passes of a progressive JPEG; a small file may hold thousands that each cost a full picture */
     double max_seconds; /* of the thread's processor time, looked at between rows or scans; 0: no limit. So generous that it
                          * never decides on an honest file: results must not depend on the machine's speed */

@@ -19,7 +19,7 @@ static bool open_sources(const Recipe *r, Pictures *p)
     SourceOptions options = {
         .world_count = (size_t)r->data.world_images, .world_height = r->image.size[0], .world_width = r->image.size[1]};
     p->source = source_open(r->data.train, &options);
-    if (!p->source)
+    if (!p->source || !source_has_channels(p->source, r->image.channels))
         return error_context("data.train");
     if (!r->data.val[0])
         return true;
@@ -27,7 +27,7 @@ static bool open_sources(const Recipe *r, Pictures *p)
     options.world_seed = 1;
     options.world_count = options.world_count / 10 + 1;
     p->val_source = source_open(r->data.val, &options);
-    return p->val_source || error_context("data.val");
+    return (p->val_source && source_has_channels(p->val_source, r->image.channels)) || error_context("data.val");
 }
 
 static bool list_all(const Source *source, SampleList *list)
