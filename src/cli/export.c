@@ -32,8 +32,8 @@ static int run_export(void *options, const Arguments *arguments)
 
 static const char *const FORMATS[] = {"timm", "safetensors", NULL};
 
-static const Option OPTIONS[] = {{"format", OPTION_CHOICE, offsetof(ExportOptions, format), .choices = FORMATS, .initial = "timm",
-                                  .help = "a folder for timm, or one file with the encoder's weights"},
+static const Option OPTIONS[] = {{"format", OPTION_CHOICE, offsetof(ExportOptions, format), .choices = FORMATS,
+                                  .initial = "timm", .help = "a folder for timm, or one file with the encoder's weights"},
                                  {0}};
 
 const Verb export_verb = {
@@ -43,7 +43,8 @@ const Verb export_verb = {
     .least = 2,
     .most = 2,
     .wanted = {"RUN, a run directory or a checkpoint", "OUT, the folder or file to write"},
-    .about = "Writes the encoder of a run's newest checkpoint. For timm, OUT becomes a folder that timm.create_model(\"local-dir:OUT\", "
+    .about = "Writes the encoder of a run's newest checkpoint. For timm, OUT becomes a folder that "
+             "timm.create_model(\"local-dir:OUT\", "
              "pretrained=True) loads unchanged, with the pictures' mean and deviation in its config.json; beside it lie the "
              "decoders, and example.safetensors, pictures of random numbers with the tokens that the encoder makes of them, so "
              "that a reader can be checked.",

@@ -132,7 +132,8 @@ static bool list_encoder(Tensors *t, const Backbone *b, bool timm)
 static bool timm_has(const Recipe *r)
 {
     if (r->encoder.kind != ENCODER_VIT)
-        return error_set("encoder.kind %s: only a vit can be exported so far", recipe_word("encoder.kind", (int)r->encoder.kind));
+        return error_set("encoder.kind %s: only a vit can be exported so far",
+                         recipe_word("encoder.kind", (int)r->encoder.kind));
     if (r->encoder.norm_eps != TIMM_NORM_EPS)
         return error_set("encoder.norm_eps %g: timm's ViT has %g and no setting for it", r->encoder.norm_eps, TIMM_NORM_EPS);
     if (r->encoder.norm_pre && r->encoder.patch_bias)
@@ -175,7 +176,8 @@ static void add_config(Text *out, const Recipe *r)
     if (r->encoder.norm_pre)
         text_add(out, "    \"pre_norm\": true,\n");
     /* The norm of pre-training goes over every token, before they are pooled. */
-    text_add(out, "    \"class_token\": %s,\n    \"global_pool\": \"%s\",\n    \"final_norm\": %s,\n    \"fc_norm\": false\n  },\n",
+    text_add(out,
+             "    \"class_token\": %s,\n    \"global_pool\": \"%s\",\n    \"final_norm\": %s,\n    \"fc_norm\": false\n  },\n",
              r->encoder.class_token ? "true" : "false", pool, r->encoder.final_norm ? "true" : "false");
     text_add(out, "  \"pretrained_cfg\": {\n    \"num_classes\": 0,\n    \"input_size\": [%d, %d, %d],\n", r->image.channels,
              height, width);
@@ -216,7 +218,8 @@ static bool write_decoders(const char *folder, const SafeTensors *file)
     for (size_t i = 0; ok && i < safetensors_count(file); i++)
         if (is_of_pretraining(safetensors_at(file, i)->name))
             ok = add(&t, *safetensors_at(file, i));
-    ok = ok && (t.count == 0 || write_tensors(folder, "decoders.safetensors", &t, metadata, sizeof metadata / sizeof *metadata));
+    ok =
+        ok && (t.count == 0 || write_tensors(folder, "decoders.safetensors", &t, metadata, sizeof metadata / sizeof *metadata));
     tensors_free(&t);
     return ok;
 }
@@ -228,8 +231,7 @@ static bool write_example(const char *folder, Backbone *b, const Device *device)
     FeatureWant want = {.block = r->encoder.depth,
                         .norm = r->encoder.final_norm,
                         .pool = r->encoder.class_token ? FEATURE_TOKENS : FEATURE_PATCHES};
-    Features *features =
-        features_open(b, &(FeaturesOptions){.device = *device, .batch = EXAMPLES, .wants = &want, .count = 1});
+    Features *features = features_open(b, &(FeaturesOptions){.device = *device, .batch = EXAMPLES, .wants = &want, .count = 1});
     if (!features)
         return false;
     int64_t rows = features_rows(features, 0), width = features_width(features, 0);
@@ -243,12 +245,13 @@ static bool write_example(const char *folder, Backbone *b, const Device *device)
     if (ok) {
         features_run(features, images, EXAMPLES);
         features_read(features, 0, EXAMPLES, tokens);
-        SafeTensor pair[] = {{.name = "image",
-                              .dtype = SAFETENSORS_F32,
-                              .ndim = 4,
-                              .shape = {EXAMPLES, r->image.channels, r->image.size[0], r->image.size[1]},
-                              .data = images},
-                             {.name = "tokens", .dtype = SAFETENSORS_F32, .ndim = 3, .shape = {EXAMPLES, rows, width}, .data = tokens}};
+        SafeTensor pair[] = {
+            {.name = "image",
+             .dtype = SAFETENSORS_F32,
+             .ndim = 4,
+             .shape = {EXAMPLES, r->image.channels, r->image.size[0], r->image.size[1]},
+             .data = images},
+            {.name = "tokens", .dtype = SAFETENSORS_F32, .ndim = 3, .shape = {EXAMPLES, rows, width}, .data = tokens}};
         ok = write_tensors(folder, "example.safetensors", &(Tensors){.tensors = pair, .count = 2}, NULL, 0);
     }
     memory_free(images);

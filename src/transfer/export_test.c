@@ -1,5 +1,5 @@
-/* What is exported: names and shapes that timm expects, its config, and an example that says the truth. What timm makes of it is
- * tests/oracle/timm_export.py's matter. */
+/* What is exported: names and shapes that timm expects, its config, and an example that says the truth. What timm makes of it
+ * is tests/oracle/timm_export.py's matter. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -51,8 +51,12 @@ static void save_run(void)
     if (!recipe_check(&recipe))
         fail_msg("%s", error_text());
     Trainer *t = trainer_open(&recipe, &options);
-    CheckpointMeta meta = {
-        .step = 1, .steps_per_epoch = 4, .pictures = 9, .channels = 3, .mean = {0.5f, 0.25f, 0.125f}, .std = {0.25f, 0.5f, 0.75f}};
+    CheckpointMeta meta = {.step = 1,
+                           .steps_per_epoch = 4,
+                           .pictures = 9,
+                           .channels = 3,
+                           .mean = {0.5f, 0.25f, 0.125f},
+                           .std = {0.25f, 0.5f, 0.75f}};
     assert_true(t && file_remove(RUN) && file_make_folder(RUN) && checkpoint_save(RUN, t, &recipe, &meta, 1));
     trainer_close(t);
 }
@@ -99,7 +103,8 @@ static void a_folder_for_timm(void **state)
         assert_memory_equal(safetensors_at(decoders, i)->name, "decoders.", 9);
     safetensors_close(model);
     safetensors_close(decoders);
-    json_t *config = read_config(), *args = json_object_get(config, "model_args"), *cfg = json_object_get(config, "pretrained_cfg");
+    json_t *config = read_config(), *args = json_object_get(config, "model_args"),
+           *cfg = json_object_get(config, "pretrained_cfg");
     int height, width, input[3];
     double mean[3];
     const char *pool;
