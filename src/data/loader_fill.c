@@ -98,7 +98,9 @@ bool loader_fill(Worker *worker, Slot *slot, size_t place)
     } else {
         box = centre_box(&image, o->height, o->width);
     }
-    bool ok = image_resize(&image, box, o->height, o->width, o->filter, &worker->scratch, worker->pixels);
+    bool ok = !o->train && o->evaluate
+                  ? image_evaluate(&image, o->evaluate, o->height, o->width, o->filter, &worker->scratch, worker->pixels)
+                  : image_resize(&image, box, o->height, o->width, o->filter, &worker->scratch, worker->pixels);
     if (ok)
         image_to_tensor(worker->pixels, o->height, o->width, o->channels, flip, o->mean, o->std,
                         slot->images + place * loader_picture_size(o));
