@@ -1,6 +1,7 @@
 #include "transfer/features.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cpu.h"
@@ -38,6 +39,24 @@ bool feature_pool_find(const char *word, FeaturePool *pool)
 const char *feature_pool_name(FeaturePool pool)
 {
     return POOLS[pool];
+}
+
+bool features_wants(const Recipe *r, const char *blocks, FeaturePool pool, bool norm, FeatureWant **wants, int *count)
+{
+    int depth = r->encoder.depth, block = depth;
+    bool all = !strcmp(blocks, "all"), last = !strcmp(blocks, "last"), has_norm = mim_has_norm(r);
+    if (!all && !last) {
+        char *end;
+        long number = strtol(blocks, &end, 10);
+        if (end == blocks || *end || number < 1 || number > depth)
+            return error_set("'%s' names no block of this encoder: use 1 to %d, last or all", blocks, depth);
+        block = (int)number;
+    }
+    *count = all ? depth : 1;
+    *wants = memory_new((size_t)*count, sizeof **wants);
+    for (int i = 0; *wants && i < *count; i++)
+        (*wants)[i] = (FeatureWant){.block = all ? i + 1 : block, .norm = (last || norm) && has_norm, .pool = pool};
+    return *wants != NULL;
 }
 
 /* ---- building */

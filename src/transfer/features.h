@@ -67,6 +67,11 @@ bool features_is_own(const Features *features, const LoaderBatch *batch, size_t 
 bool feature_pool_find(const char *word, FeaturePool *pool);
 const char *feature_pool_name(FeaturePool pool);
 
+/* The blocks that a word of the command line means, as wants: `last`, the last block behind the final norm where there is one;
+ * a number, the state behind that block; `all`, those behind every block. norm: numbered blocks too go through the final norm,
+ * where there is one. *wants is owned by the caller. False after error_set(). */
+bool features_wants(const Recipe *recipe, const char *blocks, FeaturePool pool, bool norm, FeatureWant **wants, int *count);
+
 /* The source that pictures of the command line come from; the world's pictures have the recipe's size, and other seeds give
  * other ones. NULL after error_set(). */
 Source *features_source(const char *where, const Recipe *recipe, uint64_t world_seed);
