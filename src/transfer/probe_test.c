@@ -105,7 +105,9 @@ static void blocks_are_probed(void **state)
                 assert_int_equal(block->count, kind == PROBE_KNN ? 2 : 4); /* 5000 neighbours are left out */
                 assert_true(block->best.top1 > 0.7); /* colours are easily told apart, even by random weights */
                 assert_true(block->best.low < block->best.top1 && block->best.top1 <= block->best.high);
-                assert_true(fabs(block->best.top1 - (9 * block->by_class[1] + 7 * block->by_class[0]) / 16) < 0.1);
+                /* Of trained heads the classes are told of the first seed. */
+                assert_true(kind == PROBE_LINEAR ||
+                            fabs(block->best.top1 - (9 * block->by_class[1] + 7 * block->by_class[0]) / 16) < 1e-9);
                 assert_true(block->best.top5 == 1);
             }
             assert_int_equal(r.pairs, 2);
