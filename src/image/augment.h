@@ -34,9 +34,16 @@ bool image_evaluate(const Image *in, int side, int height, int width, ResizeFilt
 /* A.10's short side for a square of `size` pixels: int(size / 0.875) up to 224, `size` above. */
 int image_evaluate_side(int size);
 
+/* The largest rectangle in the middle of a picture with the shape `rows` x `columns`. */
+ImageBox crop_centre(int height, int width, int rows, int columns);
+
 /* Sections 1.4 and 1.5: pixels (height, width, channels) bytes to out (channels, height, width), (byte / 255 - mean[c]) /
  * std[c], mirrored left to right when `flip`. Allocates nothing. `mean` and `std` have one entry per channel. */
 void image_to_tensor(const uint8_t *pixels, int height, int width, int channels, bool flip, const float *mean, const float *std,
                      float *out);
+
+/* The same for floats (image_resize_deep()): (value - mean[c]) / std[c]. */
+void image_to_tensor_deep(const float *pixels, int height, int width, int channels, bool flip, const float *mean,
+                          const float *std, float *out);
 
 #endif

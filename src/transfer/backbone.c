@@ -9,12 +9,25 @@
 #include "nn/init.h"
 #include "train/checkpoint.h"
 
+void backbone_recipe(Recipe *r)
+{
+    r->mask.kind = MASK_RANDOM;
+    r->mask.ratio = 0;
+    for (int k = 0; k < r->decoder_count; k++)
+        r->decoders[k].target.kind = TARGET_PIXELS;
+}
+
 /* The layout follows from the model's code: it is built on a tape that makes no program. */
 static bool declare_params(Backbone *b)
 {
     Mim mim;
+    Recipe *recipe = memory_new(1, sizeof *recipe);
+    if (recipe) {
+        *recipe = b->recipe;
+        backbone_recipe(recipe);
+    }
     Ref *states = memory_new((size_t)b->recipe.encoder.depth + 1, sizeof *states);
-    Tape *tape = states && mim_open(&mim, &b->recipe, 1, true, true, false) ? tape_new() : NULL;
+    Tape *tape = recipe && states && mim_open(&mim, recipe, NULL, NULL, 1, true, true, false) ? tape_new() : NULL;
     bool ok = tape != NULL;
     if (ok) {
         tape_segment(tape, SEGMENT_EVALUATE);
@@ -26,6 +39,7 @@ static bool declare_params(Backbone *b)
     }
     tape_free(tape);
     memory_free(states);
+    memory_free(recipe);
     return ok;
 }
 

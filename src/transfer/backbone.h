@@ -20,6 +20,9 @@ Backbone *backbone_open(const char *from, Text *note);
 /* The encoder of a checked recipe with its first draw of weights. */
 Backbone *backbone_new(const Recipe *recipe);
 
+/* The recipe of an encoder alone: nothing is hidden, and no teacher is wanted. */
+void backbone_recipe(Recipe *recipe);
+
 void backbone_close(Backbone *backbone);
 
 /* A number that differs when a weight does. */

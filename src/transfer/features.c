@@ -111,7 +111,7 @@ static bool build(Features *f, Backbone *b, const FeaturesOptions *o)
     for (int i = 0; i < f->count; i++)
         class_only = class_only && (f->wants[i].block < depth || f->wants[i].pool == FEATURE_CLASS_TOKEN);
     Ref *states = memory_new((size_t)depth + 1, sizeof *states);
-    if (!states || !mim_open(&f->mim, &f->recipe, f->batch, true, true, false) || !(f->tape = tape_new())) {
+    if (!states || !mim_open(&f->mim, &f->recipe, NULL, NULL, f->batch, true, true, false) || !(f->tape = tape_new())) {
         memory_free(states);
         return false;
     }
@@ -135,8 +135,7 @@ Features *features_open(Backbone *b, const FeaturesOptions *o)
     if (!f)
         return NULL;
     *f = (Features){.backbone = b, .recipe = b->recipe, .batch = o->batch, .count = o->count};
-    f->recipe.mask.kind = MASK_RANDOM;
-    f->recipe.mask.ratio = 0;
+    backbone_recipe(&f->recipe);
     f->wants = memory_new((size_t)o->count, sizeof *f->wants);
     f->hidden = memory_new((size_t)o->batch, (size_t)recipe_patches(&f->recipe));
     if (f->wants && f->hidden)
@@ -229,6 +228,7 @@ bool features_pass(Features *f, const FeaturesPass *pass)
                        .width = r->image.size[1],
                        .channels = r->image.channels,
                        .evaluate = r->image.size[0] == r->image.size[1] ? image_evaluate_side(r->image.size[0]) : 0,
+                       .exif = r->image.exif,
                        .filter = RESIZE_BICUBIC,
                        .workers = workers,
                        .max_bad = pass->max_bad,
