@@ -1,4 +1,5 @@
-/* Transcripts of the command line: help, wrong words, exit codes. */
+/* The command line: transcripts in tests/cli, the pages of help, the man page, completion, and `lacuna bench`. */
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,126 +8,235 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "base/text.h"
+#include "cli/cli.h"
 #include "run_program.h"
 
-/* Runs and compares exit code and both outputs; NULL: may be anything. A text that ends in "..." is the beginning. */
-static void matches(const char *what, const char *text, const char *want)
+#define HOME "cli_test.tmp"
+
+/* ---- transcripts */
+
+/* Whether a text of whole lines is what the pattern says: "..." within a line is any text, a line of "..." any lines. */
+static bool matches(const char *text, const char *pattern)
 {
-    size_t length = want ? strlen(want) : 0;
-    bool beginning = length >= 3 && !strcmp(want + length - 3, "...");
-    if (want && (beginning ? strncmp(text, want, length - 3) : strcmp(text, want)) != 0)
-        fail_msg("%s is:\n%s\nnot:\n%s", what, text, want);
+    while (*pattern) {
+        if (!strncmp(pattern, "...\n", 4) && (pattern[-1] == '\n' || !pattern[-1])) {
+            for (;; text++) {
+                if (matches(text, pattern + 4))
+                    return true;
+                text += strcspn(text, "\n");
+                if (!*text)
+                    return false;
+            }
+        }
+        if (!strncmp(pattern, "...", 3)) {
+            for (pattern += 3;; text++) {
+                if (matches(text, pattern))
+                    return true;
+                if (!*text || *text == '\n')
+                    return false;
+            }
+        }
+        if (*text++ != *pattern++)
+            return false;
+    }
+    return !*text;
 }
 
-static void transcript(const char *arguments, int code, const char *out, const char *err)
+typedef struct {
+    char command[1024];
+    Text out, err; /* patterns, a zero in front of each: matches() looks back */
+    int code;
+} Expected;
+
+static void check(Expected *e, const char *file)
 {
-    Ran ran = run_program("%s", arguments);
-    if (ran.code != code)
-        fail_msg("lacuna %s: exit %d, not %d\n%s", arguments, ran.code, code, ran.err);
-    matches("standard output", ran.out, out);
-    matches("standard error", ran.err, err);
-    ran_free(&ran);
+    char command[4096];
+    if (!e->command[0])
+        return;
+    snprintf(command, sizeof command, "cd " HOME " && (%s) >out 2>err </dev/null", e->command);
+    int status = system(command);
+    size_t size;
+    char *out = file_read(HOME "/out", 0, &size), *err = file_read(HOME "/err", 0, &size);
+    assert_non_null(out);
+    assert_non_null(err);
+    int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    if (code != e->code || !matches(out, e->out.data + 1) || !matches(err, e->err.data + 1))
+        fail_msg("%s: %s\nexit code %d, standard output:\n%sstandard error:\n%s", file, e->command, code, out, err);
+    memory_free(out);
+    memory_free(err);
+    text_free(&e->out);
+    text_free(&e->err);
 }
 
-#define OVERVIEW                                                                                                             \
-    "lacuna pre-trains vision backbones on unlabelled pictures by masked image modelling.\n\nlacuna VERB ...\n\n  pretrain " \
-    "..."
+static void begin_command(Expected *e, const char *line, size_t length)
+{
+    *e = (Expected){0};
+    snprintf(e->command, sizeof e->command, "%.*s", (int)length, line);
+    text_add_bytes(&e->out, "", 1);
+    text_add_bytes(&e->err, "", 1);
+}
+
+/* Runs every command of a transcript; returns how many there are. Empty lines in front of a command are none of the output. */
+static int run_transcript(const char *file)
+{
+    char path[512];
+    size_t size;
+    int count = 0;
+    snprintf(path, sizeof path, LACUNA_SOURCE "/tests/cli/%s", file);
+    char *text = file_read(path, 0, &size);
+    assert_non_null(text);
+    Expected e = {0};
+    for (const char *line = text; *line;) {
+        size_t length = strcspn(line, "\n");
+        const char *next = line + length + (line[length] != 0);
+        if (!strncmp(line, "$ ", 2)) {
+            check(&e, file);
+            begin_command(&e, line + 2, length - 2);
+            count++;
+        } else if (e.command[0] && !strncmp(line, "! ", 2)) {
+            text_add(&e.err, "%.*s\n", (int)length - 2, line + 2);
+        } else if (e.command[0] && !strncmp(line, "= ", 2)) {
+            e.code = atoi(line + 2);
+        } else if (e.command[0] && !(length == 0 && (!*next || !strncmp(next, "$ ", 2)))) {
+            text_add(&e.out, "%.*s\n", (int)length, line);
+        }
+        line = next;
+    }
+    check(&e, file);
+    memory_free(text);
+    return count;
+}
+
+static int begin(void **state)
+{
+    char path[8192];
+    (void)state;
+    snprintf(path, sizeof path, "%s:%s", LACUNA_BINARY_FOLDER, getenv("PATH"));
+    setenv("PATH", path, 1);
+    return file_remove(HOME) && file_make_folder(HOME) ? 0 : 1;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    return file_remove(HOME) ? 0 : 1;
+}
+
+static void test_transcripts(void **state)
+{
+    (void)state;
+    DIR *folder = opendir(LACUNA_SOURCE "/tests/cli");
+    int files = 0;
+    assert_non_null(folder);
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        size_t length = strlen(entry->d_name);
+        if (length > 4 && !strcmp(entry->d_name + length - 4, ".txt")) {
+            assert_true(run_transcript(entry->d_name) > 0);
+            files++;
+        }
+    }
+    closedir(folder);
+    assert_true(files >= 2);
+    /* What a transcript says is held to. */
+    assert_false(matches("a\nb\n", &"\0a\n"[1]));
+    assert_false(matches("a\n", &"\0b\n"[1]));
+    assert_true(matches("a\nb\nc\n", &"\0...\nc\n"[1]));
+    assert_false(matches("a\nb\n", &"\0...c\n"[1]));
+    assert_true(matches("abc\n", &"\0a...c\n"[1]));
+}
+
+/* ---- pages */
 
 static void test_help(void **state)
 {
     (void)state;
-    transcript("", 0, OVERVIEW, "");
-    transcript("help", 0, OVERVIEW, "");
-    transcript("--help", 0, OVERVIEW, "");
-    transcript("-h", 0, OVERVIEW, "");
-    transcript("help help --help", 0, OVERVIEW, "");
-    static const char *const verbs[] = {"pretrain", "reconstruct", "parity", "bench", "data", "recipes"};
-    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
-        Ran page = run_program("help %s", verbs[i]), flag = run_program("%s --whatever --help", verbs[i]),
-            all = run_program("help");
+    Ran all = run_program("help"), man = run_program("help --man");
+    assert_non_null(strstr(man.out, ".TH LACUNA 1"));
+    for (const Verb *const *verb = verbs_all(); *verb; verb++) {
+        Ran page = run_program("help %s", (*verb)->name), flag = run_program("%s --whatever --help", (*verb)->name);
         char head[64];
-        snprintf(head, sizeof head, "lacuna %s", verbs[i]);
+        snprintf(head, sizeof head, "lacuna %s", (*verb)->name);
         assert_int_equal(page.code, 0);
         assert_int_equal(flag.code, 0);
         assert_int_equal(strncmp(page.out, head, strlen(head)), 0);
-        assert_non_null(strstr(page.out, "Example"));
+        assert_non_null(strstr(page.out, "\nExamples:\n  lacuna "));
         assert_string_equal(page.out, flag.out);
         assert_string_equal(page.err, "");
-        snprintf(head, sizeof head, "\n  %s ", verbs[i]);
+        snprintf(head, sizeof head, "\n  %s ", (*verb)->name);
         assert_non_null(strstr(all.out, head));
+        snprintf(head, sizeof head, "\n.SS lacuna %s", (*verb)->name);
+        assert_non_null(strstr(man.out, head));
+        for (const Option *o = (*verb)->options; o && o->name; o++) {
+            snprintf(head, sizeof head, "\n  --%s ", o->name);
+            assert_non_null(strstr(page.out, head));
+        }
         ran_free(&page);
         ran_free(&flag);
-        ran_free(&all);
     }
+    ran_free(&all);
+    ran_free(&man);
+}
+
+/* What bash offers behind the words of a line. */
+static bool offers(const char *words, const char *candidate)
+{
+    char command[1024], found[64] = "";
+    snprintf(command, sizeof command,
+             "bash -c '. " HOME "/complete; COMP_WORDS=(lacuna %s); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); compopt() { :; }; "
+             "_lacuna; printf \"%%s\\n\" \"${COMPREPLY[@]}\"' | grep -Fx -- '%s'",
+             words, candidate);
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    bool any = fgets(found, sizeof found, pipe) != NULL;
+    pclose(pipe);
+    return any;
+}
+
+static void test_completion(void **state)
+{
+    (void)state;
+    Ran bash = run_program("help --completion bash"), zsh = run_program("help --completion zsh"),
+        fish = run_program("help --completion fish");
+    assert_true(file_write(HOME "/complete", bash.out, strlen(bash.out)));
+    assert_true(offers("pre", "pretrain"));
+    assert_true(offers("data ch", "check"));
+    assert_true(offers("help reco", "reconstruct"));
+    assert_true(offers("data check --th", "--threads"));
+    assert_true(offers("pretrain --max", "--max-steps"));
+    assert_true(offers("pretrain mae-c", "mae-cifar10"));
+    assert_true(offers("pretrain mae-cifar10 encoder.de", "encoder.depth="));
+    assert_true(offers("pretrain --precision b", "bf16"));
+    assert_false(offers("data check --th", "--max-steps"));
+    assert_false(offers("reconstruct mae-c", "mae-cifar10"));
+    assert_non_null(strstr(zsh.out, "#compdef lacuna\n"));
+    assert_non_null(strstr(zsh.out, "'--max-steps[Stop after"));
+    assert_non_null(strstr(fish.out, " -l max-steps -x -d 'Stop after"));
+    ran_free(&bash);
+    ran_free(&zsh);
+    ran_free(&fish);
 }
 
 static void test_version(void **state)
 {
     (void)state;
-    transcript("--version", 0, "lacuna " LACUNA_VERSION "\n", "");
+    Ran ran = run_program("--version");
+    assert_string_equal(ran.out, "lacuna " LACUNA_VERSION "\n");
+    ran_free(&ran);
 }
 
-static void test_unknown_verbs(void **state)
+/* docs/recipe.md is what the program prints. */
+static void test_reference(void **state)
 {
     (void)state;
-    transcript("pretran", 2, "", "lacuna: there is no verb 'pretran': did you mean pretrain?\nlacuna help lists the verbs.\n");
-    transcript("help partiy", 2, "", "lacuna: there is no verb 'partiy': did you mean parity?\nlacuna help lists the verbs.\n");
-    transcript("xyzzy", 2, "", "lacuna: there is no verb 'xyzzy'\nlacuna help lists the verbs.\n");
-    transcript("--frobnicate", 2, "", "lacuna: there is no verb '--frobnicate'\nlacuna help lists the verbs.\n");
-}
-
-static void test_wrong_usage(void **state)
-{
-    (void)state;
-    transcript("parity", 2, "", "lacuna: parity wants at least one CASE.json\nlacuna help parity lists what it takes.\n");
-    transcript("parity --devise cpu a.json", 2, "",
-               "lacuna: there is no flag --devise: did you mean --device?\nlacuna help parity lists what it takes.\n");
-    transcript("parity --device", 2, "", "lacuna: --device wants a value\n...");
-    transcript("parity --device cuda a.json", 2, "", "lacuna: device cuda is not known; use cpu or ref\n...");
-    transcript("parity --precision f16 a.json", 2, "", "lacuna: precision f16 is not known; use f32 or bf16\n...");
-    transcript("parity --plain=yes a.json", 2, "", "lacuna: --plain takes no value\n...");
-    transcript("parity key=value a.json", 2, "", "lacuna: 'key=value' is not expected here\n...");
-    transcript("bench", 2, "", "lacuna: bench wants to be told what to measure: train or ops\n...");
-    transcript("bench train", 2, "", "lacuna: bench train wants --config NAME, for instance cifar_p4\n...");
-    transcript("bench ops --profile", 2, "", "lacuna: bench ops profiles anyway: leave --profile out\n...");
-    transcript("bench train --config vit_xl", 2, "", "lacuna: there is no configuration vit_xl; use cifar_p4, ...");
-    transcript("bench train --config vit_s --steps 0", 2, "",
-               "lacuna: --steps wants a whole number from 1 to 1000000, not '0'\n...");
-    transcript("bench train --config vit_s --steps 3x", 2, "",
-               "lacuna: --steps wants a whole number from 1 to 1000000, not '3x'\n...");
-    transcript("reconstruct --out a.png", 2, "", "lacuna: reconstruct wants --from RUN, a run directory or a checkpoint\n...");
-    transcript("reconstruct --from a", 2, "", "lacuna: reconstruct wants --out SHEET.png, the file to write\n...");
-    transcript("reconstruct --from a --out b.png --data c --images d e", 2, "",
-               "lacuna: --images and --data both name pictures: use one of them\n...");
-    transcript("reconstruct --seed -1 --from a --out b.png", 2, "",
-               "lacuna: --seed wants a whole number from 0 to 2^63 - 1, not '-1'\n...");
-    transcript("data", 2, "", "lacuna: data wants to be told what to do: check or stats\n...");
-    transcript("data chekc a", 2, "", "lacuna: data does not know 'chekc': check or stats\n...");
-    transcript("data check", 2, "", "lacuna: data check wants the pictures: a folder, CIFAR's files or `world`\n...");
-    transcript("data check a b", 2, "", "lacuna: 'b' is not expected here\n...");
-    transcript("data stats a --thread 2", 2, "", "lacuna: there is no flag --thread: did you mean --threads?\n...");
-    transcript("recipes now", 2, "", "lacuna: 'now' is not expected here\n...");
-    transcript("recipes -x", 2, "", "lacuna: there is no flag -x\n...");
-}
-
-static void test_failures(void **state)
-{
-    (void)state;
-    transcript("parity nowhere.json", 1, "0 of 1 cases agree\n", "lacuna: nowhere.json: ...");
-    transcript("parity -- --odd.json", 1, "0 of 1 cases agree\n", "lacuna: --odd.json: ...");
-    transcript("data check nowhere", 1, "", "lacuna: no pictures at nowhere: there is no such file or folder\n");
-    transcript("reconstruct --from nowhere --out a.png", 1, "", "lacuna: there is no run or checkpoint at nowhere\n");
-}
-
-static void test_full_disk(void **state)
-{
-    (void)state;
-    if (access("/dev/full", W_OK) != 0)
-        skip();
-    char command[4096];
-    snprintf(command, sizeof command, "'%s' help >/dev/full 2>/dev/null", LACUNA_BINARY);
-    int status = system(command);
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    size_t size;
+    Ran ran = run_program("help --keys");
+    char *page = file_read(LACUNA_SOURCE "/docs/recipe.md", 0, &size);
+    assert_non_null(page);
+    if (strcmp(page, ran.out) != 0)
+        fail_msg("docs/recipe.md is not what the program prints: build/lacuna help --keys >docs/recipe.md");
+    memory_free(page);
+    ran_free(&ran);
 }
 
 static void test_recipes(void **state)
@@ -141,6 +251,8 @@ static void test_recipes(void **state)
     ran_free(&ran);
     ran_free(&json);
 }
+
+/* ---- bench */
 
 static void test_bench(void **state)
 {
@@ -261,9 +373,9 @@ static void test_bench_ops(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_help),        cmocka_unit_test(test_version),  cmocka_unit_test(test_unknown_verbs),
-        cmocka_unit_test(test_wrong_usage), cmocka_unit_test(test_failures), cmocka_unit_test(test_full_disk),
-        cmocka_unit_test(test_recipes),     cmocka_unit_test(test_bench),    cmocka_unit_test(test_bench_ops)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_transcripts), cmocka_unit_test(test_help),
+                                       cmocka_unit_test(test_completion),  cmocka_unit_test(test_version),
+                                       cmocka_unit_test(test_reference),   cmocka_unit_test(test_recipes),
+                                       cmocka_unit_test(test_bench),       cmocka_unit_test(test_bench_ops)};
+    return cmocka_run_group_tests(tests, begin, end);
 }

@@ -39,8 +39,9 @@ static const Config CONFIGS[] = {
 
 typedef struct {
     const Config *config;
-    const char *device; /* as asked for */
+    const char *config_name, *device; /* as asked for */
     int steps, warmup, batch, threads;
+    int precision_choice; /* a place in PRECISIONS */
     RunPrecision precision;
     bool plain, profile, json;
     bool ops; /* `bench ops`: where the time of a step goes */
@@ -239,81 +240,96 @@ static void print_table(const Bench *b)
     printf("  loss       %.6f at first, %.6f at last\n", b->loss_first, b->loss_last);
 }
 
-/* False after error_set(). */
-static bool read_arguments(Bench *b, int argc, char **argv)
+static int run(Bench *b, const Arguments *arguments)
 {
-    static const char *const FLAGS[] = {"config",  "precision", "device",  "steps", "warmup", "batch-size",
-                                        "threads", "plain",     "profile", "json",  "help",   NULL};
-    const char *what = NULL, *config = NULL, *precision = "f32";
-    ArgReader args = arg_reader(argc, argv);
-    for (ArgKind kind; (kind = arg_next(&args)) != ARG_END;) {
-        bool ok, flag = kind == ARG_FLAG;
-        if (kind == ARG_WORD && !what)
-            ok = (what = args.text) != NULL;
-        else if (flag && arg_is(&args, "config"))
-            ok = (config = arg_value(&args)) != NULL;
-        else if (flag && arg_is(&args, "precision"))
-            ok = (precision = arg_value(&args)) != NULL;
-        else if (flag && arg_is(&args, "device"))
-            ok = (b->device = arg_value(&args)) != NULL;
-        else if (flag && arg_is(&args, "steps"))
-            ok = arg_int(&args, 1, 1000000, &b->steps);
-        else if (flag && arg_is(&args, "warmup"))
-            ok = arg_int(&args, 0, 1000000, &b->warmup);
-        else if (flag && arg_is(&args, "batch-size"))
-            ok = arg_int(&args, 1, 1 << 20, &b->batch);
-        else if (flag && arg_is(&args, "threads"))
-            ok = arg_int(&args, 1, 1024, &b->threads);
-        else if (flag && arg_is(&args, "plain"))
-            ok = arg_switch(&args, &b->plain);
-        else if (flag && arg_is(&args, "profile"))
-            ok = arg_switch(&args, &b->profile);
-        else if (flag && arg_is(&args, "json"))
-            ok = arg_switch(&args, &b->json);
-        else
-            ok = arg_unknown(&args, FLAGS);
-        if (!ok)
-            return false;
-    }
-    if (!what || (strcmp(what, "train") != 0 && strcmp(what, "ops") != 0))
-        return error_set("bench wants to be told what to measure: train or ops");
-    b->ops = !strcmp(what, "ops");
-    if (!config && b->ops)
-        config = "cifar_p4";
-    if (!config)
-        return error_set("bench train wants --config NAME, for instance cifar_p4");
-    if (b->ops && b->profile)
-        return error_set("bench ops profiles anyway: leave --profile out");
-    b->precision = strcmp(precision, "bf16") ? RUN_PRECISION_F32 : RUN_PRECISION_BF16;
-    if (b->precision == RUN_PRECISION_F32 && strcmp(precision, "f32") != 0)
-        return error_set("precision %s is not known; use f32 or bf16", precision);
-    if (b->json && b->profile)
-        return error_set("--json and --profile both print on standard output: use one of them");
-    if (!(b->config = config_find(config)) || !device_open(b->device, b->threads, &b->opened))
-        return false;
+    b->precision = b->precision_choice ? RUN_PRECISION_BF16 : RUN_PRECISION_F32;
+    if (!(b->config = config_find(b->config_name)) || !device_open(b->device, b->threads, &b->opened))
+        return cli_usage(arguments->verb);
     b->batch = b->batch ? b->batch : b->config->batch;
-    return true;
-}
-
-int command_bench(int argc, char **argv)
-{
-    Bench b = {.device = "cpu", .steps = 10, .warmup = 3};
-    if (!read_arguments(&b, argc, argv))
-        return cli_usage("bench");
-    bool ok = measure(&b);
-    OpReport report = ok ? report_of(&b) : (OpReport){0};
-    if (ok && b.ops && b.json)
-        op_report_print_json(&report, &b.lines);
-    else if (ok && b.ops)
-        op_report_print(&report, &b.lines);
-    else if (ok && b.json)
-        print_json(&b);
+    bool ok = measure(b);
+    OpReport report = ok ? report_of(b) : (OpReport){0};
+    if (ok && b->ops && b->json)
+        op_report_print_json(&report, &b->lines);
+    else if (ok && b->ops)
+        op_report_print(&report, &b->lines);
+    else if (ok && b->json)
+        print_json(b);
     else if (ok) {
-        if (b.profile)
-            op_lines_print_profile(&b.lines);
-        print_table(&b);
+        if (b->profile)
+            op_lines_print_profile(&b->lines);
+        print_table(b);
     }
-    op_lines_free(&b.lines);
-    memory_free(b.seconds);
+    op_lines_free(&b->lines);
+    memory_free(b->seconds);
     return ok ? EXIT_DONE : cli_failed();
 }
+
+static int run_train(void *options, const Arguments *arguments)
+{
+    Bench *b = options;
+    if (b->json && b->profile) {
+        error_set("--json and --profile both print on standard output: use one of them");
+        return cli_usage(arguments->verb);
+    }
+    return run(b, arguments);
+}
+
+static int run_ops(void *options, const Arguments *arguments)
+{
+    Bench *b = options;
+    b->ops = true;
+    return run(b, arguments);
+}
+
+#define AT(field)      offsetof(Bench, field)
+#define CONFIGURATIONS "Configurations: cifar_p4, cifar_p2, vit_s, vit_b, vit_l, deepmim_s, deepmim_b."
+
+static const char *const PRECISIONS[] = {"f32", "bf16", NULL};
+
+#define COMMON_OPTIONS                                                                                                        \
+    {"precision",      OPTION_CHOICE,        AT(precision_choice), .help = "type of activations and products",                \
+     .initial = "f32", .choices = PRECISIONS},                                                                                \
+        {"device", OPTION_TEXT, AT(device), .value = "D", .help = "what computes: cpu or ref", .initial = "cpu"},             \
+        {"steps", OPTION_INT, AT(steps), .value = "N", .help = "measured steps", .initial = "10", .low = 1, .high = 1000000}, \
+        {"warmup",       OPTION_INT, AT(warmup),     .value = "N", .help = "steps before them",                               \
+         .initial = "3", .low = 0,   .high = 1000000},                                                                        \
+        {"batch-size", OPTION_INT,     AT(batch), .value = "N", .help = "pictures of a step (default: the configuration's)",  \
+         .low = 1,     .high = 1 << 20},                                                                                      \
+        {"threads", OPTION_INT,  AT(threads), .value = "N", .help = "threads (default: as many as processors)",               \
+         .low = 1,  .high = 1024},                                                                                            \
+        {"plain", OPTION_SWITCH, AT(plain), .help = "without the exact savings"},                                             \
+    {                                                                                                                         \
+        "json", OPTION_SWITCH, AT(json), .help = "one JSON object on standard output"                                         \
+    }
+
+static const Option TRAIN_OPTIONS[] = {
+    {"config", OPTION_TEXT, AT(config_name), .value = "NAME", .help = "what to train", .wanted = "NAME, for instance cifar_p4"},
+    COMMON_OPTIONS,
+    {"profile", OPTION_SWITCH, AT(profile), .help = "a table of the time of each op"},
+    {0}};
+
+static const Option OPS_OPTIONS[] = {
+    {"config", OPTION_TEXT, AT(config_name), .value = "NAME", .help = "what to train", .initial = "cifar_p4"},
+    COMMON_OPTIONS,
+    {0}};
+
+const Verb bench_train_verb = {.name = "bench train",
+                               .line = "measure a training step",
+                               .about = "Times training steps on random pictures.\n\n" CONFIGURATIONS,
+                               .options = TRAIN_OPTIONS,
+                               .examples = "lacuna bench train --config cifar_p4 --steps 20 --json\n",
+                               .size = sizeof(Bench),
+                               .run = run_train};
+
+const Verb bench_ops_verb = {
+    .name = "bench ops",
+    .line = "measure each operation of a training step",
+    .about =
+        "Tells of each operation of a training step, and of each of its sizes, the time, GFLOP/s, GB/s, and the share of what "
+        "the "
+        "machine can do at most, measured before and after those steps: `limit` is what bounds the operation from below, "
+        "time/floor how far it is from there (small operations that caches hold may beat memory's floor).\n\n" CONFIGURATIONS,
+    .options = OPS_OPTIONS,
+    .examples = "lacuna bench ops --config vit_s\n",
+    .size = sizeof(Bench),
+    .run = run_ops};

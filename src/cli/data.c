@@ -104,45 +104,71 @@ int data_check(const DataJob *job)
     return c.bad ? EXIT_FAILED : EXIT_DONE;
 }
 
-/* ---- the command */
+/* ---- the verbs */
 
-static bool read_arguments(DataJob *job, int argc, char **argv)
+static int run_data(void *options, const Arguments *arguments, int (*look)(const DataJob *job))
 {
-    static const char *const FLAGS[] = {"threads", "json", "help", NULL};
-    ArgReader args = arg_reader(argc, argv);
-    for (ArgKind kind; (kind = arg_next(&args)) != ARG_END;) {
-        bool ok = true;
-        if (kind != ARG_FLAG && !job->what)
-            job->what = args.text;
-        else if (kind != ARG_FLAG && !job->where)
-            job->where = args.text;
-        else if (kind == ARG_FLAG && arg_is(&args, "threads"))
-            ok = arg_int(&args, 1, 1024, &job->threads);
-        else if (kind == ARG_FLAG && arg_is(&args, "json"))
-            ok = arg_switch(&args, &job->json);
-        else
-            ok = arg_unknown(&args, FLAGS);
-        if (!ok)
-            return false;
-    }
-    if (!job->what)
-        return error_set("data wants to be told what to do: check or stats");
-    if (strcmp(job->what, "check") != 0 && strcmp(job->what, "stats") != 0)
-        return error_set("data does not know '%s': check or stats", job->what);
-    if (!job->where)
-        return error_set("data %s wants the pictures: a folder, CIFAR's files or `world`", job->what);
-    return true;
-}
-
-int command_data(int argc, char **argv)
-{
-    DataJob job = {.threads = cpu_count()};
-    if (!read_arguments(&job, argc, argv))
-        return cli_usage("data");
-    job.source = source_open(job.where, NULL);
-    if (!job.source)
+    DataJob *job = options;
+    job->where = arguments->words[0];
+    job->threads = job->threads ? job->threads : cpu_count();
+    job->source = source_open(job->where, NULL);
+    if (!job->source)
         return cli_failed();
-    int code = !strcmp(job.what, "check") ? data_check(&job) : data_stats(&job);
-    source_close(job.source);
+    int code = look(job);
+    source_close(job->source);
     return code;
 }
+
+static int run_check(void *options, const Arguments *arguments)
+{
+    return run_data(options, arguments, data_check);
+}
+
+static int run_stats(void *options, const Arguments *arguments)
+{
+    return run_data(options, arguments, data_stats);
+}
+
+#define AT(field) offsetof(DataJob, field)
+#define THREADS                                                                                                           \
+    {                                                                                                                     \
+        "threads", OPTION_INT, AT(threads),                                                                               \
+            .value = "N", .help = "threads (default: as many as processors); the output does not depend on it", .low = 1, \
+            .high = 1024                                                                                                  \
+    }
+
+static const Option CHECK_OPTIONS[] = {
+    THREADS, {"json", OPTION_SWITCH, AT(json), .help = "one JSON object a line for each bad file"}, {0}};
+static const Option STATS_OPTIONS[] = {THREADS, {"json", OPTION_SWITCH, AT(json), .help = "one JSON object"}, {0}};
+
+const Verb data_check_verb = {
+    .name = "data check",
+    .line = "name every picture that cannot be read, and why",
+    .operands = "DIR",
+    .least = 1,
+    .most = 1,
+    .wanted = {"the pictures: a folder, a list, shards, CIFAR's files or `world`"},
+    .about =
+        "Decodes every picture and prints a line for each that cannot be read: its name, and why. Exits with 0 if all are good "
+        "and with 1 if some are not. DIR is a folder of pictures, a list (.csv), tar shards, CIFAR's binary files, or `world`. "
+        "Suffixes count in any case; the content decides.",
+    .options = CHECK_OPTIONS,
+    .examples = "lacuna data check photos/\n",
+    .size = sizeof(DataJob),
+    .run = run_check};
+
+const Verb data_stats_verb = {
+    .name = "data stats",
+    .line = "tell what pictures there are: sizes, formats, duplicates",
+    .operands = "DIR",
+    .least = 1,
+    .most = 1,
+    .wanted = {"the pictures: a folder, a list, shards, CIFAR's files or `world`"},
+    .about = "Tells how many pictures there are, how large, in which formats, which show the same, which show next to nothing, "
+             "which "
+             "are not what their suffix says, and the mean and deviation of the pixels. DIR is as in `lacuna data check`.",
+    .options = STATS_OPTIONS,
+    .examples = "lacuna data stats photos/\n"
+                "lacuna data stats world --json\n",
+    .size = sizeof(DataJob),
+    .run = run_stats};

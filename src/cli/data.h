@@ -5,7 +5,7 @@
 #include "data/survey.h"
 
 typedef struct {
-    const char *what, *where;
+    const char *where;
     int threads;
     bool json;
     Source *source;

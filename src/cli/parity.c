@@ -45,7 +45,7 @@ static bool run_case(const char *path, const ParityOptions *options, const char 
     return ok || (strncmp(error_text(), path, strlen(path)) != 0 && error_context("%s", path));
 }
 
-static int run_cases(char **paths, int count, const ParityOptions *options, const char *out)
+static int run_cases(const char **paths, int count, const ParityOptions *options, const char *out)
 {
     int good = 0;
     for (int i = 0; i < count; i++) {
@@ -60,48 +60,52 @@ static int run_cases(char **paths, int count, const ParityOptions *options, cons
     return good == count ? EXIT_DONE : EXIT_FAILED;
 }
 
-int command_parity(int argc, char **argv)
+typedef struct {
+    const char *device, *out;
+    int precision, threads;
+    bool plain;
+} Job;
+
+static int run_parity(void *options, const Arguments *arguments)
 {
-    static const char *const FLAGS[] = {"device", "precision", "threads", "plain", "out", "help", NULL};
-    const char *device = "cpu", *precision = "f32", *out = NULL;
-    int threads = 0, count = 0;
-    ParityOptions options = {0};
-    ArgReader args = arg_reader(argc, argv);
-    for (ArgKind kind; (kind = arg_next(&args)) != ARG_END;) {
-        bool ok;
-        if (kind == ARG_WORD) {
-            argv[count++] = argv[args.at]; /* cases gather at the front, where all has been read */
-            continue;
-        }
-        if (kind == ARG_FLAG && arg_is(&args, "device"))
-            ok = (device = arg_value(&args)) != NULL;
-        else if (kind == ARG_FLAG && arg_is(&args, "precision"))
-            ok = (precision = arg_value(&args)) != NULL;
-        else if (kind == ARG_FLAG && arg_is(&args, "out"))
-            ok = (out = arg_value(&args)) != NULL;
-        else if (kind == ARG_FLAG && arg_is(&args, "threads"))
-            ok = arg_int(&args, 1, 1024, &threads);
-        else if (kind == ARG_FLAG && arg_is(&args, "plain"))
-            ok = arg_switch(&args, &options.plain);
-        else
-            ok = arg_unknown(&args, FLAGS);
-        if (!ok)
-            return cli_usage("parity");
-    }
-    if (count == 0) {
-        error_set("parity wants at least one CASE.json");
-        return cli_usage("parity");
-    }
-    options.bf16 = !strcmp(precision, "bf16");
-    if (!options.bf16 && strcmp(precision, "f32") != 0) {
-        error_set("precision %s is not known; use f32 or bf16", precision);
-        return cli_usage("parity");
-    }
-    if (!device_open(device, threads, &options.device))
-        return cli_usage("parity");
-    if (options.device.f64) {
+    const Job *job = options;
+    ParityOptions parity = {.plain = job->plain, .bf16 = job->precision == 1};
+    if (!device_open(job->device, job->threads, &parity.device))
+        return cli_usage(arguments->verb);
+    if (parity.device.f64) {
         error_set("parity takes device cpu or ref, in f32");
-        return cli_usage("parity");
+        return cli_usage(arguments->verb);
     }
-    return run_cases(argv, count, &options, out);
+    return run_cases(arguments->words, arguments->count, &parity, job->out);
 }
+
+#define AT(field) offsetof(Job, field)
+
+static const char *const PRECISIONS[] = {"f32", "bf16", NULL};
+
+static const Option OPTIONS[] = {
+    {"device", OPTION_TEXT, AT(device), .value = "D", .help = "what computes: cpu or ref", .initial = "cpu"},
+    {"precision", OPTION_CHOICE, AT(precision),
+     .help = "with bf16 only losses are judged, to 2e-2: the cases' numbers are exact", .initial = "f32",
+     .choices = PRECISIONS},
+    {"threads", OPTION_INT, AT(threads), .value = "N", .help = "threads (default: as many as processors)", .low = 1,
+     .high = 1024},
+    {"plain", OPTION_SWITCH, AT(plain), .help = "without the exact savings"},
+    {"out", OPTION_PATH, AT(out), .value = "DIR",
+     .help = "write DIR/NAME.safetensors with what was computed, under the names of the case"},
+    {0}};
+
+const Verb parity_verb = {.name = "parity",
+                          .line = "check the arithmetic against golden cases",
+                          .operands = "CASE.json ...",
+                          .least = 1,
+                          .most = WORDS_ANY,
+                          .wanted = {"at least one CASE.json"},
+                          .about = "Reads golden cases (docs/spec/recipe.md), does what they say, and prints a line for each "
+                                   "tensor: ok or FAIL, its name, "
+                                   "the largest relative error, the tolerance. Exits with 0 only if all hold.",
+                          .options = OPTIONS,
+                          .examples = "lacuna parity tests/golden/*.json\n"
+                                      "lacuna parity --device ref --out computed tests/golden/deepmim_pixels.json\n",
+                          .size = sizeof(Job),
+                          .run = run_parity};

@@ -13,8 +13,6 @@
 #include "recipe/recipe.h"
 #include "train/pretrain.h"
 
-enum { FLAGS_MOST = 64, FLAG_BYTES = 64 };
-
 /* A signal handler reaches nothing but this. */
 static volatile sig_atomic_t stop_signal;
 
@@ -46,7 +44,7 @@ typedef struct {
     const char *recipe_name, *out; /* NULL: not given */
     bool resume, json, quiet, plain;
     Recipe recipe;
-} Arguments;
+} Job;
 
 /* ---- progress */
 
@@ -127,82 +125,7 @@ static void show_sentence(void *context, const char *sentence)
     fflush(d->out);
 }
 
-/* ---- arguments */
-
-typedef struct {
-    char names[FLAGS_MOST][FLAG_BYTES];
-    const char *list[FLAGS_MOST + 1];
-    int count;
-} Flags;
-
-static void add_flag(Flags *flags, const char *name)
-{
-    if (flags->count == FLAGS_MOST)
-        return;
-    char *to = flags->names[flags->count];
-    snprintf(to, FLAG_BYTES, "%s", name);
-    for (; *to; to++)
-        if (*to == '_')
-            *to = '-';
-    flags->list[flags->count] = flags->names[flags->count];
-    flags->list[++flags->count] = NULL;
-}
-
-static void add_run_flag(void *context, const RecipeKeyInfo *info)
-{
-    if (!strncmp(info->key, "run.", 4))
-        add_flag(context, info->key + 4);
-}
-
-static bool unknown_flag(const ArgReader *args)
-{
-    static const char *const own[] = {"data", "val", "out", "resume", "json", "quiet", "plain", "help"};
-    Flags flags = {0};
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
-        add_flag(&flags, own[i]);
-    recipe_each(add_run_flag, &flags);
-    return arg_unknown(args, flags.list);
-}
-
-/* One argument. Those that are about the recipe wait (`settings` false) until it is loaded. */
-static bool take(ArgReader *args, ArgKind kind, bool settings, Arguments *a, bool *data)
-{
-    bool known = false;
-    if (kind == ARG_WORD) {
-        if (!settings && a->recipe_name)
-            return error_set("two recipes are named, '%s' and '%s'", a->recipe_name, args->text);
-        a->recipe_name = args->text;
-        return true;
-    }
-    if (kind == ARG_PAIR) {
-        *data = *data || !strncmp(args->text, "data.train=", 11);
-        return !settings || recipe_set(&a->recipe, args->text);
-    }
-    if (arg_is(args, "out"))
-        return (a->out = arg_value(args)) != NULL;
-    if (arg_is(args, "resume"))
-        return arg_switch(args, &a->resume);
-    if (arg_is(args, "json"))
-        return arg_switch(args, &a->json);
-    if (arg_is(args, "quiet"))
-        return arg_switch(args, &a->quiet);
-    if (arg_is(args, "plain"))
-        return arg_switch(args, &a->plain);
-    if (strncmp(args->text, "--", 2) != 0 || !recipe_flag_key(args->name))
-        return unknown_flag(args);
-    *data = *data || arg_is(args, "data");
-    const char *value = recipe_flag_is_switch(args->name) && !args->inside ? "true" : arg_value(args);
-    return value && (!settings || recipe_set_flag(&a->recipe, args->name, value, &known));
-}
-
-static bool take_all(int argc, char **argv, bool settings, Arguments *a, bool *data)
-{
-    ArgReader args = arg_reader(argc, argv);
-    bool ok = true;
-    for (ArgKind kind; ok && (kind = arg_next(&args)) != ARG_END;)
-        ok = take(&args, kind, settings, a, data);
-    return ok;
-}
+/* ---- the recipe */
 
 static void add_name(void *context, const char *name, const char *path)
 {
@@ -213,7 +136,7 @@ static void add_name(void *context, const char *name, const char *path)
 
 /* The recipe that the settings are put upon. A run that goes on brings its own; numbers of threads and of steps are a matter of
  * this session. */
-static bool load_base(Arguments *a, bool data)
+static bool load_base(Job *a, bool data)
 {
     if (a->resume && a->out) {
         char *path = file_join(a->out, "recipe.yaml");
@@ -250,40 +173,62 @@ static void catch_signals(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-int command_pretrain(int argc, char **argv)
+static int run_pretrain(void *options, const Arguments *arguments)
 {
-    int code = EXIT_USAGE;
-    bool data = false;
-    Arguments *a = memory_new(1, sizeof *a);
-    if (!a)
-        return cli_failed();
-    if (!take_all(argc, argv, false, a, &data) || !load_base(a, data) || !take_all(argc, argv, true, a, &data) ||
-        !recipe_check(&a->recipe)) {
-        cli_usage("pretrain");
-        goto done;
-    }
-    Display display = {.json = a->json, .quiet = a->quiet, .out = a->json ? stderr : stdout};
+    Job *job = options;
+    job->recipe_name = arguments->count ? arguments->words[0] : NULL;
+    if (!load_base(job, arguments_setting(arguments, "data.train") != NULL) || !arguments_apply(arguments, &job->recipe) ||
+        !recipe_check(&job->recipe))
+        return cli_usage(arguments->verb);
+    Display display = {.json = job->json, .quiet = job->quiet, .out = job->json ? stderr : stdout};
     display.bar = isatty(fileno(display.out)) != 0;
-    PretrainOptions options = {.recipe = &a->recipe,
-                               .out = a->out,
-                               .resume = a->resume,
-                               .named = a->recipe_name,
-                               .plain = a->plain,
-                               .progress = show_progress,
-                               .say = show_sentence,
-                               .stop = is_stopped,
-                               .context = &display};
+    PretrainOptions run = {.recipe = &job->recipe,
+                           .out = job->out,
+                           .resume = job->resume,
+                           .named = job->recipe_name,
+                           .plain = job->plain,
+                           .progress = show_progress,
+                           .say = show_sentence,
+                           .stop = is_stopped,
+                           .context = &display};
     catch_signals();
-    PretrainOutcome outcome = pretrain_run(&options);
+    PretrainOutcome outcome = pretrain_run(&run);
     if (display.drawn)
         fprintf(display.out, "\n");
     if (outcome == PRETRAIN_FAILED)
-        code = cli_failed();
-    else if (outcome == PRETRAIN_STOPPED)
-        code = stop_signal == SIGINT ? EXIT_INTERRUPTED : EXIT_TERMINATED;
-    else
-        code = EXIT_DONE;
-done:
-    memory_free(a);
-    return code;
+        return cli_failed();
+    if (outcome == PRETRAIN_STOPPED)
+        return stop_signal == SIGINT ? EXIT_INTERRUPTED : EXIT_TERMINATED;
+    return EXIT_DONE;
 }
+
+#define AT(field) offsetof(Job, field)
+
+static const Option OPTIONS[] = {
+    {"out", OPTION_PATH, AT(out), .value = "RUN", .help = "the run directory (default runs/RECIPE-N)"},
+    {"resume", OPTION_SWITCH, AT(resume), .help = "go on in --out from its newest checkpoint"},
+    {"plain", OPTION_SWITCH, AT(plain), .help = "without the exact savings"},
+    {"quiet", OPTION_SWITCH, AT(quiet), .help = "no progress"},
+    {"json", OPTION_SWITCH, AT(json), .help = "one JSON object a line on standard output"},
+    {0}};
+
+const Verb pretrain_verb = {
+    .name = "pretrain",
+    .line = "pre-train a backbone on pictures",
+    .operands = "[RECIPE]",
+    .most = 1,
+    .about = "Trains what the recipe (a name of `lacuna recipes`, or a YAML file) describes and leaves a run directory: "
+             "recipe.yaml, "
+             "log.jsonl, checkpoints, samples. Keys of the command line win over the file.\n\n"
+             "Pictures are a folder of JPEG, PNG, WebP and TIFF, a list (.csv: lines `path` or `path,label`), tar shards "
+             "('shards-{000..099}.tar'), CIFAR's binary files, or `world` (drawn by the program).\n\n"
+             "SIGINT saves and exits with 130, SIGTERM and SIGHUP save and exit with 143.",
+    .options = OPTIONS,
+    .examples = "lacuna pretrain deepmim-shapes --out runs/shapes\n"
+                "lacuna pretrain deepmim-cifar10 --data cifar/train --val cifar/test schedule.epochs=5 decoders.0.weight=0.5\n"
+                "lacuna pretrain deepmim-cifar10 --data photos/ --out runs/deepmim\n"
+                "lacuna pretrain --out runs/deepmim --resume\n",
+    .size = sizeof(Job),
+    .settings = true,
+    .recipes = true,
+    .run = run_pretrain};

@@ -21,18 +21,30 @@ static void print_json(void *context, const char *name, const char *path)
     text_add(t, "}\n");
 }
 
-int command_recipes(int argc, char **argv)
+typedef struct {
+    bool json;
+} RecipesOptions;
+
+static int run_recipes(void *options, const Arguments *arguments)
 {
-    static const char *const FLAGS[] = {"json", NULL};
-    bool json = false;
-    ArgReader args = arg_reader(argc, argv);
-    for (ArgKind kind; (kind = arg_next(&args)) != ARG_END;)
-        if (!(kind == ARG_FLAG && arg_is(&args, "json") ? arg_switch(&args, &json) : arg_unknown(&args, FLAGS)))
-            return cli_usage("recipes");
+    bool json = ((const RecipesOptions *)options)->json;
     Text text = {0};
+    (void)arguments;
     bool ok = recipe_each_name(json ? print_json : print_line, &text) && !text.failed;
     if (ok && text.data)
         fputs(text.data, stdout);
     text_free(&text);
     return ok ? EXIT_DONE : cli_failed();
 }
+
+static const Option OPTIONS[] = {
+    {"json", OPTION_SWITCH, offsetof(RecipesOptions, json), .help = "one JSON object a line for each recipe"}, {0}};
+
+const Verb recipes_verb = {
+    .name = "recipes",
+    .line = "list the recipes that can be named",
+    .about = "Lists the recipes by name with the file each is read from. LACUNA_RECIPES names a folder that is searched first.",
+    .options = OPTIONS,
+    .examples = "lacuna recipes\n",
+    .size = sizeof(RecipesOptions),
+    .run = run_recipes};

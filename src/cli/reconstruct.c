@@ -15,11 +15,9 @@ enum { PICTURES_MOST = 1000 };
 
 typedef struct {
     const char *from, *data, *out;
-    char **files; /* of --images */
-    int file_count;
+    OptionWords files; /* of --images */
     int count, threads;
-    bool seeded;
-    uint64_t seed;
+    OptionSeed seed;
     const char *device;
     /* made on the way */
     Device opened;
@@ -80,10 +78,10 @@ static bool read_files(Job *job)
 {
     ResizeScratch scratch = {0};
     uint8_t *bytes = memory_new(picture_floats(&job->recipe), 1);
-    bool ok = bytes && new_pictures(job, job->file_count);
+    bool ok = bytes && new_pictures(job, job->files.count);
     for (int i = 0; ok && i < job->count; i++) {
         job->samples[i] = (uint64_t)i;
-        ok = read_file(job, job->files[i], &scratch, bytes, job->images + (size_t)i * picture_floats(&job->recipe));
+        ok = read_file(job, job->files.at[i], &scratch, bytes, job->images + (size_t)i * picture_floats(&job->recipe));
     }
     resize_scratch_free(&scratch);
     memory_free(bytes);
@@ -141,7 +139,7 @@ static bool read_source(Job *job)
 static uint8_t *draw_masks(const Job *job)
 {
     Recipe r = job->recipe;
-    r.run.seed = job->seeded ? job->seed : r.run.seed;
+    r.run.seed = job->seed.given ? job->seed.value : r.run.seed;
     uint8_t *hidden = memory_new((size_t)job->count, (size_t)recipe_patches(&r));
     if (hidden)
         pictures_masks(&r, true, 0, job->samples, (size_t)job->count, hidden);
@@ -155,7 +153,7 @@ static bool draw(Job *job)
     Image sheet = {0};
     Text note = {0};
     bool ok = false;
-    if (!checkpoint_recipe(job->from, &job->recipe) || !(job->file_count ? read_files(job) : read_source(job)) ||
+    if (!checkpoint_recipe(job->from, &job->recipe) || !(job->files.count ? read_files(job) : read_source(job)) ||
         !(trainer = reconstruct_open(&job->recipe, &job->opened)) ||
         !checkpoint_load_weights(job->from, &job->recipe, trainer, &note) || !(hidden = draw_masks(job)))
         goto done;
@@ -173,63 +171,49 @@ done:
     return ok;
 }
 
-/* False after error_set(). Files of --images gather at the front of argv, where all has been read. */
-static bool read_arguments(Job *job, int argc, char **argv)
+static int run_reconstruct(void *options, const Arguments *arguments)
 {
-    static const char *const FLAGS[] = {"from", "images", "data", "count", "seed", "device", "threads", "out", "help", NULL};
-    bool images = false;
-    ArgReader args = arg_reader(argc, argv);
-    job->files = argv;
-    for (ArgKind kind; (kind = arg_next(&args)) != ARG_END;) {
-        bool ok = true;
-        if (kind != ARG_FLAG && images) {
-            argv[job->file_count++] = argv[args.at];
-            continue;
-        }
-        images = false;
-        if (kind != ARG_FLAG)
-            ok = arg_unknown(&args, FLAGS);
-        else if (arg_is(&args, "images")) {
-            const char *first = arg_value(&args);
-            if ((ok = images = first != NULL))
-                argv[job->file_count++] = (char *)(uintptr_t)first;
-        } else if (arg_is(&args, "from"))
-            ok = (job->from = arg_value(&args)) != NULL;
-        else if (arg_is(&args, "data"))
-            ok = (job->data = arg_value(&args)) != NULL;
-        else if (arg_is(&args, "out"))
-            ok = (job->out = arg_value(&args)) != NULL;
-        else if (arg_is(&args, "device"))
-            ok = (job->device = arg_value(&args)) != NULL;
-        else if (arg_is(&args, "count"))
-            ok = arg_int(&args, 1, PICTURES_MOST, &job->count);
-        else if (arg_is(&args, "threads"))
-            ok = arg_int(&args, 1, 1024, &job->threads);
-        else if (arg_is(&args, "seed"))
-            ok = job->seeded = arg_seed(&args, &job->seed);
-        else
-            ok = arg_unknown(&args, FLAGS);
-        if (!ok)
-            return false;
-    }
-    if (!job->from)
-        return error_set("reconstruct wants --from RUN, a run directory or a checkpoint");
-    if (!job->out)
-        return error_set("reconstruct wants --out SHEET.png, the file to write");
-    if (job->data && job->file_count)
-        return error_set("--images and --data both name pictures: use one of them");
-    if (job->file_count > PICTURES_MOST)
-        return error_set("--images takes at most %d files", PICTURES_MOST);
-    return device_open(job->device, job->threads, &job->opened);
-}
-
-int command_reconstruct(int argc, char **argv)
-{
-    Job job = {.count = 8, .device = "cpu"};
-    if (!read_arguments(&job, argc, argv))
-        return cli_usage("reconstruct");
-    bool ok = draw(&job);
-    memory_free(job.images);
-    memory_free(job.samples);
+    Job *job = options;
+    bool ok = true;
+    if (job->data && job->files.count)
+        ok = error_set("--images and --data both name pictures: use one of them");
+    else if (job->files.count > PICTURES_MOST)
+        ok = error_set("--images takes at most %d files", PICTURES_MOST);
+    if (!ok || !device_open(job->device, job->threads, &job->opened))
+        return cli_usage(arguments->verb);
+    ok = draw(job);
+    memory_free(job->images);
+    memory_free(job->samples);
     return ok ? EXIT_DONE : cli_failed();
 }
+
+#define AT(field) offsetof(Job, field)
+
+static const Option OPTIONS[] = {
+    {"from", OPTION_PATH, AT(from), .value = "RUN",
+     .help = "a run directory (its newest checkpoint) or a folder in its checkpoints",
+     .wanted = "RUN, a run directory or a checkpoint"},
+    {"out", OPTION_PATH, AT(out), .value = "SHEET.png", .help = "the PNG file to write",
+     .wanted = "SHEET.png, the file to write"},
+    {"images", OPTION_WORDS, AT(files), .value = "FILE ...", .help = "pictures; all words that follow up to the next flag"},
+    {"data", OPTION_PATH, AT(data), .value = "DIR", .help = "pictures from a folder, a list, shards, CIFAR's files or `world`"},
+    {"count", OPTION_INT, AT(count), .value = "N", .help = "pictures to take from --data or the run", .initial = "8", .low = 1,
+     .high = PICTURES_MOST},
+    {"seed", OPTION_SEED, AT(seed), .value = "N", .help = "draws other masks (default: the run's seed)"},
+    {"device", OPTION_TEXT, AT(device), .value = "D", .help = "what computes: cpu or ref", .initial = "cpu"},
+    {"threads", OPTION_INT, AT(threads), .value = "N", .help = "threads (default: as many as processors)", .low = 1,
+     .high = 1024},
+    {0}};
+
+const Verb reconstruct_verb = {
+    .name = "reconstruct",
+    .line = "draw what a run makes of masked pictures",
+    .about =
+        "Writes a sheet with a row for each picture: the original, the masked picture, and the reconstruction of every decoder "
+        "with the visible patches pasted back. Without --images and --data it takes the run's held-out pictures, else the ones "
+        "it was trained on.",
+    .options = OPTIONS,
+    .examples = "lacuna reconstruct --from runs/deepmim --out sheet.png\n"
+                "lacuna reconstruct --from runs/deepmim --images a.jpg b.png --seed 3 --out sheet.png\n",
+    .size = sizeof(Job),
+    .run = run_reconstruct};

@@ -277,6 +277,9 @@ const char *recipe_word(const char *key, int value);
 typedef struct {
     const char *key;     /* decoder keys as "decoders.K.tap" */
     const char *values;  /* what is accepted, in words; valid during the call */
+    const char *value;   /* in a word, for flags: N, X, PATH, or the carried-out words joined with |; likewise */
+    bool is_text;        /* a path or another string */
+    bool is_word;        /* one of some words */
     const char *initial; /* the default as YAML */
     const char *help;    /* one sentence */
     bool carried_out;    /* false: refused for anything but its default */

@@ -178,20 +178,53 @@ const char *recipe_word(const char *key, int value)
     return "?";
 }
 
+static void write_short(const RecipeKey *row, Text *out)
+{
+    bool any = false;
+    switch (row->type) {
+    case KEY_WORD:
+        for (int i = 0; row->names[i]; i++)
+            if (row->now >> i & 1) {
+                text_add(out, "%s%s", any ? "|" : "", row->names[i]);
+                any = true;
+            }
+        break;
+    case KEY_INT:
+    case KEY_COUNT:
+    case KEY_LONG:
+    case KEY_SEED:
+        text_add(out, "N");
+        break;
+    case KEY_REAL:
+        text_add(out, "X");
+        break;
+    case KEY_TEXT:
+        text_add(out, "PATH");
+        break;
+    default:
+        text_add(out, "VALUE");
+    }
+}
+
 void recipe_each(void (*see)(void *context, const RecipeKeyInfo *info), void *context)
 {
     size_t count;
     const RecipeKey *rows = schema_rows(&count);
     for (size_t i = 0; i < count; i++) {
-        Text values = {0};
+        Text values = {0}, value = {0};
         schema_describe(&rows[i], &values);
+        write_short(&rows[i], &value);
         see(context, &(RecipeKeyInfo){.key = rows[i].key,
                                       .values = values.data ? values.data : "",
+                                      .value = value.data ? value.data : "",
+                                      .is_text = rows[i].type == KEY_TEXT,
+                                      .is_word = rows[i].type == KEY_WORD,
                                       .initial = rows[i].initial ? rows[i].initial : "",
                                       .help = rows[i].help,
                                       .carried_out = rows[i].now != NOT_YET,
                                       .reserved = rows[i].type == KEY_RESERVED});
         text_free(&values);
+        text_free(&value);
     }
 }
 
