@@ -158,9 +158,37 @@ static void expect_same_log(const char *a, const char *b)
     memory_free(text_b);
 }
 
+/* Records of the events' file, the number of sheets among them. */
+static int count_events(const char *run_path, int *sheets)
+{
+    size_t size;
+    char *events = read_in(run_path, "events.out.tfevents.0000000000.lacuna", &size);
+    int records = 0;
+    *sheets = 0;
+    for (size_t at = 0; at < size; records++) {
+        uint64_t length;
+        memcpy(&length, events + at, sizeof length);
+        *sheets += memmem(events + at, length, "reconstructions", 15) != NULL;
+        at += length + 16;
+    }
+    memory_free(events);
+    return records;
+}
+
 static void expect_same_run(const char *a, const char *b)
 {
+    int sheets_a, sheets_b, records_a = count_events(a, &sheets_a), records_b = count_events(b, &sheets_b);
     expect_same_log(a, b);
+    /* Where a session ended it has drawn a sheet more. */
+    assert_int_equal(records_a - sheets_a, records_b - sheets_b);
+    size_t size;
+    char *log = read_in(a, "log.jsonl", &size);
+    int lines = 1; /* the events' own first record */
+    for (size_t i = 0; i < size; i++)
+        lines += log[i] == '\n';
+    memory_free(log);
+    assert_int_equal(records_a - sheets_a, lines);
+    assert_true(sheets_a >= 3 && sheets_b >= 3);
     expect_same_file(a, b, "checkpoints/latest/model.safetensors");
     expect_same_file(a, b, "checkpoints/latest/state.safetensors");
     expect_same_file(a, b, "checkpoints/latest/meta.json");
@@ -178,7 +206,14 @@ static void the_run_directory_is_as_promised(void **state)
     assert_true(file_exists(HOME "/whole/checkpoints/step-00000008/model.safetensors"));
     assert_true(file_exists(HOME "/whole/checkpoints/step-00000006/meta.json"));
     assert_false(file_exists(HOME "/whole/checkpoints/step-00000003"));
+    /* Sheets when it was validated and when it was saved. */
+    assert_true(file_exists(HOME "/whole/samples/step-00000004.png") && file_exists(HOME "/whole/samples/step-00000006.png"));
     assert_true(file_exists(HOME "/whole/samples/step-00000008.png"));
+    char *report = read_in(out, "report.html", &size);
+    assert_non_null(strstr(report, "data-name=\"block 1, held out\""));
+    assert_non_null(strstr(report, "data-name=\"last block, held out\""));
+    assert_non_null(strstr(report, "8 steps, epoch 2 of 2"));
+    memory_free(report);
     char *log = read_in(out, "log.jsonl", &size), *line = log;
     static const char *const keys[] = {
         "\"epoch\":",   "\"loss\":",     "\"loss.0\":", "\"loss.1\":", "\"lr\":", "\"grad_norm\":", "\"images_per_second\":",
@@ -322,8 +357,8 @@ static void a_loss_that_is_not_finite_stops_the_run(void **state)
     memory_free(newest);
 }
 
-/* A folder of the world's pictures with one that is none. */
-static void write_photos(const char *folder, size_t count, size_t bad)
+/* A folder of the world's pictures, of which picture `bad` of every `every` is none. */
+static void write_photos(const char *folder, size_t count, size_t bad, size_t every)
 {
     SourceOptions world = {.world_count = count, .world_height = 20, .world_width = 20};
     Source *source = source_open("world", &world);
@@ -334,7 +369,7 @@ static void write_photos(const char *folder, size_t count, size_t bad)
         char path[64];
         assert_true(source_picture(source, i, 3, &image));
         snprintf(path, sizeof path, "%s/%02zu.png", folder, i);
-        assert_true(i == bad ? file_write(path, "no picture", 10) : image_write_png(path, &image));
+        assert_true(i % every == bad ? file_write(path, "no picture", 10) : image_write_png(path, &image));
         image_free(&image);
     }
     source_close(source);
@@ -399,7 +434,7 @@ static void stopped_while_opening_nothing_is_left(void **state)
 static void a_finished_run_needs_no_pictures(void **state)
 {
     (void)state;
-    write_photos(HOME "/photos", 40, 99);
+    write_photos(HOME "/photos", 40, 99, 40);
     snprintf(recipe.data.train, sizeof recipe.data.train, "%s", HOME "/photos");
     expect_run(PRETRAIN_DONE, &recipe, HOME "/run", false, 0, 0);
     assert_true(file_remove(HOME "/photos"));
@@ -411,8 +446,8 @@ static void a_failing_validation_saves_and_unreadable_ones_are_listed(void **sta
 {
     (void)state;
     size_t size;
-    write_photos(HOME "/photos", 40, 99);
-    write_photos(HOME "/held", 8, 3);
+    write_photos(HOME "/photos", 40, 99, 40);
+    write_photos(HOME "/held", 8, 3, 8);
     snprintf(recipe.data.train, sizeof recipe.data.train, "%s", HOME "/photos");
     snprintf(recipe.data.val, sizeof recipe.data.val, "%s", HOME "/held");
     recipe.data.max_bad = 0;
@@ -438,7 +473,7 @@ static void a_failing_validation_saves_and_unreadable_ones_are_listed(void **sta
 static void unreadable_pictures_are_listed(void **state)
 {
     (void)state;
-    write_photos(HOME "/photos", 40, 7);
+    write_photos(HOME "/photos", 40, 7, 40);
     snprintf(recipe.data.train, sizeof recipe.data.train, "%s", HOME "/photos");
     recipe.data.max_bad = 0.1;
     recipe.data.val_share = 0;
@@ -456,6 +491,54 @@ static void unreadable_pictures_are_listed(void **state)
     recipe.data.max_bad = 0;
     expect_run(PRETRAIN_FAILED, &recipe, HOME "/strict", false, 0, 0);
     expect_said("data.max_bad");
+}
+
+/* 4 of 800 pictures are broken; the run is killed and stopped over and over. */
+static void broken_pictures_are_named_once_however_often_a_run_is_stopped(void **state)
+{
+    (void)state;
+    enum { BROKEN = 4 };
+    write_photos(HOME "/photos", 200 * BROKEN, 7, 200);
+    snprintf(recipe.data.train, sizeof recipe.data.train, "%s", HOME "/photos");
+    recipe.data.val_share = 0;
+    recipe.data.max_bad = 0.005;
+    recipe.run.save_steps = 20;
+    recipe.schedule.epochs = 1;
+    expect_run(PRETRAIN_DONE, &recipe, HOME "/whole", false, 0, 0);
+    static const int64_t kills[] = {3, 27, 55};
+    for (size_t k = 0; k < sizeof kills / sizeof *kills; k++)
+        expect_run(KILLED, &recipe, HOME "/parts", true, kills[k], 0);
+    expect_run(PRETRAIN_STOPPED, &recipe, HOME "/parts", true, 0, 83);
+    expect_run(PRETRAIN_DONE, &recipe, HOME "/parts", true, 0, 0);
+    expect_same_run(HOME "/whole", HOME "/parts");
+    expect_same_file(HOME "/whole", HOME "/parts", "bad_files.csv");
+    size_t size, lines = 0;
+    char *text = read_in(HOME "/parts", "bad_files.csv", &size), *next = text;
+    for (; (next = strchr(next, '\n')); next++)
+        lines++;
+    assert_int_equal(lines, 1 + BROKEN);
+    for (int b = 0; b < BROKEN; b++) {
+        char name[32];
+        snprintf(name, sizeof name, "\n%02d.png,", 200 * b + 7);
+        assert_non_null(strstr(text, name));
+    }
+    memory_free(text);
+
+    /* With one less allowed it ends at the same step, whether stopped before or not, and again when it is gone on with. */
+    recipe.data.max_bad = 0.004;
+    expect_run(PRETRAIN_FAILED, &recipe, HOME "/strict", false, 0, 0);
+    expect_said("4 of the 800 pictures");
+    for (int64_t step = 5; step <= 80; step += 35)
+        run(&recipe, HOME "/strict-parts", true, step, 0);
+    for (int again = 0; again < 2; again++) {
+        expect_run(PRETRAIN_FAILED, &recipe, HOME "/strict-parts", true, 0, 0);
+        expect_said("4 of the 800 pictures");
+        expect_same_file(HOME "/strict", HOME "/strict-parts", "checkpoints/latest/meta.json");
+        expect_same_log(HOME "/strict", HOME "/strict-parts");
+    }
+    /* Mended, they do not count any more. */
+    write_photos(HOME "/photos", 200 * BROKEN, 207, 800);
+    expect_run(PRETRAIN_STOPPED, &recipe, HOME "/strict-parts", true, 0, 99);
 }
 
 static void what_does_not_fit_is_said_before_anything_is_made(void **state)
@@ -489,6 +572,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_finished_run_needs_no_pictures, begin, end),
         cmocka_unit_test_setup_teardown(a_failing_validation_saves_and_unreadable_ones_are_listed, begin, end),
         cmocka_unit_test_setup_teardown(unreadable_pictures_are_listed, begin, end),
+        cmocka_unit_test_setup_teardown(broken_pictures_are_named_once_however_often_a_run_is_stopped, begin, end),
         cmocka_unit_test_setup_teardown(what_does_not_fit_is_said_before_anything_is_made, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
