@@ -13,6 +13,7 @@ extern "C" {
 #include "base/error.h"
 }
 
+#define LACUNA_LOCKSTEP 1
 #include "device/cuda/launch.cuh"
 
 enum { N = 96 };
