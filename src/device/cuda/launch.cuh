@@ -15,6 +15,12 @@
 
 #include "device/cuda/stream.h"
 
+#ifdef LACUNA_LOCKSTEP
+#define UNROLL
+#else
+#define UNROLL _Pragma("unroll")
+#endif
+
 /* `name`: the block's dynamic shared memory, aligned to 16 bytes. */
 #ifdef LACUNA_LOCKSTEP
 #define SHARED_DYNAMIC(type, name) type *name = static_cast<type *>(lockstep_shared())

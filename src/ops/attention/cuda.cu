@@ -263,7 +263,7 @@ extern "C" bool CUDA(attention)(const Call *c, CudaStream *s)
     Heads a = heads_of((const AttentionAttr *)c->attr, q, &c->in[ATTENTION_KV]);
     a.out = c->out[ATTENTION_O].data;
     a.lse = data_of(&c->out[ATTENTION_LSE]);
-    if (attention_fits_tensor(a, q->dtype, s)) {
+    if (attention_fits_tensor(a, q->dtype)) {
         attention_tensor(s, a);
         return cuda_launched(s, "attention");
     }
@@ -293,7 +293,7 @@ extern "C" bool CUDA(attention_grad)(const Call *c, CudaStream *s)
     a.add_q = call_accumulates(c, ATTENTION_GRAD_DQ);
     a.add_kv = packed ? a.add_q : call_accumulates(c, ATTENTION_GRAD_DKV);
     float *both = static_cast<float *>(c->work);
-    bool tensor = attention_fits_tensor(a, q->dtype, s);
+    bool tensor = attention_fits_tensor(a, q->dtype);
     size_t bytes = grad_bytes(a.d);
     if (!tensor && !fits_plain(s, bytes, a.d))
         return false;

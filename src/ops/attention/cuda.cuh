@@ -48,8 +48,8 @@ __device__ inline const T *head_of_const(const Heads &a, const HeadPlace &p, con
 }
 
 /* Whether the kernels for tensor cores can take these heads, and their launches (cuda_tensor.cu). */
-bool attention_fits_tensor(const Heads &a, DType type, const CudaStream *s);
+bool attention_fits_tensor(const Heads &a, DType type);
 void attention_tensor(CudaStream *s, const Heads &a);
-void attention_grad_tensor(CudaStream *s, const Heads &a, float *both);
+void attention_grad_tensor(CudaStream *s, const Heads &a, const float *both);
 
 #endif
