@@ -155,7 +155,6 @@ static void what_is_not_carried_out_is_refused_by_name(void **state)
         {"run.devices", "2"},
         {"run.device", "cuda"},
         {"run.tf32", "true"},
-        {"image.exif", "true"},
         {"augment.interpolation", "lanczos"},
         {"augment.erase.prob", "0.5"},
         {"encoder.window", "7"},
