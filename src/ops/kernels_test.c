@@ -27,11 +27,14 @@
 #include "ops/distance/attr.h"
 #include "ops/fill/attr.h"
 #include "ops/grad_norm/attr.h"
+#include "ops/hog/attr.h"
 #include "ops/layer_norm/layer_norm.h"
 #include "ops/linear/slots.h"
 #include "ops/ops.h"
 #include "ops/patches/attr.h"
+#include "ops/relative_bias/attr.h"
 #include "ops/weighted_sum/attr.h"
+#include "ops/window/attr.h"
 
 enum { INS = 9, OUTS = 3, GUARD = 32 /* elements after each output that must stay */ };
 
@@ -703,14 +706,15 @@ static void heads_of_every_width(void **state)
                               .scale = 1 / sqrt((double)s[4])};
         Argument q = {.filling = NORMAL, .shape = shape_3(s[0], s[1], width), .bf16 = bf16},
                  kv = {.filling = NORMAL, .shape = shape_3(s[0], s[2], 2 * width), .bf16 = bf16},
-                 lse = argument(ABOVE, shape_3(s[0], s[3], s[1]));
+                 lse = argument(ABOVE, shape_3(s[0], s[3], s[1])),
+                 bias = argument(n % 4 < 2 ? NORMAL : NONE, shape_3(s[3], s[1], s[2]));
         double spread = bf16 ? 0.006 : 1e-5;
-        check_case(&(Case){.op = "attention", .attr = &attr, .in = {q, kv}, .out = {q, lse}, .spread = spread});
-        for (uint32_t accumulate = 0; accumulate < 4; accumulate += 3)
+        check_case(&(Case){.op = "attention", .attr = &attr, .in = {q, kv, bias}, .out = {q, lse}, .spread = spread});
+        for (uint32_t accumulate = 0; accumulate < 8; accumulate += 7)
             check_case(&(Case){.op = "attention_grad",
                                .attr = &attr,
-                               .in = {q, q, kv, q, lse},
-                               .out = {q, kv},
+                               .in = {q, q, kv, q, lse, bias},
+                               .out = {q, kv, bias},
                                .accumulate = accumulate,
                                .spread = spread});
     }
@@ -844,7 +848,7 @@ static void planted_bugs_are_found(void **state)
              back = {.filling = INDEX, .shape = shape_1(6), .index = inverse}, six = argument(NORMAL, shape_2(6, N)),
              all = argument(ABOVE, shape_1(8003)), status = argument(ABOVE, shape_1(STATUS_COUNT)),
              q = argument(NORMAL, shape_3(1, 70, 24)), kv = argument(NORMAL, shape_3(1, 70, 48)),
-             lse = argument(ABOVE, shape_3(1, 1, 70));
+             lse = argument(ABOVE, shape_3(1, 1, 70)), bias = argument(NORMAL, shape_3(1, 70, 70));
     const Case cases[] = {
         {.op = "activation", .attr = &gelu, .in = {x}, .out = {x}},
         {.op = "activation_grad", .attr = &gelu, .in = {x, x}, .out = {x}},
@@ -878,7 +882,7 @@ static void planted_bugs_are_found(void **state)
          .in = {x, x, stats, vector, vector, vector, one, square, vector},
          .out = {square, vector, vector}},
         {.op = "attention", .attr = &heads, .in = {q, kv}, .out = {q, lse}},
-        {.op = "attention_grad", .attr = &heads, .in = {q, q, kv, q, lse}, .out = {q, kv}},
+        {.op = "attention_grad", .attr = &heads, .in = {q, q, kv, q, lse, bias}, .out = {q, kv, bias}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Case k = cases[i];
