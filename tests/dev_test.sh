@@ -51,7 +51,7 @@ case $1 in
 pretrain)
     [ ! -e "$4" ] || { echo "$4 exists" >&2; exit 1; }
     mkdir -p "$4"
-    [ "${5:-}" != --break ] || exit 130 ;;
+    case " $* " in *' --break '*) exit 130 ;; esac ;;
 reconstruct) : >"$5" ;;
 esac
 PROGRAM
