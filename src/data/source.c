@@ -49,6 +49,30 @@ bool source_number_classes(Source *source, int count)
     return true;
 }
 
+bool source_classes_from_text(Source *source, const char *path, char *text, size_t size, int least)
+{
+    int count = 0, lines = 0;
+    if (memchr(text, 0, size))
+        return error_set("%s is no list of classes: it holds a zero byte", path);
+    for (const char *c = text; c < text + size; c++)
+        count += *c == '\n' || c + 1 == text + size;
+    if (count < least || count > MOST_CLASSES)
+        return error_set("%s names %d classes, a line each, but labels go up to %d", path, count, least - 1);
+    if (!source_classes(source, count))
+        return false;
+    for (char *line = text, *end; lines < count; line = end + 1, lines++) {
+        end = line + strcspn(line, "\n");
+        *end = 0;
+        if (end > line && end[-1] == '\r')
+            end[-1] = 0;
+        if (!*line)
+            return error_set("%s: line %d is empty; it should hold the name of class %d", path, lines + 1, lines);
+        if (!(source->class_names[lines] = memory_string(line)))
+            return false;
+    }
+    return true;
+}
+
 int32_t class_number_read(const char *text, size_t size)
 {
     int32_t number = 0;
@@ -167,6 +191,34 @@ const char *source_class_name(const Source *source, int label)
 bool source_picture(const Source *source, size_t i, int channels, Image *out)
 {
     return source->kind->picture(source, i, channels, out);
+}
+
+bool source_has_channels(const Source *source, int channels)
+{
+    return source->kind->file || channels == 1 || channels == 3 ||
+           error_set("the pictures of %s have 3 channels, not %d: set image.channels", source->where, channels);
+}
+
+bool source_part(const Source *source, size_t i, const ImageRequest *request, Image *out, ImageBox *box)
+{
+    char *bytes;
+    size_t size;
+    *out = (Image){0};
+    if (!source->kind->file) { /* drawn, or taken from a larger file: always whole */
+        if (!source_has_channels(source, request->channels) || !source_picture(source, i, request->channels, out))
+            return false;
+        *box = image_choose(request, out);
+        return true;
+    }
+    char *key = source_key(source, i, NULL, 0);
+    bool ok = key && (source_file(source, i, &bytes, &size) || error_context("%s", key));
+    if (ok) {
+        ok = image_decode_part(bytes, size, key, request, out);
+        *box = (ImageBox){0, 0, out->height, out->width};
+        memory_free(bytes);
+    }
+    memory_free(key);
+    return ok;
 }
 
 bool source_view(const Source *source, size_t i, int channels, Image *out)

@@ -36,7 +36,8 @@ typedef struct {
  * - tar shards: a .tar file, a pattern of them "shards-{000..099}.tar" (numbers filled up with zeros when one of the two
  *   is), or a folder that holds .tar files and no picture (in the order of their names). Samples are the members with such a
  *   suffix (any case; not those that start with a dot), in the archive's order, with the key SHARD.tar#NAME; the label
- *   is the whole number in the member of the same stem with the suffix .cls, which all pictures have or none. Shards are
+ *   is the whole number in the member of the same stem with the suffix .cls, which all pictures have or none; the
+ *   classes' names are the lines of a file classes.txt beside the shards, if there is one, from label 0 on. Shards are
  *   walked once, then a sample is one read; where each lies is stored under file_cache_folder() with the shard's size and
  *   time of change. Compressed shards, links and names that occur twice in one shard are refused. Members' names are never
  *   used as paths.
@@ -68,6 +69,13 @@ const char *source_class_name(const Source *source, int label);
 /* The picture of sample i as bytes with `channels` (1 or 3) channels (spec 1.1), into *out as image_decode() would: the caller
  * frees it with image_free(). False after error_set() with the sentence to put into the list of bad files. */
 bool source_picture(const Source *source, size_t i, int channels, Image *out);
+
+/* Whether pictures of that many channels may be asked for; what files hold shows when they are. False after error_set(). */
+bool source_has_channels(const Source *source, int channels);
+
+/* As source_picture(), but as `request` wants it: kept at its depth, upright, reduced, and the chosen part (image.h). *out
+ * holds at least that part, at *box of it. False after error_set(), also for pictures of another number of channels. */
+bool source_part(const Source *source, size_t i, const ImageRequest *request, Image *out, ImageBox *box);
 
 /* The picture of sample i where it already lies in memory in that form (CIFAR with 3 channels): *out borrows the source's bytes
  * and is never freed. False, without an error, for all others. */
