@@ -5,32 +5,13 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "mim/model.h"
 #include "nn/init.h"
 #include "ops/adamw/adamw.h"
 #include "ops/add/add.h"
 #include "ops/fill/fill.h"
 #include "ops/grad_norm/grad_norm.h"
 #include "ops/weighted_sum/weighted_sum.h"
-
-/* A tape with its program. */
-typedef struct {
-    Mim mim;
-    Tape *tape;
-    Program *program;
-    float *metrics; /* losses of the decoders, their weighted sum, status of grad_norm() */
-} Built;
-
-struct Trainer {
-    Recipe recipe;
-    TrainerOptions options;
-    ParamSet params;
-    Built train, evaluate; /* evaluate is built when it is first asked for */
-    Built *last;           /* whose predictions can be read */
-    Segment last_segment;
-    float *weights, *fixed, *gradient, *moment1, *moment2;
-    int64_t steps;
-};
+#include "train/trainer_parts.h"
 
 /* ---- building */
 
@@ -133,6 +114,9 @@ static bool new_buffers(Trainer *t)
     int64_t trained = t->params.trained_count, fixed = t->params.fixed_count;
     if (!new_buffer(&t->weights, trained) || !new_buffer(&t->fixed, fixed))
         return false;
+    if (!new_buffer(&t->teacher_weights, t->teacher_params.trained_count) ||
+        !new_buffer(&t->teacher_fixed, t->teacher_params.fixed_count))
+        return false;
     return t->options.evaluate_only ||
            (new_buffer(&t->gradient, trained) && new_buffer(&t->moment1, trained) && new_buffer(&t->moment2, trained));
 }
@@ -142,10 +126,9 @@ static bool finish(Trainer *t, Built *b)
 {
     if (tape_failed(b->tape) || !new_buffers(t))
         return false;
-    Binding bindings[] = {{"params", t->weights},
-                          {"params.fixed", t->fixed},
-                          {"params.grad", t->gradient},
-                          {"params.moment1", t->moment1},
+    Binding bindings[] = {{"params", t->weights},          {"params.fixed", t->fixed},
+                          {"teacher", t->teacher_weights}, {"teacher.fixed", t->teacher_fixed},
+                          {"params.grad", t->gradient},    {"params.moment1", t->moment1},
                           {"params.moment2", t->moment2}};
     b->program = program_make(b->tape, &t->options.device, bindings, sizeof bindings / sizeof *bindings);
     if (!b->program)
@@ -164,7 +147,8 @@ static bool build_train(Trainer *t)
 {
     const TrainerOptions *o = &t->options;
     Built *b = &t->train;
-    if (!mim_open(&b->mim, &t->recipe, o->micro_batch, o->plain, false, o->keep_predictions) || !(b->tape = tape_new()))
+    if (!mim_open(&b->mim, &t->recipe, &t->teacher, &t->teacher_params, o->micro_batch, o->plain, false, o->keep_predictions) ||
+        !(b->tape = tape_new()))
         return false;
     int parts = o->batch / o->micro_batch;
     build_micro_batch(t, b, parts == 1 ? SEGMENT_ONLY : SEGMENT_FIRST);
@@ -182,7 +166,8 @@ static bool build_evaluate(Trainer *t)
     Built *b = &t->evaluate;
     if (b->program)
         return true;
-    if (!mim_open(&b->mim, &t->recipe, o->micro_batch, o->plain, true, o->keep_predictions) || !(b->tape = tape_new()))
+    if (!mim_open(&b->mim, &t->recipe, &t->teacher, &t->teacher_params, o->micro_batch, o->plain, true, o->keep_predictions) ||
+        !(b->tape = tape_new()))
         return false;
     build_micro_batch(t, b, SEGMENT_EVALUATE);
     build_total(t, b);
@@ -200,6 +185,7 @@ Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options)
         return NULL;
     t->recipe = *recipe;
     t->options = *options;
+    t->teacher = options->teacher ? *options->teacher : mim_teacher_alike(recipe, recipe->encoder.depth);
     bool ok = !options->device.f64 || error_set("training keeps its weights in f32: use device ref, not ref64");
     if (ok && (options->micro_batch < 1 || options->batch % options->micro_batch))
         ok = error_set("run.micro_batch %d does not divide the batch of %d pictures", options->micro_batch, options->batch);
@@ -210,6 +196,7 @@ Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options)
         return NULL;
     }
     init_params(&t->params, recipe->run.seed, 0, t->weights, t->fixed);
+    init_params(&t->teacher_params, recipe->run.seed, INIT_TEACHER, t->teacher_weights, t->teacher_fixed);
     return t;
 }
 
@@ -224,35 +211,41 @@ void trainer_close(Trainer *t)
     memory_free(t->gradient);
     memory_free(t->moment1);
     memory_free(t->moment2);
+    memory_free(t->teacher_weights);
+    memory_free(t->teacher_fixed);
     param_set_free(&t->params);
+    param_set_free(&t->teacher_params);
     memory_free(t);
 }
 
 /* ---- running */
 
-static size_t picture_floats(const Trainer *t)
+size_t trainer_picture_floats(const Trainer *t)
 {
     return (size_t)t->recipe.image.channels * (size_t)t->recipe.image.size[0] * (size_t)t->recipe.image.size[1];
+}
+
+Segment trainer_feed(Trainer *t, const TrainerBatch *batch, int part, int64_t hidden)
+{
+    Built *b = &t->train;
+    int micro = t->options.micro_batch, parts = t->options.batch / micro;
+    size_t first = (size_t)part * (size_t)micro;
+    mim_feed(b->program, &b->mim, batch->images + first * trainer_picture_floats(t),
+             batch->hidden + first * (size_t)b->mim.places, micro, batch->kept ? batch->kept + first : NULL, t->options.batch,
+             t->options.batch, hidden);
+    return parts == 1 ? SEGMENT_ONLY : part == 0 ? SEGMENT_FIRST : part + 1 == parts ? SEGMENT_LAST : SEGMENT_MORE;
 }
 
 bool trainer_step(Trainer *t, const TrainerBatch *batch, TrainerMetrics *metrics)
 {
     Built *b = &t->train;
-    int micro = t->options.micro_batch, parts = t->options.batch / micro;
+    int parts = t->options.batch / t->options.micro_batch;
     const Recipe *r = &t->recipe;
     int64_t hidden;
     if (!mim_accepts(&b->mim, batch->hidden, t->options.batch, &hidden))
         return false;
-    for (int part = 0; part < parts; part++) {
-        Segment segment = parts == 1          ? SEGMENT_ONLY
-                          : part == 0         ? SEGMENT_FIRST
-                          : part + 1 == parts ? SEGMENT_LAST
-                                              : SEGMENT_MORE;
-        size_t first = (size_t)part * (size_t)micro;
-        mim_feed(b->program, &b->mim, batch->images + first * picture_floats(t), batch->hidden + first * (size_t)b->mim.places,
-                 micro, batch->kept ? batch->kept + first : NULL, t->options.batch, t->options.batch, hidden);
-        program_run(b->program, segment);
-    }
+    for (int part = 0; part < parts; part++)
+        program_run(b->program, trainer_feed(t, batch, part, hidden));
     float *inputs = program_input(b->program, "optimizer");
     double step = (double)(t->steps + 1);
     inputs[ADAMW_RATE] = (float)batch->lr;
@@ -283,7 +276,7 @@ bool trainer_evaluate(Trainer *t, const float *images, const uint8_t *hidden, in
         return false;
     for (int first = 0; first < count; first += t->options.micro_batch) {
         int some = count - first < t->options.micro_batch ? count - first : t->options.micro_batch;
-        mim_feed(b->program, &b->mim, images + (size_t)first * picture_floats(t),
+        mim_feed(b->program, &b->mim, images + (size_t)first * trainer_picture_floats(t),
                  hidden + (size_t)first * (size_t)b->mim.places, some, NULL, 0, count, all_hidden);
         program_run(b->program, SEGMENT_EVALUATE);
         metrics->loss += (double)b->metrics[r->decoder_count];
@@ -299,6 +292,11 @@ bool trainer_evaluate(Trainer *t, const float *images, const uint8_t *hidden, in
 int trainer_outputs(const Trainer *t, int decoder)
 {
     return mim_outputs(t->train.program ? &t->train.mim : &t->evaluate.mim, decoder);
+}
+
+int trainer_places(const Trainer *t, int decoder)
+{
+    return mim_target_places(t->train.program ? &t->train.mim : &t->evaluate.mim, decoder);
 }
 
 void trainer_prediction(const Trainer *t, int decoder, float *out)
@@ -341,6 +339,21 @@ float *trainer_moment1(Trainer *t)
 float *trainer_moment2(Trainer *t)
 {
     return t->moment2;
+}
+
+const ParamSet *trainer_teacher_params(const Trainer *t)
+{
+    return &t->teacher_params;
+}
+
+float *trainer_teacher_weights(Trainer *t)
+{
+    return t->teacher_weights;
+}
+
+float *trainer_teacher_fixed(Trainer *t)
+{
+    return t->teacher_fixed;
 }
 
 int64_t trainer_steps(const Trainer *t)

@@ -6,17 +6,19 @@
 #include "device/device.h"
 #include "graph/param.h"
 #include "graph/program.h"
+#include "mim/model.h"
 #include "recipe/recipe.h"
 
 typedef struct Trainer Trainer;
 
 typedef struct {
     Device device;
-    int batch;             /* pictures of an optimizer step */
-    int micro_batch;       /* pictures of a program; divides batch */
-    bool plain;            /* without the exact savings */
-    bool keep_predictions; /* predictions and targets can be read after a step (first micro-batch) */
-    bool evaluate_only;    /* no gradients, no optimizer: forward passes */
+    int batch;                 /* pictures of an optimizer step */
+    int micro_batch;           /* pictures of a program; divides batch */
+    bool plain;                /* without the exact savings */
+    bool keep_predictions;     /* predictions and targets can be read after a step (first micro-batch) */
+    bool evaluate_only;        /* no gradients, no optimizer: forward passes */
+    const MimTeacher *teacher; /* of targets of kind `features`; NULL: of the recipe's own architecture. Copied */
 } TrainerOptions;
 
 /* One optimizer step's input, owned by the caller. */
@@ -35,8 +37,18 @@ typedef struct {
     bool finite;                        /* false: the step changed nothing */
 } TrainerMetrics;
 
+enum { TRAINER_PLACE_BYTES = 320 };
+
+/* Where a step that was not finite went wrong. */
+typedef struct {
+    char place[TRAINER_PLACE_BYTES]; /* "linear of blocks.3.mlp writes nan", "the weights blocks.3.norm1.weight hold inf" */
+    bool *pictures;                  /* (batch), the caller's: which pictures make it so */
+    int picture_count;
+} TrainerFault;
+
 /* Builds the programs for a checked recipe, in f32 or bf16 as run.precision says (`auto`: f32), and draws the initial weights
- * from run.seed. NULL after error_set(). */
+ * from run.seed. The teacher, when targets need one, starts with a draw of its own (`target.teacher: random`); any other is put
+ * into trainer_teacher_weights(). NULL after error_set(). */
 Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options);
 void trainer_close(Trainer *t);
 
@@ -44,14 +56,21 @@ void trainer_close(Trainer *t);
  * recipe. trainer_steps() grows by one when finite. */
 bool trainer_step(Trainer *t, const TrainerBatch *batch, TrainerMetrics *metrics);
 
+/* After a step of that batch which was not finite: does it again, node by node, and finds the first value that is not; then the
+ * pictures whose forward pass alone is not finite, or all of the batch when it takes more than one. The state stays as it is.
+ * False after error_set(). */
+bool trainer_diagnose(Trainer *t, const TrainerBatch *batch, TrainerFault *fault);
+
 /* Forward only, on any number of pictures; losses are means over what counts in these pictures. The first call builds the
  * evaluation program: false after error_set() when that fails. */
 bool trainer_evaluate(Trainer *t, const float *images, const uint8_t *hidden, int count, TrainerMetrics *metrics);
 
 /* With keep_predictions: predictions and targets (as the loss sees them: normalised) of decoder k for micro_batch pictures of
- * the last trainer_step()'s last micro-batch, or of the last trainer_evaluate()'s last one: (micro_batch, L, outputs) in image
- * order. Without `plain` places that the loss does not look at are zeros. */
+ * the last trainer_step()'s last micro-batch, or of the last trainer_evaluate()'s last one: (micro_batch, places, outputs), the
+ * places those of trainer_places(): class tokens when they are predicted, then patches in image order. Without `plain` places
+ * that the loss does not look at are zeros. */
 int trainer_outputs(const Trainer *t, int decoder);
+int trainer_places(const Trainer *t, int decoder);
 void trainer_prediction(const Trainer *t, int decoder, float *out);
 void trainer_target(const Trainer *t, int decoder, float *out);
 
@@ -63,6 +82,11 @@ float *trainer_fixed(Trainer *t);
 float *trainer_gradient(Trainer *t);
 float *trainer_moment1(Trainer *t);
 float *trainer_moment2(Trainer *t);
+
+/* The frozen teacher, empty without one. */
+const ParamSet *trainer_teacher_params(const Trainer *t);
+float *trainer_teacher_weights(Trainer *t);
+float *trainer_teacher_fixed(Trainer *t);
 
 /* Finite steps taken so far: AdamW's t. Set when a checkpoint is read. */
 int64_t trainer_steps(const Trainer *t);
