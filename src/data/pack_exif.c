@@ -21,19 +21,16 @@ bool pack_orientation(char **bytes, size_t *size, bool png, int orientation)
 {
     /* Laid out like a TIFF file: a directory at byte 8 with one entry, the tag 0x112, a number of 16 bits. */
     const uint8_t tiff[TIFF] = {'M', 'M', 0, 42, 0, 0, 0, 8, 0, 1, 1, 0x12, 0, 3, 0, 0, 0, 1, 0, (uint8_t)orientation};
-    uint8_t block[MOST];
+    static const uint8_t png_head[] = {0, 0, 0, TIFF, 'e', 'X', 'I', 'f'};
+    static const uint8_t jpeg_head[] = {0xFF, 0xE1, 0, JPEG_SEGMENT - 2, 'E', 'x', 'i', 'f', 0, 0};
+    const uint8_t *head = png ? png_head : jpeg_head;
     size_t place = png ? PNG_PLACE : JPEG_PLACE, length = png ? PNG_CHUNK : JPEG_SEGMENT;
-    if (png) {
-        put_number(block, TIFF);
-        memcpy(block + 4, "eXIf", 4);
-        memcpy(block + 8, tiff, TIFF);
-        put_number(block + 8 + TIFF, (uint32_t)crc32(0, block + 4, 4 + TIFF));
-    } else {
-        memcpy(block, "\xFF\xE1\0", 3);
-        block[3] = JPEG_SEGMENT - 2;
-        memcpy(block + 4, "Exif\0\0", 6);
-        memcpy(block + 10, tiff, TIFF);
-    }
+    size_t front = png ? sizeof png_head : sizeof jpeg_head;
+    uint8_t block[MOST];
+    memcpy(block, head, front);
+    memcpy(block + front, tiff, TIFF);
+    if (png)
+        put_number(block + front + TIFF, (uint32_t)crc32(0, block + 4, 4 + TIFF));
     char *longer = memory_new(*size + length, 1);
     if (!longer)
         return false;
