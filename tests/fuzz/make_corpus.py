@@ -54,6 +54,7 @@ def png():
         put("png", mode.lower() + ".png", encoded(picture(mode), "PNG"))
     deep = Image.new("I;16", (9, 7))
     deep.putdata([997 * i for i in range(63)])
+    put("png", "turned.png", encoded(picture("L"), "PNG", exif=turned(5)))
     put("png", "deep.png", encoded(deep, "PNG"))
 
 
@@ -62,6 +63,7 @@ def webp():
     put("webp", "lossy.webp", encoded(picture("RGB"), "WEBP", quality=50))
     put("webp", "lossless.webp", encoded(picture("RGB"), "WEBP", lossless=True))
     put("webp", "alpha.webp", encoded(picture("RGBA"), "WEBP", quality=50))
+    put("webp", "turned.webp", encoded(picture("RGB"), "WEBP", quality=50, exif=turned(8)))
     put("webp", "film.webp", encoded(picture("RGB"), "WEBP", save_all=True, append_images=[picture("L").convert("RGB")]))
 
 
@@ -107,6 +109,12 @@ def tiff():
     put("tiff", "planes.tif", raw_tiff(">", False, [(256, 4, [8]), (257, 4, [4]), (258, 3, [8, 8, 8]), (259, 3, [1]),
                                                     (262, 3, [2]), (273, 4, ["@0", "@32", "@64"]), (277, 3, [3]),
                                                     (278, 4, [4]), (279, 4, [32] * 3), (284, 3, [2])], tile[:96]))
+
+
+    put("tiff", "floats.tif", raw_tiff("<", False, [(256, 4, [4]), (257, 4, [2]), (258, 3, [32] * 5), (259, 3, [1]),
+                                                    (262, 3, [1]), (273, 4, ["@0"]), (274, 3, [3]), (277, 3, [5]), (278, 4, [2]),
+                                                    (279, 4, [160]), (284, 3, [1]), (338, 3, [0] * 4), (339, 3, [3] * 5)],
+                                       struct.pack("<40f", *[0.5 * i for i in range(40)])))
 
 
 def lists():
@@ -195,8 +203,12 @@ def runs():
     put("safetensors", "overlap.safetensors", tensors({"a": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]},
                                                        "b": {"dtype": "U8", "shape": [4], "data_offsets": [2, 6]}}, bytes(6)))
     put("meta", "good.json", json.dumps({"lacuna": "0.1.0", "step": 8, "optimizer_steps": 8, "epoch": 2.0, "steps_per_epoch": 4,
-                                         "pictures": 35, "seed": 5, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.25]}))
+                                         "pictures": 35, "seed": 5, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.25], "guard": {"draw": 0, "skipped": 1, "losses": 9,
+                                         "mean": 0.7, "variance": 0.01}, "files": {name: {"bytes": 17, "crc32": 4294967295} for name in
+                                         ("model.safetensors", "state.safetensors")}, "crc32": 5}))
     put("meta", "broken.json", '{"step": 1e400, "step": -1, "mean": [[]], "std": "\\ud800"}')
+    put("events", "scalar", b"\x09" + bytes(8) + b"\x10\x05\x2a\x0d\x0a\x0b\x0a\x04loss\x15\0\0\x80?")
+    put("events", "version", b"\x09" + bytes(8) + b"\x1a\x0dbrain.Event:2")
     put("bad_files", "some.csv", 'file,reason\n07.png,"neither a JPEG, nor a PNG"\n"a ""b"".jpg",cut off\n"torn, ')
 
 
