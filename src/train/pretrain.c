@@ -32,7 +32,7 @@ typedef struct {
     Text line;
     int64_t per_epoch, total, last; /* steps: of an epoch, of the schedule, where this run ends */
     int64_t step, saved;            /* steps done; the step of the newest checkpoint, -1: none */
-    double pace;                    /* seconds a step, averaged; 0: not known */
+    double pace, waited;            /* seconds a step, averaged; 0: not known. Of these, waiting for pictures */
     bool bad_failed;                /* bad_files.csv could not be written */
     bool val_failed;                /* a validation failed: the error says why */
     bool val_seen;                  /* a validation has told of the held-out pictures that cannot be read */
@@ -183,6 +183,7 @@ static bool log_step(Run *run, const TrainerMetrics *m, double lr, double second
     memory_free(why);
     if (!ok || run->val_failed)
         return ok;
+    run->waited = run->pace > 0 ? run->waited + 0.1 * (waited - run->waited) : waited;
     run->pace = run->pace > 0 ? run->pace + 0.1 * (pace - run->pace) : pace;
     if (run->options->progress)
         run->options->progress(run->options->context,
@@ -194,6 +195,7 @@ static bool log_step(Run *run, const TrainerMetrics *m, double lr, double second
                                                    .decoders = r->decoder_count,
                                                    .lr = lr,
                                                    .images_per_second = r->schedule.batch_size / run->pace,
+                                                   .data_wait = run->waited / run->pace,
                                                    .seconds_left = (double)(run->last - run->step) * run->pace,
                                                    .validated = validated,
                                                    .val_loss = val.loss});
