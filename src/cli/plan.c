@@ -50,6 +50,13 @@ static void add_tap(Text *t, const RecipeDecoder *d)
         text_add(t, "block %d", d->tap);
 }
 
+/* Whether they differ in nothing but where they stand. */
+static bool are_alike(const RecipeDecoder *a, const RecipeDecoder *b)
+{
+    return a->kind == b->kind && a->width == b->width && a->depth == b->depth && a->heads == b->heads &&
+           a->target.kind == b->target.kind && a->target.normalise == b->target.normalise && a->loss.kind == b->loss.kind;
+}
+
 static void add_model(Text *t, const Forecast *f)
 {
     const Recipe *r = &f->recipe;
@@ -58,15 +65,21 @@ static void add_model(Text *t, const Forecast *f)
              r->encoder.depth, r->encoder.heads, r->encoder.patch, r->image.size[0], r->image.size[1], r->image.channels,
              r->image.channels == 1 ? "" : "s", 100 * r->mask.ratio);
     text_add(t, "encoder     %.2f million parameters\n", (double)f->encoder_parameters / 1e6);
-    for (int k = 0; k < r->decoder_count; k++) {
+    for (int k = 0, next; k < r->decoder_count; k = next) {
         const RecipeDecoder *d = &r->decoders[k];
-        text_add(t, "decoder %-3d %.2f million parameters, behind ", k, (double)f->decoder_parameters[k] / 1e6);
-        add_tap(t, d);
+        for (next = k + 1; next < r->decoder_count && are_alike(d, &r->decoders[next]); next++)
+            continue;
+        text_add(t, "decoder%s   %.2f million parameters%s, behind ", next - k > 1 ? "s " : "  ",
+                 (double)f->decoder_parameters[k] / 1e6, next - k > 1 ? " each" : "");
+        for (int i = k; i < next; i++) {
+            text_add(t, "%s", i == k ? "" : i + 1 == next ? " and " : ", ");
+            add_tap(t, &r->decoders[i]);
+        }
         if (d->kind == DECODER_TRANSFORMER)
             text_add(t, ": width %d, %d block%s, %d heads", d->width, d->depth, d->depth == 1 ? "" : "s", d->heads);
         else
             text_add(t, ": %s", recipe_word("decoders.K.kind", (int)d->kind));
-        text_add(t, "; target %s, normalised: %s; loss %s\n", recipe_word("target.kind", (int)d->target.kind),
+        text_add(t, "\ntarget      %s, normalised: %s; loss %s\n", recipe_word("target.kind", (int)d->target.kind),
                  recipe_word("target.normalise", (int)d->target.normalise), recipe_word("loss.kind", (int)d->loss.kind));
     }
 }
@@ -85,24 +98,30 @@ static void add_schedule(Text *t, const Forecast *f)
     text_add(t, " in all\n");
 }
 
+static void add_share(Text *t, int64_t bytes, const char *what)
+{
+    if (!bytes)
+        return;
+    text_add(t, "            ");
+    add_bytes(t, bytes);
+    text_add(t, " for %s\n", what);
+}
+
 static void add_memory(Text *t, const Forecast *f)
 {
     const Recipe *r = &f->recipe;
     text_add(t, "memory      ");
     add_bytes(t, f->memory);
-    text_add(t, ": ");
-    add_bytes(t, f->arena);
-    text_add(t, " for %d pictures at once, ", r->run.micro_batch);
-    if (f->evaluation) {
-        add_bytes(t, f->evaluation);
-        text_add(t, " for validation, ");
-    }
-    add_bytes(t, f->parameters);
-    text_add(t, " for weights, gradients and moments, ");
-    add_bytes(t, f->ring);
-    text_add(t, " for pictures made ahead; up to ");
+    text_add(t, ", and up to ");
     add_bytes(t, f->cache);
-    text_add(t, " more for decoded pictures\n");
+    text_add(t, " more for decoded pictures (data.cache_mb)\n");
+    char values[96];
+    snprintf(values, sizeof values, "the values of %d picture%s at once", r->run.micro_batch,
+             r->run.micro_batch == 1 ? "" : "s");
+    add_share(t, f->arena, values);
+    add_share(t, f->evaluation, "the values of validation");
+    add_share(t, f->parameters, "weights, their gradients, two moments");
+    add_share(t, f->ring, "pictures made ahead");
     if (f->free) {
         text_add(t, "fits        %s: ", f->memory <= f->free ? "yes" : "no");
         add_bytes(t, f->free);
@@ -128,9 +147,10 @@ static void add_duration(Text *t, const Forecast *f, bool wanted)
     }
     text_add(t, "time        ");
     progress_add_time(t, f->step_seconds * (double)f->steps);
-    text_add(t, " (%.2f hours) at %.3g s a step, %.3g pictures/s, by %d micro-batch%s on %s; validation and saving left out\n",
+    text_add(t,
+             " (%.2f hours): %.3g s a step, %.3g pictures/s, measured on %s\n            validation and saving come on top\n",
              f->step_seconds * (double)f->steps / 3600, f->step_seconds, f->recipe.schedule.batch_size / f->step_seconds,
-             f->measured, f->measured == 1 ? "" : "es", device_describe(&f->device));
+             device_describe(&f->device));
 }
 
 /* ---- for programs */
@@ -170,11 +190,11 @@ static int run_plan(void *options, const Arguments *arguments)
     Text t = {0}, why = {0};
     Recipe *recipe = memory_new(1, sizeof *recipe);
     Forecast *forecast = memory_new(1, sizeof *forecast);
-    int code = EXIT_DONE;
+    int code = EXIT_DONE, why_not;
     if (!recipe || !forecast)
         code = cli_failed();
-    else if (!choose_recipe(arguments, recipe, &why))
-        code = cli_usage(arguments->verb);
+    else if (!choose_recipe(arguments, recipe, &why, &why_not))
+        code = why_not == EXIT_USAGE ? cli_usage(arguments->verb) : cli_failed();
     else if (!forecast_make(recipe, !job->no_time, forecast))
         code = cli_failed();
     if (code == EXIT_DONE) {

@@ -93,14 +93,15 @@ static bool tell(Progress *progress, Job *job, const Text *why)
     return ok;
 }
 
-static bool get_recipe(Job *job, const Arguments *arguments, Text *why)
+static bool get_recipe(Job *job, const Arguments *arguments, Text *why, int *code)
 {
     bool found = false;
+    *code = EXIT_USAGE;
     if (job->resume && !job->out)
         return error_set("--resume goes on with the run in --out: give that folder");
     if (job->resume && !load_own(job, arguments, &found))
         return false;
-    return found || choose_recipe(arguments, &job->recipe, why);
+    return found || choose_recipe(arguments, &job->recipe, why, code);
 }
 
 static void catch_signals(void)
@@ -120,10 +121,11 @@ static int run_pretrain(void *options, const Arguments *arguments)
 {
     Job *job = options;
     Text why = {0};
-    bool ok = get_recipe(job, arguments, &why);
+    int code;
+    bool ok = get_recipe(job, arguments, &why, &code);
     if (!ok) {
         text_free(&why);
-        return cli_usage(arguments->verb);
+        return code == EXIT_USAGE ? cli_usage(arguments->verb) : cli_failed();
     }
     Progress progress = progress_open(job->json, job->quiet);
     catch_signals();

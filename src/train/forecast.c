@@ -155,7 +155,6 @@ static bool time_steps(const Recipe *r, const Pictures *pictures, Forecast *f)
         }
     }
     f->step_seconds = (now - start) / steps * parts;
-    f->measured = steps;
     ok = true;
 done:
     loader_close(loader);

@@ -28,7 +28,6 @@ typedef struct {
     int64_t checkpoint; /* bytes of one on the disk */
 
     double step_seconds; /* of a whole batch; 0: not measured */
-    int measured;        /* programs run for it */
 } Forecast;
 
 /* Plans the run of a recipe. With `time` some micro-batches of its pictures are trained on, in a model that is then thrown
