@@ -7,7 +7,7 @@
 #include "train/forecast.h"
 #include "train/propose.h"
 
-static const char recipe_of_the_demo[] = "deepmim-shapes";
+static const char recipe_of_the_demo[] = "deepmim-world";
 
 /* The first proposal that fits into memory; the last one in any case, so that the settings of the command line may still mend
  * it. */

@@ -173,7 +173,7 @@ const Verb pretrain_verb = {
              "('shards-{000..099}.tar'), CIFAR's binary files, or `world` (drawn by the program).\n\n"
              "SIGINT saves and exits with 130, SIGTERM and SIGHUP save and exit with 143.",
     .options = OPTIONS,
-    .examples = "lacuna pretrain deepmim-shapes --out runs/shapes\n"
+    .examples = "lacuna pretrain deepmim-world --out runs/world\n"
                 "lacuna pretrain deepmim-cifar10 --data cifar/train --val cifar/test schedule.epochs=5 decoders.0.weight=0.5\n"
                 "lacuna pretrain deepmim-cifar10 --data photos/ --out runs/deepmim\n"
                 "lacuna pretrain --out runs/deepmim --resume\n",

@@ -255,7 +255,7 @@ const Verb show_verb = {
     .examples = "lacuna show mae-vit-b16\n"
                 "lacuna show runs/deepmim\n"
                 "lacuna show runs/deepmim/checkpoints/latest\n"
-                "lacuna show runs/shapes runs/deepmim\n",
+                "lacuna show runs/world runs/deepmim\n",
     .size = 0,
     .recipes = true,
     .run = run_show};
