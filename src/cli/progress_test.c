@@ -37,11 +37,12 @@ static void show(int columns, bool coloured, int decoders, char *out, size_t siz
             progress_say(&p, "a sentence");
     }
     progress_close(&p);
-    fflush(p.out);
-    ssize_t count = read(ours, out, size - 1);
-    assert_true(count > 0);
-    out[count] = 0;
     fclose(p.out);
+    size_t length = 0;
+    for (ssize_t count; length + 1 < size && (count = read(ours, out + length, size - 1 - length)) > 0;)
+        length += (size_t)count;
+    assert_true(length > 0);
+    out[length] = 0;
     close(ours);
 }
 
