@@ -184,39 +184,41 @@ static void add_json(Text *t, const Forecast *f)
 
 /* ---- */
 
+static bool print_plan(const Job *job, const Forecast *f, const Text *why)
+{
+    Text t = {0};
+    if (job->json) {
+        add_json(&t, f);
+    } else {
+        text_add(&t, "%s%s", why->data ? why->data : "", why->data ? "\n" : "");
+        add_model(&t, f);
+        add_schedule(&t, f);
+        add_memory(&t, f);
+        add_duration(&t, f, !job->no_time);
+    }
+    bool ok = !t.failed;
+    if (ok)
+        fputs(t.data, stdout);
+    text_free(&t);
+    return ok;
+}
+
 static int run_plan(void *options, const Arguments *arguments)
 {
     const Job *job = options;
-    Text t = {0}, why = {0};
+    Text why = {0};
     Recipe *recipe = memory_new(1, sizeof *recipe);
     Forecast *forecast = memory_new(1, sizeof *forecast);
-    int code = EXIT_DONE, why_not;
-    if (!recipe || !forecast)
-        code = cli_failed();
-    else if (!choose_recipe(arguments, recipe, &why, &why_not))
-        code = why_not == EXIT_USAGE ? cli_usage(arguments->verb) : cli_failed();
-    else if (!forecast_make(recipe, !job->no_time, forecast))
-        code = cli_failed();
-    if (code == EXIT_DONE) {
-        if (job->json) {
-            add_json(&t, forecast);
-        } else {
-            text_add(&t, "%s%s", why.data ? why.data : "", why.data ? "\n" : "");
-            add_model(&t, forecast);
-            add_schedule(&t, forecast);
-            add_memory(&t, forecast);
-            add_duration(&t, forecast, !job->no_time);
-        }
-        if (t.failed)
-            code = cli_failed();
-        else
-            fputs(t.data, stdout);
+    int code = EXIT_FAILED;
+    bool ok = recipe && forecast && choose_recipe(arguments, recipe, &why, &code);
+    if (ok) {
+        code = EXIT_FAILED;
+        ok = forecast_make(recipe, !job->no_time, forecast) && print_plan(job, forecast, &why);
     }
-    text_free(&t);
     text_free(&why);
     memory_free(recipe);
     memory_free(forecast);
-    return code;
+    return ok ? EXIT_DONE : code == EXIT_USAGE ? cli_usage(arguments->verb) : cli_failed();
 }
 
 static const Option OPTIONS[] = {

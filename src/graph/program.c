@@ -550,3 +550,8 @@ ProgramNode program_node(const Program *p, size_t i)
                          .seconds = p->seconds ? p->seconds[i] : 0,
                          .cost = node->op->cost ? node->op->cost(&p->calls[i]) : (Cost){0}};
 }
+
+void program_run_node(Program *p, size_t i)
+{
+    parallel_run(p->steps + i, 1, p->device.threads, NULL);
+}

@@ -59,4 +59,7 @@ typedef struct {
 size_t program_node_count(const Program *program);
 ProgramNode program_node(const Program *program, size_t i);
 
+/* Runs that node alone; those before it in its segment must have run. */
+void program_run_node(Program *program, size_t i);
+
 #endif
