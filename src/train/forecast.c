@@ -77,7 +77,9 @@ static bool plan_programs(const Recipe *r, const Device *device, int micro_batch
             f->encoder_parameters += param->count;
     }
     if (f) {
-        f->parameters = (int64_t)sizeof(float) * (4 * params->trained_count + params->fixed_count);
+        const ParamSet *teacher = trainer_teacher_params(t);
+        f->parameters = (int64_t)sizeof(float) *
+                        (4 * params->trained_count + params->fixed_count + teacher->trained_count + teacher->fixed_count);
         f->checkpoint = (int64_t)sizeof(float) * (3 * params->trained_count + params->fixed_count);
     }
     trainer_close(t);

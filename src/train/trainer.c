@@ -114,6 +114,9 @@ static bool new_buffers(Trainer *t)
     int64_t trained = t->params.trained_count, fixed = t->params.fixed_count;
     if (!new_buffer(&t->weights, trained) || !new_buffer(&t->fixed, fixed))
         return false;
+    if (!new_buffer(&t->teacher_weights, t->teacher_params.trained_count) ||
+        !new_buffer(&t->teacher_fixed, t->teacher_params.fixed_count))
+        return false;
     return t->options.evaluate_only ||
            (new_buffer(&t->gradient, trained) && new_buffer(&t->moment1, trained) && new_buffer(&t->moment2, trained));
 }
@@ -127,10 +130,9 @@ static bool finish(Trainer *t, Built *b)
         return (b->program = program_make(b->tape, &t->options.device, NULL, 0)) != NULL;
     if (!new_buffers(t))
         return false;
-    Binding bindings[] = {{"params", t->weights},
-                          {"params.fixed", t->fixed},
-                          {"params.grad", t->gradient},
-                          {"params.moment1", t->moment1},
+    Binding bindings[] = {{"params", t->weights},          {"params.fixed", t->fixed},
+                          {"teacher", t->teacher_weights}, {"teacher.fixed", t->teacher_fixed},
+                          {"params.grad", t->gradient},    {"params.moment1", t->moment1},
                           {"params.moment2", t->moment2}};
     b->program = program_make(b->tape, &t->options.device, bindings, sizeof bindings / sizeof *bindings);
     if (!b->program)
@@ -149,7 +151,8 @@ static bool build_train(Trainer *t)
 {
     const TrainerOptions *o = &t->options;
     Built *b = &t->train;
-    if (!mim_open(&b->mim, &t->recipe, o->micro_batch, o->plain, false, o->keep_predictions) || !(b->tape = tape_new()))
+    if (!mim_open(&b->mim, &t->recipe, &t->teacher, &t->teacher_params, o->micro_batch, o->plain, false, o->keep_predictions) ||
+        !(b->tape = tape_new()))
         return false;
     int parts = o->batch / o->micro_batch;
     build_micro_batch(t, b, parts == 1 ? SEGMENT_ONLY : SEGMENT_FIRST);
@@ -167,7 +170,8 @@ static bool build_evaluate(Trainer *t)
     Built *b = &t->evaluate;
     if (b->program)
         return true;
-    if (!mim_open(&b->mim, &t->recipe, o->micro_batch, o->plain, true, o->keep_predictions) || !(b->tape = tape_new()))
+    if (!mim_open(&b->mim, &t->recipe, &t->teacher, &t->teacher_params, o->micro_batch, o->plain, true, o->keep_predictions) ||
+        !(b->tape = tape_new()))
         return false;
     build_micro_batch(t, b, SEGMENT_EVALUATE);
     build_total(t, b);
@@ -185,6 +189,7 @@ Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options)
         return NULL;
     t->recipe = *recipe;
     t->options = *options;
+    t->teacher = options->teacher ? *options->teacher : mim_teacher_alike(recipe, recipe->encoder.depth);
     bool ok = !options->device.f64 || error_set("training keeps its weights in f32: use device ref, not ref64");
     if (ok && (options->micro_batch < 1 || options->batch % options->micro_batch))
         ok = error_set("run.micro_batch %d does not divide the batch of %d pictures", options->micro_batch, options->batch);
@@ -194,8 +199,10 @@ Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options)
         trainer_close(t);
         return NULL;
     }
-    if (!options->plan_only)
+    if (!options->plan_only) {
         init_params(&t->params, recipe->run.seed, 0, t->weights, t->fixed);
+        init_params(&t->teacher_params, recipe->run.seed, INIT_TEACHER, t->teacher_weights, t->teacher_fixed);
+    }
     return t;
 }
 
@@ -210,7 +217,10 @@ void trainer_close(Trainer *t)
     memory_free(t->gradient);
     memory_free(t->moment1);
     memory_free(t->moment2);
+    memory_free(t->teacher_weights);
+    memory_free(t->teacher_fixed);
     param_set_free(&t->params);
+    param_set_free(&t->teacher_params);
     memory_free(t);
 }
 
@@ -290,6 +300,11 @@ int trainer_outputs(const Trainer *t, int decoder)
     return mim_outputs(t->train.program ? &t->train.mim : &t->evaluate.mim, decoder);
 }
 
+int trainer_places(const Trainer *t, int decoder)
+{
+    return mim_target_places(t->train.program ? &t->train.mim : &t->evaluate.mim, decoder);
+}
+
 void trainer_prediction(const Trainer *t, int decoder, float *out)
 {
     mim_read_places(t->last->program, t->last_segment, &t->last->mim, decoder, false, out);
@@ -330,6 +345,21 @@ float *trainer_moment1(Trainer *t)
 float *trainer_moment2(Trainer *t)
 {
     return t->moment2;
+}
+
+const ParamSet *trainer_teacher_params(const Trainer *t)
+{
+    return &t->teacher_params;
+}
+
+float *trainer_teacher_weights(Trainer *t)
+{
+    return t->teacher_weights;
+}
+
+float *trainer_teacher_fixed(Trainer *t)
+{
+    return t->teacher_fixed;
 }
 
 int64_t trainer_steps(const Trainer *t)

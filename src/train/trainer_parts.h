@@ -16,7 +16,9 @@ typedef struct {
 struct Trainer {
     Recipe recipe;
     TrainerOptions options;
-    ParamSet params;
+    ParamSet params, teacher_params;
+    MimTeacher teacher;
+    float *teacher_weights, *teacher_fixed;
     Built train, evaluate; /* evaluate is built when it is first asked for */
     Built *last;           /* whose predictions can be read */
     Segment last_segment;
