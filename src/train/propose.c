@@ -12,15 +12,16 @@
 
 /* ---- looking */
 
-static bool look_at(const Source *source, size_t i, int *short_side, bool *grey)
+static bool look_at(const Source *source, size_t i, int *short_side, int *channels)
 {
     char *bytes;
     size_t size;
-    int height = 0, width = 0, channels = 3;
+    int height = 0, width = 0;
+    *channels = 3;
     if (!source_file(source, i, &bytes, &size))
         return false;
     Image image = {0};
-    bool ok = bytes ? image_probe(bytes, size, "picture", &height, &width, &channels) : source_picture(source, i, 3, &image);
+    bool ok = bytes ? image_probe(bytes, size, "picture", &height, &width, channels) : source_picture(source, i, 3, &image);
     if (ok && !bytes) {
         height = image.height;
         width = image.width;
@@ -28,7 +29,6 @@ static bool look_at(const Source *source, size_t i, int *short_side, bool *grey)
     image_free(&image);
     memory_free(bytes);
     *short_side = height < width ? height : width;
-    *grey = channels == 1;
     return ok;
 }
 
@@ -40,7 +40,7 @@ static int by_size(const void *a, const void *b)
 bool propose_look(const char *where, PictureSurvey *s)
 {
     static int const most = PROPOSE_LOOKED_AT;
-    int sides[PROPOSE_LOOKED_AT], good = 0, grey_ones = 0;
+    int sides[PROPOSE_LOOKED_AT], good = 0;
     *s = (PictureSurvey){0};
     Source *source = source_open(where, NULL);
     if (!source)
@@ -48,11 +48,11 @@ bool propose_look(const char *where, PictureSurvey *s)
     s->count = source_count(source);
     s->looked_at = s->count < (size_t)most ? s->count : (size_t)most;
     for (size_t k = 0; k < s->looked_at; k++) {
-        bool grey;
-        if (look_at(source, k * s->count / s->looked_at, &sides[good], &grey)) {
-            good++;
-            grey_ones += grey;
-        }
+        int channels;
+        if (!look_at(source, k * s->count / s->looked_at, &sides[good], &channels))
+            continue;
+        s->channels = good == 0 || s->channels == channels ? channels : 3;
+        good++;
     }
     source_close(source);
     s->unreadable = s->looked_at - (size_t)good;
@@ -62,7 +62,6 @@ bool propose_look(const char *where, PictureSurvey *s)
     error_clear();
     qsort(sides, (size_t)good, sizeof *sides, by_size);
     s->short_side = sides[good / 2];
-    s->grey = grey_ones == good;
     return true;
 }
 
@@ -187,9 +186,10 @@ bool propose_recipe(const PictureSurvey *s, const char *where, int processors, i
     size_t trained = (size_t)((double)s->count * (1 - r->data.val_share) * 0.9); /* the split is drawn: some may be missing */
     r->image.size[0] = r->image.size[1] = g->size;
     r->encoder.patch = g->patch;
-    r->image.channels = s->grey ? 1 : 3;
-    /* Measuring decodes all pictures once: not worth its time where there are many and they are in colour. */
-    bool measured = s->grey || s->count <= 20000;
+    r->image.channels = s->channels;
+    r->image.exif = true;
+    /* Measuring decodes all pictures once: not worth its time where there are many with three. */
+    bool measured = s->channels != 3 || s->count <= 20000;
     if (measured)
         r->image.mean.kind = r->image.std.kind = STATISTICS_AUTO;
     r->target.normalise = NORMALISE_PATCH;
@@ -199,8 +199,8 @@ bool propose_recipe(const PictureSurvey *s, const char *where, int processors, i
     r->schedule.epochs = choose_epochs(trained, processors);
     r->schedule.warmup_epochs = r->schedule.epochs / 20 < 1 ? 1 : r->schedule.epochs / 20 > 40 ? 40 : r->schedule.epochs / 20;
 
-    text_add(why, "%zu pictures, %s, %d pixels across (median of %zu): image.size %d, encoder.patch %d%s\n", s->count,
-             s->grey ? "grey" : "in colour", s->short_side, s->looked_at - s->unreadable, g->size, g->patch,
+    text_add(why, "%zu pictures of %d channel%s, %d pixels across (median of %zu): image.size %d, encoder.patch %d%s\n",
+             s->count, s->channels, s->channels == 1 ? "" : "s", s->short_side, s->looked_at - s->unreadable, g->size, g->patch,
              reduced ? "; larger ones would be slow on this machine" : "");
     text_add(
         why,

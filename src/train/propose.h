@@ -10,7 +10,7 @@ typedef struct {
     size_t looked_at;  /* whose sizes were read: at even distances, at most PROPOSE_LOOKED_AT */
     size_t unreadable; /* of these */
     int short_side;    /* the median of the good ones, in pixels */
-    bool grey;         /* all good ones are */
+    int channels;      /* of all good ones; 3 when they differ */
 } PictureSurvey;
 
 enum { PROPOSE_LOOKED_AT = 500, PROPOSE_PICTURES_LEAST = 16, PROPOSE_SIDE_LEAST = 16 };

@@ -20,6 +20,7 @@ static void propose(PictureSurvey survey, int processors, Recipe *r)
 {
     Text why = {0};
     survey.looked_at = survey.looked_at ? survey.looked_at : 500;
+    survey.channels = survey.channels ? survey.channels : 3;
     if (!propose_recipe(&survey, "some/where/my photos/", processors, 0, r, &why) || !recipe_check(r))
         fail_msg("%s", error_text());
     assert_non_null(strstr(why.data, "image.size"));
@@ -59,7 +60,7 @@ static void it_fits_pictures_and_machine(void **state)
         propose((PictureSurvey){.count = count, .short_side = 64}, 2, &recipe);
         assert_true((double)recipe.schedule.batch_size <= (double)count * (1 - recipe.data.val_share) * 0.9);
     }
-    propose((PictureSurvey){.count = 100000, .short_side = 64, .grey = true}, 2, &recipe);
+    propose((PictureSurvey){.count = 100000, .short_side = 64, .channels = 1}, 2, &recipe);
     assert_int_equal(recipe.image.channels, 1);
     assert_int_equal(recipe.image.mean.kind, STATISTICS_AUTO);
 }
@@ -68,13 +69,13 @@ static void what_is_too_little_is_told(void **state)
 {
     (void)state;
     Text why = {0};
-    assert_false(propose_recipe(&(PictureSurvey){.count = 15, .short_side = 64}, "x", 2, 0, &recipe, &why));
+    assert_false(propose_recipe(&(PictureSurvey){.count = 15, .short_side = 64, .channels = 3}, "x", 2, 0, &recipe, &why));
     assert_non_null(strstr(error_text(), "x holds 15 pictures: at least 16"));
     assert_false(propose_recipe(&(PictureSurvey){.count = 1500, .short_side = 15}, "x", 2, 0, &recipe, &why));
     assert_non_null(strstr(error_text(), "15 pixels across"));
-    assert_true(propose_recipe(&(PictureSurvey){.count = 5000, .short_side = 64}, "x", 2, 1, &recipe, &why));
+    assert_true(propose_recipe(&(PictureSurvey){.count = 5000, .short_side = 64, .channels = 3}, "x", 2, 1, &recipe, &why));
     assert_int_equal(recipe.encoder.width, 96);
-    assert_false(propose_recipe(&(PictureSurvey){.count = 5000, .short_side = 64}, "x", 2, 2, &recipe, &why));
+    assert_false(propose_recipe(&(PictureSurvey){.count = 5000, .short_side = 64, .channels = 3}, "x", 2, 2, &recipe, &why));
     text_free(&why);
 }
 
@@ -102,7 +103,7 @@ static void it_looks_at_headers(void **state)
     assert_int_equal(survey.looked_at, 4);
     assert_int_equal(survey.unreadable, 1);
     assert_int_equal(survey.short_side, 40);
-    assert_false(survey.grey);
+    assert_int_equal(survey.channels, 3);
     assert_true(file_remove(HOME "/a.png") && file_remove(HOME "/b.png") && file_remove(HOME "/c.png"));
     assert_false(propose_look(HOME, &survey));
     assert_non_null(strstr(error_text(), "none of the 1 pictures"));

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "train/run_folder.h"
 
 bool run_summary_is_run(const char *path)
 {
@@ -91,32 +92,13 @@ static bool read_log(const char *path, RunSummary *s)
     return ok;
 }
 
-/* The comment in front of recipe.yaml (run_folder.h). */
-static void read_name(const char *recipe, char *name)
-{
-    static const char lead[] = "# recipe: ";
-    char line[sizeof lead + RECIPE_NAME_BYTES];
-    FILE *file = fopen(recipe, "re");
-    name[0] = 0;
-    if (file && fgets(line, sizeof line, file) && !strncmp(line, lead, sizeof lead - 1)) {
-        size_t length = strcspn(line + sizeof lead - 1, "\n");
-        length = length < RECIPE_NAME_BYTES ? length : RECIPE_NAME_BYTES - 1;
-        memcpy(name, line + sizeof lead - 1, length);
-        name[length] = 0;
-    }
-    if (file)
-        fclose(file);
-}
-
 bool run_summary_read(const char *path, RunSummary *s)
 {
     memset(s, 0, sizeof *s);
-    char *recipe = file_join(path, "recipe.yaml");
-    bool ok = recipe && recipe_load(&s->recipe, recipe) && read_log(path, s);
-    if (ok)
-        read_name(recipe, s->recipe.name);
-    memory_free(recipe);
-    if (!ok)
+    bool found;
+    if (!run_folder_read_recipe(path, &s->recipe, &found))
+        return found ? false : error_set("there is no run at %s: it has no recipe.yaml", path);
+    if (!read_log(path, s))
         return false;
     if (s->step && s->epoch > 0) /* a line's epoch is its step by the steps of an epoch */
         s->steps = (int64_t)nearbyint((double)s->step / s->epoch) * s->recipe.schedule.epochs;
