@@ -9,7 +9,6 @@ add_custom_command(
   VERBATIM)
 add_custom_target(pages ALL DEPENDS ${pages}/lacuna.1)
 
-install(TARGETS lacuna)
 install(DIRECTORY recipes/ DESTINATION ${CMAKE_INSTALL_DATADIR}/lacuna/recipes FILES_MATCHING PATTERN "*.yaml")
 install(FILES ${pages}/lacuna.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES ${pages}/lacuna DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
