@@ -139,7 +139,9 @@ void progress_step(Progress *p, const PretrainProgress *step, bool ends)
     if (p->quiet || (p->json && !p->bar))
         return;
     ends = ends || step->step == step->last;
-    if (now - p->shown < pause && !ends && !step->validated && p->shown > 0)
+    /* A validation is worth a line that stays, unless there are several in a moment. */
+    bool worth = step->validated && (p->kept == 0 || now - p->kept >= 5);
+    if (now - p->shown < pause && !ends && !worth && p->shown > 0)
         return;
     Line line = {0};
     Text t = {0};
@@ -149,8 +151,9 @@ void progress_step(Progress *p, const PretrainProgress *step, bool ends)
         add_bar_line(p, &t, &line, step);
     else
         add_parts(&t, &line, 1 << 30);
-    /* A validation is worth a line that stays. */
-    bool stays = !p->bar || step->validated || ends;
+    if (worth)
+        p->kept = now;
+    bool stays = !p->bar || worth || ends;
     if (!t.failed)
         fprintf(p->out, "%s%s%s%s", p->bar ? "\r" : "", t.data, p->bar ? "\033[K" : "", stays ? "\n" : "");
     p->drawn = !stays;

@@ -10,10 +10,10 @@ typedef struct {
     bool json;  /* every step's line on standard output and nothing else there; the rest goes to standard error */
     bool quiet; /* neither bar nor lines nor sentences */
     FILE *out;
-    bool bar;      /* `out` is a terminal: one line that is drawn over */
-    bool coloured; /* and NO_COLOR is not set */
-    bool drawn;    /* a bar stands there now */
-    double began, shown;
+    bool bar;                  /* `out` is a terminal: one line that is drawn over */
+    bool coloured;             /* and NO_COLOR is not set */
+    bool drawn;                /* a bar stands there now */
+    double began, shown, kept; /* when it was opened; when a line was last shown; when one that stays for a validation */
 } Progress;
 
 Progress progress_open(bool json, bool quiet);

@@ -92,11 +92,14 @@ static void a_pipe_gets_few_lines(void **state)
     TrainerMetrics metrics = {.loss = 1.5};
     Progress p = {.out = open_memstream(&text, &size)};
     for (int step = 1; step <= 1000; step++)
-        progress_step(
-            &p,
-            &(PretrainProgress){
-                .step = step, .last = 1000, .metrics = &metrics, .decoders = 1, .validated = step == 500, .val_loss = 1.25},
-            false);
+        progress_step(&p,
+                      &(PretrainProgress){.step = step,
+                                          .last = 1000,
+                                          .metrics = &metrics,
+                                          .decoders = 1,
+                                          .validated = step >= 500 && step < 600,
+                                          .val_loss = 1.25},
+                      false);
     progress_say(&p, "done");
     progress_close(&p);
     fclose(p.out);

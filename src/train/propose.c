@@ -197,6 +197,7 @@ bool propose_recipe(const PictureSurvey *s, const char *where, int processors, i
     set_encoder(e, r);
     r->schedule.batch_size = choose_batch(trained);
     r->schedule.epochs = choose_epochs(trained, processors);
+    r->data.val_every = r->schedule.epochs <= 100 ? 1 : r->schedule.epochs / 100;
     r->schedule.warmup_epochs = r->schedule.epochs / 20 < 1 ? 1 : r->schedule.epochs / 20 > 40 ? 40 : r->schedule.epochs / 20;
 
     text_add(why, "%zu pictures of %d channel%s, %d pixels across (median of %zu): image.size %d, encoder.patch %d%s\n",

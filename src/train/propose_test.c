@@ -42,6 +42,8 @@ static void it_fits_pictures_and_machine(void **state)
 {
     (void)state;
     fits(110, 367, 2, 128, 16, 96, 64, 32);
+    assert_int_equal(recipe.schedule.epochs, 1600);
+    assert_int_equal(recipe.data.val_every, 16);
     fits(110, 367, 16, 224, 16, 96, 64, 32);
     fits(50000, 32, 2, 32, 4, 192, 128, 256);
     fits(50000, 32, 16, 32, 4, 384, 256, 256);
