@@ -374,10 +374,14 @@ Program *program_make(Tape *tape, const Device *device, const Binding *bindings,
     ok = p->calls && p->steps && p->data && item_of;
     for (size_t n = 0; ok && n < p->node_count; n++)
         set_call_shapes(p, &p->nodes[n], &p->calls[n]);
-    ok = ok && make_plan(p, item_of, &workspace_item) && bind_storages(p, bindings, count) &&
-         (p->arena = memory_new_aligned((size_t)p->arena_bytes, 1)) != NULL && bind_nodes(p, item_of, workspace_item);
+    ok = ok && make_plan(p, item_of, &workspace_item);
+    if (ok && bindings)
+        ok = bind_storages(p, bindings, count) && (p->arena = memory_new_aligned((size_t)p->arena_bytes, 1)) != NULL &&
+             bind_nodes(p, item_of, workspace_item);
 done:
     memory_free(item_of);
+    if (ok && !bindings)
+        return p;
     if (ok) {
         /* Nothing to run yet, but the team's threads start here and not in the first step. */
         parallel_run(NULL, 0, p->device.threads, NULL);

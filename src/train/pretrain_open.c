@@ -72,7 +72,7 @@ static bool resume_recipe(Run *run, const char *checkpoint)
 {
     bool found = false;
     Recipe *stored = memory_new(1, sizeof *stored);
-    bool ok = stored && (run_folder_read_recipe(run->folder, stored, &found) || !found);
+    bool ok = stored && (run_folder_read_recipe(run_folder_path(run->folder), stored, &found) || !found);
     if (ok && !found && checkpoint) /* lost: the model's copy lacks only what changes no result */
         ok = checkpoint_recipe(checkpoint, stored);
     if (ok && (found || checkpoint))

@@ -124,7 +124,11 @@ static bool new_buffers(Trainer *t)
 /* The tape is complete: allocates what is missing and makes the program. */
 static bool finish(Trainer *t, Built *b)
 {
-    if (tape_failed(b->tape) || !new_buffers(t))
+    if (tape_failed(b->tape))
+        return false;
+    if (t->options.plan_only)
+        return (b->program = program_make(b->tape, &t->options.device, NULL, 0)) != NULL;
+    if (!new_buffers(t))
         return false;
     Binding bindings[] = {{"params", t->weights},          {"params.fixed", t->fixed},
                           {"teacher", t->teacher_weights}, {"teacher.fixed", t->teacher_fixed},
@@ -195,8 +199,10 @@ Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options)
         trainer_close(t);
         return NULL;
     }
-    init_params(&t->params, recipe->run.seed, 0, t->weights, t->fixed);
-    init_params(&t->teacher_params, recipe->run.seed, INIT_TEACHER, t->teacher_weights, t->teacher_fixed);
+    if (!options->plan_only) {
+        init_params(&t->params, recipe->run.seed, 0, t->weights, t->fixed);
+        init_params(&t->teacher_params, recipe->run.seed, INIT_TEACHER, t->teacher_weights, t->teacher_fixed);
+    }
     return t;
 }
 
@@ -382,5 +388,5 @@ double trainer_branch_rate(const Trainer *t, int branch)
 
 Program *trainer_program(Trainer *t)
 {
-    return t->train.program;
+    return t->train.program ? t->train.program : t->evaluate.program;
 }

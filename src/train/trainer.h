@@ -19,6 +19,7 @@ typedef struct {
     bool keep_predictions;     /* predictions and targets can be read after a step (first micro-batch) */
     bool evaluate_only;        /* no gradients, no optimizer: forward passes */
     const MimTeacher *teacher; /* of targets of kind `features`; NULL: of the recipe's own architecture. Copied */
+    bool plan_only;            /* sizes and costs alone: no weights, no arena, nothing can be run */
 } TrainerOptions;
 
 /* One optimizer step's input, owned by the caller. */
@@ -97,7 +98,7 @@ void trainer_set_steps(Trainer *t, int64_t steps);
 int trainer_branches(const Trainer *t);
 double trainer_branch_rate(const Trainer *t, int branch);
 
-/* The training program, for its plan, cost and profile; NULL when evaluate_only. */
+/* The training program, for its plan, cost and profile; the evaluation program when evaluate_only. */
 Program *trainer_program(Trainer *t);
 
 #endif

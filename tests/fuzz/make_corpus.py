@@ -54,7 +54,6 @@ def png():
         put("png", mode.lower() + ".png", encoded(picture(mode), "PNG"))
     deep = Image.new("I;16", (9, 7))
     deep.putdata([997 * i for i in range(63)])
-    put("png", "turned.png", encoded(picture("L"), "PNG", exif=turned(5)))
     put("png", "deep.png", encoded(deep, "PNG"))
 
 
@@ -63,7 +62,6 @@ def webp():
     put("webp", "lossy.webp", encoded(picture("RGB"), "WEBP", quality=50))
     put("webp", "lossless.webp", encoded(picture("RGB"), "WEBP", lossless=True))
     put("webp", "alpha.webp", encoded(picture("RGBA"), "WEBP", quality=50))
-    put("webp", "turned.webp", encoded(picture("RGB"), "WEBP", quality=50, exif=turned(8)))
     put("webp", "film.webp", encoded(picture("RGB"), "WEBP", save_all=True, append_images=[picture("L").convert("RGB")]))
 
 
