@@ -139,7 +139,7 @@ static uint8_t *draw_masks(const Job *job)
     r.run.seed = job->seed.given ? job->seed.value : r.run.seed;
     uint8_t *hidden = memory_new((size_t)job->count, (size_t)recipe_patches(&r));
     if (hidden)
-        pictures_masks(&r, true, 0, job->samples, (size_t)job->count, hidden);
+        pictures_masks(&r, true, 0, 0, job->samples, (size_t)job->count, hidden);
     return hidden;
 }
 

@@ -33,6 +33,19 @@ Trainer *reconstruct_open(const Recipe *recipe, const Device *device)
     return trainer_open(recipe, &options);
 }
 
+static bool draws_pixels(const RecipeTarget *target)
+{
+    return target->kind == TARGET_PIXELS && (target->normalise == NORMALISE_NONE || target->normalise == NORMALISE_PATCH);
+}
+
+bool reconstruct_can(const Recipe *r)
+{
+    for (int k = 0; k < r->decoder_count; k++)
+        if (!draws_pixels(&r->decoders[k].target))
+            return false;
+    return true;
+}
+
 static void drawing_free(Drawing *d)
 {
     memory_free(d->true_patch);
@@ -53,8 +66,7 @@ static bool drawing_make(Drawing *d, const Recipe *r)
     d->places = rows * d->columns;
     d->numbers = d->channels * d->patch * d->patch;
     for (int k = 0; k < r->decoder_count; k++)
-        if (r->decoders[k].target.kind != TARGET_PIXELS ||
-            (r->decoders[k].target.normalise != NORMALISE_NONE && r->decoders[k].target.normalise != NORMALISE_PATCH))
+        if (!draws_pixels(&r->decoders[k].target))
             return error_set("decoders.%d predicts no pixels that could be drawn", k);
     if (!recipe_statistics(&r->image.mean, false, d->channels, d->mean) ||
         !recipe_statistics(&r->image.std, true, d->channels, d->std))

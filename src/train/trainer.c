@@ -200,7 +200,7 @@ Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options)
         return NULL;
     }
     if (!options->plan_only) {
-        init_params(&t->params, recipe->run.seed, 0, t->weights, t->fixed);
+        init_params(&t->params, recipe->run.seed, (uint32_t)options->stage, t->weights, t->fixed);
         init_params(&t->teacher_params, recipe->run.seed, INIT_TEACHER, t->teacher_weights, t->teacher_fixed);
     }
     return t;

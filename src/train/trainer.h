@@ -18,6 +18,7 @@ typedef struct {
     bool plain;                /* without the exact savings */
     bool keep_predictions;     /* predictions and targets can be read after a step (first micro-batch) */
     bool evaluate_only;        /* no gradients, no optimizer: forward passes */
+    int stage;                 /* of distillation: which draw of initial weights */
     const MimTeacher *teacher; /* of targets of kind `features`; NULL: of the recipe's own architecture. Copied */
     bool plan_only;            /* sizes and costs alone: no weights, no arena, nothing can be run */
 } TrainerOptions;
