@@ -11,6 +11,14 @@ bool buffer_on_host(const Device *device)
     return device->kind != DEVICE_CUDA;
 }
 
+int64_t buffer_bytes_taken(const Device *device)
+{
+    int64_t left;
+    if (buffer_on_host(device) || !cuda_memory_left(device->cuda, &left))
+        return 0;
+    return cuda_device_properties(device->cuda)->memory - left;
+}
+
 void *buffer_new(const Device *device, size_t count, size_t size)
 {
     size_t bytes;

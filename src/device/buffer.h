@@ -7,6 +7,9 @@
 /* Whether the host can read and write a buffer of the device where it lies. */
 bool buffer_on_host(const Device *device);
 
+/* Bytes of a GPU's memory that are taken, by anybody; 0 where buffers are the host's. */
+int64_t buffer_bytes_taken(const Device *device);
+
 /* Zeroed, aligned to 64 bytes or more, owned by the caller. NULL after error_set(). */
 void *buffer_new(const Device *device, size_t count, size_t size);
 void buffer_free(const Device *device, void *buffer);

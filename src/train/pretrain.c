@@ -280,6 +280,7 @@ static bool open_trainer(Run *run)
     const Recipe *r = &run->recipe;
     if (!device_open(recipe_word("run.device", (int)r->run.device), r->run.threads, &run->device))
         return false;
+    device_set_tf32(&run->device, r->run.tf32);
     TrainerOptions options = {.device = run->device,
                               .batch = r->schedule.batch_size,
                               .micro_batch = r->run.micro_batch,
@@ -541,6 +542,7 @@ static void close_run(Run *run)
 {
     loader_close(run->loader);
     trainer_close(run->trainer);
+    device_close(&run->device);
     pictures_close(&run->pictures);
     run_folder_close(run->folder);
     memory_free(run->hidden);
