@@ -16,6 +16,7 @@
 #include "device/buffer.h"
 #include "mim/mask.h"
 #include "recipe/recipe.h"
+#include "train/fit.h"
 #include "train/trainer.h"
 
 enum { TAPS_MAX = 4 };
@@ -176,7 +177,7 @@ static bool measure(Bench *b)
     TrainerOptions options = {.device = b->opened, .batch = b->batch, .micro_batch = b->batch, .plain = b->plain};
     b->seconds = memory_new((size_t)b->steps, sizeof *b->seconds);
     if (!b->seconds || !recipe_check(&recipe) || !draw_input(&recipe, b->batch, &images, &hidden) ||
-        !(t = trainer_open(&recipe, &options)))
+        !fit_check(&recipe, &options) || !(t = trainer_open(&recipe, &options)))
         goto done;
     TrainerBatch input = {.images = images, .hidden = hidden, .lr = 1.5e-4};
     Program *program = trainer_program(t);
@@ -197,7 +198,7 @@ static bool measure(Bench *b)
         goto done;
     b->median = median_of(b->seconds, b->steps);
     b->parameters = param_trained_numbers(trainer_params(t));
-    b->planned = program_arena_bytes(program);
+    b->planned = program_bytes(program);
     b->floor = program_floor_bytes(program);
     b->device_bytes = buffer_bytes_taken(&b->opened);
     b->flops = program_cost(program, SEGMENT_ONLY).flops + program_cost(program, SEGMENT_UPDATE).flops;

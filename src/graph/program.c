@@ -341,7 +341,22 @@ static void find_segments(Program *p)
     }
 }
 
-Program *program_make(Tape *tape, const Device *device, const Binding *bindings, int count)
+/* Memory, addresses and kernels for a planned program. */
+static bool bind(Program *p, const Binding *bindings, int count, const int *item_of, int workspace_item)
+{
+    bool on_host = buffer_on_host(&p->device);
+    for (int i = 0; on_host && i < PROGRAM_FETCHES; i++)
+        if (!(p->fetched[i] = memory_new(PROGRAM_FETCH_MOST, sizeof(float))))
+            return false;
+    if (!bind_storages(p, bindings, count) || !(p->arena = new_arena(p)) || (!on_host && !program_gpu_open(p)) ||
+        !bind_nodes(p, item_of, workspace_item) || (!on_host && !program_gpu_capture(p)))
+        return false;
+    if (on_host) /* Nothing to run yet, but the team's threads start here and not in the first step. */
+        parallel_run(NULL, 0, p->device.threads, NULL);
+    return true;
+}
+
+static Program *make(Tape *tape, const Device *device, const Binding *bindings, int count, bool plan_only)
 {
     if (tape->failed)
         return NULL;
@@ -366,23 +381,25 @@ Program *program_make(Tape *tape, const Device *device, const Binding *bindings,
     p->data = memory_new(tape->value_count, sizeof *p->data);
     item_of = memory_new(tape->value_count, sizeof *item_of);
     ok = p->calls && p->steps && p->data && item_of;
-    for (int i = 0; ok && i < PROGRAM_FETCHES && buffer_on_host(device); i++)
-        ok = (p->fetched[i] = memory_new(PROGRAM_FETCH_MOST, sizeof(float))) != NULL;
     for (size_t n = 0; ok && n < p->node_count; n++)
         set_call_shapes(p, &p->nodes[n], &p->calls[n]);
-    ok = ok && make_plan(p, item_of, &workspace_item) && bind_storages(p, bindings, count) &&
-         (p->arena = new_arena(p)) != NULL && (buffer_on_host(device) || program_gpu_open(p)) &&
-         bind_nodes(p, item_of, workspace_item) && (buffer_on_host(device) || program_gpu_capture(p));
+    ok = ok && make_plan(p, item_of, &workspace_item) && (plan_only || bind(p, bindings, count, item_of, workspace_item));
 done:
     memory_free(item_of);
-    if (ok) {
-        /* Nothing to run yet, but the team's threads start here and not in the first step. */
-        if (buffer_on_host(device))
-            parallel_run(NULL, 0, p->device.threads, NULL);
+    if (ok)
         return p;
-    }
     program_free(p);
     return NULL;
+}
+
+Program *program_make(Tape *tape, const Device *device, const Binding *bindings, int count)
+{
+    return make(tape, device, bindings, count, false);
+}
+
+Program *program_plan(Tape *tape, const Device *device)
+{
+    return make(tape, device, NULL, 0, true);
 }
 
 void program_free(Program *p)
@@ -525,6 +542,11 @@ const Device *program_device(const Program *p)
 int64_t program_arena_bytes(const Program *p)
 {
     return p->arena_bytes;
+}
+
+int64_t program_bytes(const Program *p)
+{
+    return p->arena_bytes + (buffer_on_host(&p->device) ? 0 : program_gpu_bytes(p));
 }
 
 int64_t program_floor_bytes(const Program *p)

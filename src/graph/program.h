@@ -24,6 +24,9 @@ typedef struct {
 Program *program_make(Tape *tape, const Device *device, const Binding *bindings, int count);
 void program_free(Program *program);
 
+/* As program_make(), but stops behind the plan: sizes and costs can be asked for, and nothing can be run, read or written. */
+Program *program_plan(Tape *tape, const Device *device);
+
 /* Runs the nodes of one segment. False after error_set(), on a GPU alone; what fails while it runs there shows when something
  * is read. */
 bool program_run(Program *program, Segment segment);
@@ -53,6 +56,7 @@ void program_read_real(const Program *program, const void *from, float *to, size
 const Device *program_device(const Program *program);
 int64_t program_arena_bytes(const Program *program); /* the arena */
 int64_t program_floor_bytes(const Program *program); /* the largest sum alive at once */
+int64_t program_bytes(const Program *program);       /* the arena, and what a GPU needs for inputs besides */
 bool program_plan_is_sound(const Program *program);
 size_t program_step_count(const Program *program, Segment segment);
 Cost program_cost(const Program *program, Segment segment);

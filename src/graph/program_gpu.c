@@ -43,6 +43,20 @@ static bool check(const ProgramGpu *g, int error, const char *what)
 
 /* ---- opening */
 
+static size_t padded(size_t bytes)
+{
+    return (bytes + INPUT_ALIGN - 1) / INPUT_ALIGN * INPUT_ALIGN;
+}
+
+int64_t program_gpu_bytes(const Program *p)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < p->tape->value_count; i++)
+        if (p->tape->values[i].home == HOME_INPUT)
+            bytes += padded((size_t)program_value_bytes(p, (int)i));
+    return 2 * (int64_t)bytes;
+}
+
 static bool place_inputs(Program *p)
 {
     ProgramGpu *g = p->gpu;
@@ -55,7 +69,7 @@ static bool place_inputs(Program *p)
             continue;
         Input *in = &g->inputs[g->input_count++];
         *in = (Input){.slot = (int)i, .offset = g->input_bytes, .bytes = (size_t)program_value_bytes(p, (int)i)};
-        g->input_bytes += (in->bytes + INPUT_ALIGN - 1) / INPUT_ALIGN * INPUT_ALIGN;
+        g->input_bytes += padded(in->bytes);
     }
     g->pinned = cuda_pinned_new(g->device, g->input_bytes);
     g->landing = g->pinned ? cuda_memory_new(g->device, g->input_bytes) : NULL;

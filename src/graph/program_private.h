@@ -37,6 +37,9 @@ bool program_gpu_open(Program *p);
 /* Behind the binding of all nodes: captures each segment in a graph, unless the device says one by one. */
 bool program_gpu_capture(Program *p);
 
+/* Bytes of the GPU's memory that inputs take. */
+int64_t program_gpu_bytes(const Program *p);
+
 void program_gpu_close(Program *p);
 
 /* Puts a segment's work into the stream, what was written to the inputs first. */

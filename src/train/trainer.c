@@ -190,7 +190,11 @@ bool trainer_fetch(Trainer *t)
 /* The tape is complete: allocates what is missing and makes the program. */
 static bool finish(Trainer *t, Built *b)
 {
-    if (tape_failed(b->tape) || !new_buffers(t))
+    if (tape_failed(b->tape))
+        return false;
+    if (t->options.plan_only)
+        return (b->program = program_plan(b->tape, &t->options.device)) != NULL;
+    if (!new_buffers(t))
         return false;
     Binding bindings[] = {{"params", t->buffers[WEIGHTS].data},
                           {"params.fixed", t->buffers[FIXED].data},
@@ -255,7 +259,8 @@ Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options)
         trainer_close(t);
         return NULL;
     }
-    init_params(&t->params, recipe->run.seed, 0, host_buffer(t, WEIGHTS), host_buffer(t, FIXED));
+    if (!options->plan_only)
+        init_params(&t->params, recipe->run.seed, 0, host_buffer(t, WEIGHTS), host_buffer(t, FIXED));
     return t;
 }
 
@@ -436,7 +441,14 @@ double trainer_branch_rate(const Trainer *t, int branch)
     return (t->train.program ? &t->train.mim : &t->evaluate.mim)->rates[branch];
 }
 
+int64_t trainer_bytes(const Trainer *t)
+{
+    bool evaluates = t->options.evaluate_only;
+    int64_t numbers = (evaluates ? 1 : 4) * t->params.trained_count + t->params.fixed_count;
+    return numbers * (int64_t)sizeof(float) + program_bytes(evaluates ? t->evaluate.program : t->train.program);
+}
+
 Program *trainer_program(Trainer *t)
 {
-    return t->train.program;
+    return t->train.program ? t->train.program : t->evaluate.program;
 }

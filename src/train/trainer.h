@@ -17,6 +17,7 @@ typedef struct {
     bool plain;            /* without the exact savings */
     bool keep_predictions; /* predictions and targets can be read after a step (first micro-batch) */
     bool evaluate_only;    /* no gradients, no optimizer: forward passes */
+    bool plan_only;        /* sizes and costs alone: no weights, no arena, nothing can be run */
 } TrainerOptions;
 
 /* One optimizer step's input, owned by the caller. */
@@ -83,7 +84,11 @@ void trainer_set_steps(Trainer *t, int64_t steps);
 int trainer_branches(const Trainer *t);
 double trainer_branch_rate(const Trainer *t, int branch);
 
-/* The training program, for its plan, cost and profile; NULL when evaluate_only. */
+/* Bytes of the device's memory that weights, gradients, moments and the training program take (the evaluation program when
+ * evaluate_only). */
+int64_t trainer_bytes(const Trainer *t);
+
+/* The training program, for its plan, cost and profile; the evaluation program when evaluate_only. */
 Program *trainer_program(Trainer *t);
 
 #endif
