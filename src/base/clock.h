@@ -5,4 +5,7 @@
 /* Seconds since some fixed moment, never going back. */
 double clock_seconds(void);
 
+/* Seconds of processor time that the calling thread has used. */
+double clock_thread_seconds(void);
+
 #endif

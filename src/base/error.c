@@ -1,5 +1,6 @@
 #include "base/error.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 enum { ERROR_BYTES = 2048 };
 
 static _Thread_local char text[ERROR_BYTES];
+static _Thread_local bool machine;
 
 void error_write(const char *format, ...)
 {
@@ -17,6 +19,7 @@ void error_write(const char *format, ...)
     vsnprintf(next, sizeof next, format, args);
     va_end(args);
     memcpy(text, next, sizeof text);
+    machine = false;
 }
 
 void error_prepend(const char *format, ...)
@@ -40,4 +43,31 @@ const char *error_text(void)
 void error_clear(void)
 {
     text[0] = 0;
+    machine = false;
+}
+
+bool error_is_machine(void)
+{
+    return machine;
+}
+
+void error_blame_machine(void)
+{
+    machine = true;
+}
+
+void error_blame_errno(int number)
+{
+    switch (number) {
+    case ENOENT:
+    case ENOTDIR:
+    case EISDIR:
+    case EACCES:
+    case EPERM:
+    case ELOOP:
+    case ENAMETOOLONG:
+        break;
+    default:
+        machine = true;
+    }
 }

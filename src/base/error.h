@@ -28,4 +28,15 @@ const char *error_text(void);
 
 void error_clear(void);
 
+/* Whether the present error is one of the machine (no memory, no descriptor, a disk that does not answer), which says nothing
+ * about the file or picture that was being read. error_set() takes the mark off, error_context() keeps it. */
+bool error_is_machine(void);
+
+/* Marks the present error so. */
+void error_blame_machine(void);
+
+/* As error_blame_machine(), unless errno's value `number` tells of a path itself: missing, no permission, a folder, too long.
+ */
+void error_blame_errno(int number);
+
 #endif

@@ -23,14 +23,17 @@ void file_fail_at(uint64_t n)
 
 static bool io_error(const char *verb, const char *path)
 {
-    return error_set("cannot %s %s: %s", verb, path, strerror(errno));
+    int number = errno;
+    error_set("cannot %s %s: %s", verb, path, strerror(number));
+    error_blame_errno(number);
+    return false;
 }
 
 char *file_read(const char *path, size_t limit, size_t *size)
 {
     char *data = NULL;
     struct stat info;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* else a pipe of that name would be waited for */
     if (fd < 0) {
         io_error("open", path);
         return NULL;

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /* The whole file with a zero byte behind it, owned by the caller (memory_free). NULL after error_set(), also when the file is
- * larger than `limit` bytes (0: no limit) or is not a regular file. */
+ * larger than `limit` bytes (0: no limit) or is not a regular file; error_is_machine() tells whether the file is at fault. */
 char *file_read(const char *path, size_t limit, size_t *size);
 
 /* Writes PATH.tmp, flushes it to disk, renames it to PATH: readers see the old file or the whole new one. */

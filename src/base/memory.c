@@ -17,6 +17,12 @@ bool size_multiply(size_t a, size_t b, size_t *product)
     return !__builtin_mul_overflow(a, b, product);
 }
 
+static void refuse(size_t bytes)
+{
+    error_set("out of memory: %zu bytes were refused", bytes);
+    error_blame_machine();
+}
+
 /* Counts an allocation; false when a test wants this one to fail. */
 static bool allowed(size_t count, size_t size, size_t *bytes)
 {
@@ -26,7 +32,7 @@ static bool allowed(size_t count, size_t size, size_t *bytes)
         return false;
     }
     if (number == atomic_load(&fail_at)) {
-        error_set("out of memory: %zu bytes were refused", *bytes);
+        refuse(*bytes);
         return false;
     }
     if (*bytes == 0)
@@ -37,7 +43,7 @@ static bool allowed(size_t count, size_t size, size_t *bytes)
 static void *or_error(void *block, size_t bytes)
 {
     if (!block)
-        error_set("out of memory: %zu bytes were refused", bytes);
+        refuse(bytes);
     return block;
 }
 

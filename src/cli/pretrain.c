@@ -157,7 +157,7 @@ static bool load_base(Job *a, bool data)
         text_free(&names);
         return false;
     }
-    return recipe_load(&a->recipe, a->recipe_name ? a->recipe_name : "deepmim-shapes");
+    return recipe_load(&a->recipe, a->recipe_name ? a->recipe_name : "deepmim-world");
 }
 
 static void catch_signals(void)
@@ -224,7 +224,7 @@ const Verb pretrain_verb = {
              "('shards-{000..099}.tar'), CIFAR's binary files, or `world` (drawn by the program).\n\n"
              "SIGINT saves and exits with 130, SIGTERM and SIGHUP save and exit with 143.",
     .options = OPTIONS,
-    .examples = "lacuna pretrain deepmim-shapes --out runs/shapes\n"
+    .examples = "lacuna pretrain deepmim-world --out runs/world\n"
                 "lacuna pretrain deepmim-cifar10 --data cifar/train --val cifar/test schedule.epochs=5 decoders.0.weight=0.5\n"
                 "lacuna pretrain deepmim-cifar10 --data photos/ --out runs/deepmim\n"
                 "lacuna pretrain --out runs/deepmim --resume\n",

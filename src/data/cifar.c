@@ -115,18 +115,15 @@ static bool cifar_picture(const Source *source, size_t i, int channels, Image *o
 /* No fingerprint: hashing the bytes would cost as much as the statistics themselves. */
 static const SourceKind cifar_kind = {cifar_close, cifar_key, cifar_label, cifar_view, cifar_picture, NULL, NULL};
 
-static bool read_part(Cifar *cifar, const char *folder, const char *name)
+/* Checks a file's bytes, which are taken over in any case, and puts the channels last. */
+static bool take_part(Cifar *cifar, const char *folder, const char *name, uint8_t *bytes, size_t size)
 {
-    Part *part = &cifar->parts[cifar->part_count];
+    Part *part = &cifar->parts[cifar->part_count++];
     char *path = file_join(folder, name);
-    size_t size = 0;
     bool ok = false;
-    if (!path)
-        return false;
-    cifar->part_count++;
+    part->bytes = bytes;
     part->name = memory_string(name);
-    part->bytes = (uint8_t *)file_read(path, (size_t)4 << 30, &size);
-    if (!part->name || !part->bytes)
+    if (!path || !part->name)
         goto done;
     if (!cifar->record)
         cifar->record = size % TEN && size % HUNDRED == 0 ? HUNDRED : TEN;
@@ -155,35 +152,76 @@ done:
     return ok;
 }
 
-/* Names from the file that comes with the pictures, or numbers. */
-static bool read_names(Source *source, const char *folder, bool ten)
+static bool read_part(Cifar *cifar, const char *folder, const char *name)
+{
+    size_t size = 0;
+    char *path = file_join(folder, name), *bytes = path ? file_read(path, (size_t)4 << 30, &size) : NULL;
+    memory_free(path);
+    return bytes && take_part(cifar, folder, name, (uint8_t *)bytes, size);
+}
+
+/* Names from the text of the file that comes with the pictures (NULL: none; it is cut up), or numbers. */
+static bool take_names(Source *source, char *text, bool ten)
 {
     int count = ten ? 10 : 100, found = 0;
-    size_t size = 0;
-    bool ok = false;
-    char *path = file_join(folder, ten ? "batches.meta.txt" : "fine_label_names.txt"), *text = NULL;
-    if (!path || !source_classes(source, count))
-        goto done;
-    if (file_exists(path) && !(text = file_read(path, 1 << 16, &size)))
-        error_clear();
+    if (!source_classes(source, count))
+        return false;
     for (char *line = text, *end; line && *line && found < count; line = end) {
         end = line + strcspn(line, "\r\n");
         char *next = end + strspn(end, "\r\n");
         *end = 0;
         end = next;
         if (*line && !(source->class_names[found++] = memory_string(line)))
-            goto done;
+            return false;
     }
     for (; found < count; found++) {
         char number[16];
         snprintf(number, sizeof number, "%d", found);
         if (!(source->class_names[found] = memory_string(number)))
-            goto done;
+            return false;
     }
-    ok = true;
-done:
+    return true;
+}
+
+static bool read_names(Source *source, const char *folder, bool ten)
+{
+    size_t size = 0;
+    char *path = file_join(folder, ten ? "batches.meta.txt" : "fine_label_names.txt"), *text = NULL;
+    if (path && file_exists(path) && !(text = file_read(path, 1 << 16, &size)))
+        error_clear();
+    bool ok = path && take_names(source, text, ten);
     memory_free(path);
     memory_free(text);
+    return ok;
+}
+
+static Cifar *cifar_new(Source *source)
+{
+    Cifar *cifar = memory_new(1, sizeof *cifar);
+    source->self = cifar;
+    source->kind = cifar ? &cifar_kind : NULL;
+    return cifar;
+}
+
+/* What is left to do when all parts are there. */
+static bool finish(Source *source, const Cifar *cifar)
+{
+    bool ten = cifar->record == TEN;
+    for (int p = 0; p < cifar->part_count; p++)
+        source->count += cifar->parts[p].records;
+    text_add(&source->summary, "%zu pictures of 32 x 32 in %d classes (%s, %s)", source->count, ten ? 10 : 100,
+             ten ? "CIFAR-10" : "CIFAR-100", source->where);
+    return !source->summary.failed;
+}
+
+bool cifar_open_bytes(Source *source, uint8_t *bytes, size_t size, char *names)
+{
+    Cifar *cifar = cifar_new(source);
+    if (!cifar)
+        memory_free(bytes);
+    bool ok = cifar && take_part(cifar, "", file_name(source->where), bytes, size) &&
+              take_names(source, names, cifar->record == TEN) && finish(source, cifar);
+    memory_free(names);
     return ok;
 }
 
@@ -191,11 +229,9 @@ bool cifar_open(Source *source)
 {
     const char *where = source->where;
     char *folder = NULL;
-    Cifar *cifar = memory_new(1, sizeof *cifar);
+    Cifar *cifar = cifar_new(source);
     if (!cifar)
         return false;
-    source->self = cifar;
-    source->kind = &cifar_kind;
     bool ok = true;
     if (!file_is_folder(where)) {
         folder = memory_string(where);
@@ -220,13 +256,7 @@ bool cifar_open(Source *source)
         cifar->record = r == 1 ? TEN : HUNDRED;
         ok = read_part(cifar, where, rest[r]);
     }
-    bool ten = cifar->record == TEN;
-    ok = ok && read_names(source, folder ? folder : where, ten);
-    for (int p = 0; p < cifar->part_count; p++)
-        source->count += cifar->parts[p].records;
-    if (ok)
-        text_add(&source->summary, "%zu pictures of 32 x 32 in %d classes (%s, %s)", source->count, ten ? 10 : 100,
-                 ten ? "CIFAR-10" : "CIFAR-100", where);
+    ok = ok && read_names(source, folder ? folder : where, cifar->record == TEN) && finish(source, cifar);
     memory_free(folder);
-    return ok && !source->summary.failed;
+    return ok;
 }

@@ -36,6 +36,11 @@ bool world_open(Source *source, const SourceOptions *options);
 bool list_open(Source *source);
 bool shards_open(Source *source);
 
+/* The same from bytes in memory, which stand for the content of source->where and are taken over, also after a failure.
+ * A zero byte stands behind `text` and `names` (which may be NULL). */
+bool list_open_text(Source *source, char *text, size_t size);
+bool cifar_open_bytes(Source *source, uint8_t *bytes, size_t size, char *names);
+
 /* Whether a path is CIFAR's: a file, or a folder with one of its files. */
 bool cifar_is_here(const char *path);
 

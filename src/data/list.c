@@ -145,12 +145,9 @@ static bool take_line(List *list, const char *where, char *line, char *end, size
     return true;
 }
 
-static bool read_lines(List *list, const char *where)
+static bool read_lines(List *list, const char *where, size_t size)
 {
-    size_t size = 0, number = 0;
-    list->text = file_read(where, LARGEST_LIST, &size);
-    if (!list->text)
-        return false;
+    size_t number = 0;
     char *at = list->text, *stop = at + size;
     if (size >= 3 && !memcmp(at, "\xEF\xBB\xBF", 3))
         at += 3;
@@ -240,17 +237,27 @@ static bool label(Source *source, List *list)
 
 bool list_open(Source *source)
 {
+    size_t size;
+    char *text = file_read(source->where, LARGEST_LIST, &size);
+    return text && list_open_text(source, text, size);
+}
+
+bool list_open_text(Source *source, char *text, size_t size)
+{
     const char *where = source->where;
     List *list = memory_new(1, sizeof *list);
-    if (!list)
+    if (!list) {
+        memory_free(text);
         return false;
+    }
+    list->text = text;
     source->self = list;
     source->kind = &list_kind;
     if (!(list->folder = memory_string(where)))
         return false;
     char *name = strrchr(list->folder, '/');
     *(name ? name + 1 : list->folder) = 0;
-    if (!read_lines(list, where))
+    if (!read_lines(list, where, size))
         return false;
     source->count = list->count;
     if (!list->count)

@@ -196,14 +196,14 @@ static bool unchanged(const Listing *listing, const char *root)
 }
 
 /* Takes the listing from the file when it is whole and no folder has changed. */
-static bool take_stored(Listing *listing, const char *root, const char *stored)
+bool listing_parse(Listing *listing, const char *root, const char *data, size_t size)
 {
-    size_t size = 0, left, bytes;
+    size_t left, bytes;
     StoredHeader header;
     bool ok = false;
-    char *data = file_exists(stored) ? file_read(stored, 0, &size) : NULL;
-    if (!data || size < sizeof header)
-        goto done;
+    *listing = (Listing){0};
+    if (size < sizeof header)
+        return false;
     memcpy(&header, data, sizeof header);
     const char *at = data + sizeof header;
     left = size - sizeof header;
@@ -238,8 +238,18 @@ static bool take_stored(Listing *listing, const char *root, const char *stored)
     for (size_t f = 0; f < listing->folder_count; f++)
         if (listing->folders[f].name >= header.text_size)
             goto done;
-    ok = listing->folder_count > 0 && unchanged(listing, root);
+    ok = listing->folder_count > 0;
 done:
+    if (!ok)
+        listing_free(listing);
+    return ok;
+}
+
+static bool take_stored(Listing *listing, const char *root, const char *stored)
+{
+    size_t size = 0;
+    char *data = file_exists(stored) ? file_read(stored, 0, &size) : NULL;
+    bool ok = data && listing_parse(listing, root, data, size) && unchanged(listing, root);
     memory_free(data);
     if (!ok)
         listing_free(listing);

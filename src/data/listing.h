@@ -26,6 +26,10 @@ typedef struct {
  * since, and to put it into otherwise; may be NULL. False after error_set() when a folder cannot be read or memory is out. */
 bool listing_make(Listing *listing, const char *root, const char *stored);
 
+/* Takes the bytes of such a file: what was stored about `root`. False, perhaps without an error, when they are damaged, of
+ * another root or layout. Whether the folders are still the same is not looked at. */
+bool listing_parse(Listing *listing, const char *root, const char *data, size_t size);
+
 void listing_free(Listing *listing);
 
 #endif

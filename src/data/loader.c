@@ -268,7 +268,13 @@ Loader *loader_open(const LoaderOptions *options)
         l->cache = l->own_cache = picture_cache_new(l->o.source, l->o.channels, l->o.cache_mb << 20);
     l->is_bad = memory_new(source_count(l->o.source), sizeof *l->is_bad);
     l->workers = memory_new((size_t)l->o.workers, sizeof *l->workers);
-    if (!l->cache || !l->is_bad || !l->workers || !start_workers(l))
+    l->counted = memory_new(source_count(l->o.source), sizeof *l->counted);
+    if (!l->cache || !l->is_bad || !l->counted || !l->workers)
+        goto fail;
+    for (size_t b = 0; b < l->o.known_bad_count; b++)
+        l->counted[l->o.known_bad[b]] = 1;
+    l->bad_counted = l->o.known_bad_count;
+    if (!start_workers(l))
         goto fail;
     return l;
 fail:
@@ -303,6 +309,7 @@ void loader_close(Loader *l)
     memory_free(l->orders);
     memory_free(l->order_epochs);
     memory_free((void *)l->is_bad);
+    memory_free(l->counted);
     memory_free(l->workers);
     picture_cache_free(l->own_cache);
     pthread_cond_destroy(&l->work);

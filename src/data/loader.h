@@ -45,6 +45,9 @@ typedef struct {
     void *memory; /* loader_memory() bytes, aligned to MEMORY_ALIGN, for the pictures of the ring; NULL: allocated */
 
     double max_bad; /* share of the list's pictures that may be unreadable */
+    /* Samples of the list that batches before `first` found unreadable, each once: they count, and are not told again. */
+    const uint64_t *known_bad;
+    size_t known_bad_count;
     /* Told of each unreadable picture once, in the order of the batches, on the thread that calls loader_next(). May be NULL.
      */
     void (*bad)(void *context, const char *key, const char *reason);
@@ -85,7 +88,7 @@ bool loader_next(Loader *loader, LoaderBatch *out);
 /* Gives the oldest batch held back to the workers. */
 void loader_release(Loader *loader);
 
-/* Distinct pictures found unreadable in the batches delivered so far. */
+/* Distinct pictures found unreadable in the batches delivered so far, those known before counted. */
 size_t loader_bad_count(const Loader *loader);
 
 #endif

@@ -23,7 +23,7 @@ static bool note_miss(Loader *l, Slot *slot, Miss miss, const char *reason)
         char *copy = memory_string(reason);
         ok = copy && memory_grow((void **)&l->bads, l->bad_count, &l->bad_capacity, sizeof *l->bads);
         if (ok) {
-            l->bads[l->bad_count++] = (Bad){miss.sample, copy, false};
+            l->bads[l->bad_count++] = (Bad){miss.sample, copy};
             atomic_store(&l->is_bad[miss.sample], 1);
         } else {
             memory_free(copy);
@@ -54,8 +54,8 @@ static bool find_picture(Loader *l, Slot *slot, size_t place, uint64_t *sample, 
         } else if (picture_cache_get(l->cache, *sample, image, kept)) {
             return true;
         } else {
-            /* Want of memory says nothing about the picture, and what a run computes must not depend on it. */
-            if (strstr(error_text(), "out of memory: ") || !note_miss(l, slot, miss, error_text()))
+            /* An error of the machine says nothing about the picture, and what a run computes must not depend on it. */
+            if (error_is_machine() || !note_miss(l, slot, miss, error_text()))
                 return false;
         }
         if ((double)(attempt + 1) > most_bad(l))
@@ -118,44 +118,47 @@ static int compare_misses(const void *a, const void *b)
 }
 
 /* The first miss from *next on of a picture that no batch delivered so far had met: marks it, copies what is to be told. */
-static bool next_new_miss(Loader *l, Slot *slot, size_t *next, uint64_t *sample, char reason[LOADER_ERROR_SIZE])
+static bool next_new_miss(Loader *l, const Slot *slot, size_t *next, uint64_t *sample, char reason[LOADER_ERROR_SIZE])
 {
-    bool found = false;
-    pthread_mutex_lock(&l->lock);
-    while (!found && *next < slot->miss_count) {
+    while (*next < slot->miss_count) {
         *sample = slot->misses[(*next)++].sample;
-        for (size_t b = 0; b < l->bad_count; b++) {
-            Bad *bad = &l->bads[b];
-            if (bad->sample != *sample)
-                continue;
-            found = !bad->counted;
-            bad->counted = true;
-            snprintf(reason, LOADER_ERROR_SIZE, "%s", bad->reason);
-            break;
-        }
+        if (l->counted[*sample])
+            continue;
+        l->counted[*sample] = 1;
+        pthread_mutex_lock(&l->lock);
+        for (size_t b = 0; b < l->bad_count; b++)
+            if (l->bads[b].sample == *sample)
+                snprintf(reason, LOADER_ERROR_SIZE, "%s", l->bads[b].reason);
+        pthread_mutex_unlock(&l->lock);
+        return true;
     }
-    pthread_mutex_unlock(&l->lock);
-    return found;
+    return false;
+}
+
+static bool are_few(const Loader *l, const char *last)
+{
+    if ((double)l->bad_counted <= most_bad(l))
+        return true;
+    return error_set("%zu of the %zu pictures at %.200s cannot be read, more than data.max_bad (%g) allows%s%.200s",
+                     l->bad_counted, l->count, source_where(l->o.source), l->o.max_bad, *last ? "; the last is " : "", last);
 }
 
 bool loader_count_misses(Loader *l, Slot *slot)
 {
     size_t next = 0;
     uint64_t sample;
-    char reason[LOADER_ERROR_SIZE], key[SOURCE_KEY_SIZE];
+    char reason[LOADER_ERROR_SIZE] = "", key[SOURCE_KEY_SIZE];
     if (slot->miss_count)
         qsort(slot->misses, slot->miss_count, sizeof *slot->misses, compare_misses);
-    while (next_new_miss(l, slot, &next, &sample, reason)) {
+    bool few = are_few(l, ""); /* too many may be known of earlier sessions */
+    while (few && next_new_miss(l, slot, &next, &sample, reason)) {
         l->bad_counted++;
         source_key(l->o.source, sample, key, sizeof key);
         if (l->o.bad)
             l->o.bad(l->o.bad_context, key, reason);
-        if ((double)l->bad_counted > most_bad(l)) {
-            snprintf(slot->error, sizeof slot->error,
-                     "%zu of the %zu pictures at %.200s cannot be read, more than data.max_bad (%g) allows; the last is %.200s",
-                     l->bad_counted, l->count, source_where(l->o.source), l->o.max_bad, reason);
-            return error_set("%s", slot->error);
-        }
+        few = are_few(l, reason);
     }
-    return true;
+    if (!few)
+        snprintf(slot->error, sizeof slot->error, "%s", error_text());
+    return few;
 }

@@ -35,7 +35,6 @@ typedef struct {
 typedef struct {
     uint64_t sample;
     char *reason;
-    bool counted; /* a batch delivered so far met it */
 } Bad;
 
 typedef struct {
@@ -57,6 +56,7 @@ struct Loader {
     uint64_t *order_epochs;
     size_t order_count;
     atomic_uchar *is_bad; /* per sample of the source */
+    uint8_t *counted;     /* per sample: a batch delivered so far met it, and it is bad; of the caller's thread only */
     Worker *workers;
     int started;
 

@@ -380,6 +380,78 @@ static void assert_refused(const LoaderOptions *options, const char *part)
         fail_msg("\"%s\" is not in \"%s\"", part, error_text());
 }
 
+static void bad_pictures_of_earlier_sessions_count(void **state)
+{
+    (void)state;
+    Source *source = open_folder("known", 4);
+    const uint64_t known[] = {3, 10, 17};
+    LoaderOptions o = usual(source);
+    Told told = {0};
+    o.max_bad = 0.1; /* 4 of 40 */
+    o.bad = tell;
+    o.bad_context = &told;
+    o.known_bad = known;
+    o.known_bad_count = 3;
+    memory_free(load(&o, 24));
+    assert_int_equal(told.told, 1);
+    assert_string_equal(told.keys, "24.png");
+    /* With one that is allowed less the new one is too many; with two less, those known are. */
+    for (int less = 1; less <= 2; less++) {
+        bool ok = true;
+        LoaderBatch batch;
+        o.max_bad = (4 - less) / 40.0;
+        told = (Told){0};
+        Loader *loader = open_or_fail(&o);
+        int step = 0;
+        while (ok && step < 24 && (ok = loader_next(loader, &batch))) {
+            loader_release(loader);
+            step++;
+        }
+        assert_false(ok);
+        assert_non_null(strstr(error_text(), "data.max_bad"));
+        assert_int_equal(loader_bad_count(loader), 5 - less);
+        assert_int_equal(told.told, 2 - less);
+        assert_int_equal(step == 0, less == 2);
+        loader_close(loader);
+    }
+    source_close(source);
+}
+
+/* Without a free descriptor no file can be opened: that is no fault of the pictures. */
+static void an_error_of_the_machine_is_no_bad_picture(void **state)
+{
+    (void)state;
+    Source *source = open_folder("machine", 0);
+    LoaderOptions o = usual(source);
+    Told told = {0};
+    struct rlimit limit, none;
+    float mean[3], std[3];
+    o.bad = tell;
+    o.bad_context = &told;
+    o.max_bad = 1;
+    int lowest = dup(0);
+    assert_true(lowest >= 0 && close(lowest) == 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    none = limit;
+    none.rlim_cur = (rlim_t)lowest;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    Loader *loader = open_or_fail(&o);
+    LoaderBatch batch;
+    bool ok = loader_next(loader, &batch);
+    char *why = memory_string(error_text());
+    bool measured = source_statistics(source, NULL, 0, 3, 2, mean, std);
+    char *why_not = memory_string(error_text());
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_false(ok);
+    assert_false(measured);
+    assert_non_null(strstr(why, "Too many open files"));
+    assert_non_null(strstr(why_not, "Too many open files"));
+    assert_int_equal(told.told, 0);
+    memory_free(why);
+    memory_free(why_not);
+    loader_close(loader);
+    source_close(source);
+}
+
 static void what_cannot_be_is_refused(void **state)
 {
     (void)state;
@@ -549,6 +621,8 @@ int main(void)
         cmocka_unit_test(one_pass_in_order_when_not_training),
         cmocka_unit_test(bad_pictures_are_replaced_and_named),
         cmocka_unit_test(too_many_bad_pictures_stop_at_the_same_batch),
+        cmocka_unit_test(bad_pictures_of_earlier_sessions_count),
+        cmocka_unit_test(an_error_of_the_machine_is_no_bad_picture),
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(closing_in_the_middle_does_not_hang),
         cmocka_unit_test(want_of_memory_is_an_error_and_no_bad_picture),

@@ -172,13 +172,15 @@ static bool shards_file(const Source *source, size_t i, char **bytes, size_t *si
         return error_set("it has %llu bytes, more than the %d that are accepted here", (unsigned long long)picture->size,
                          LARGEST_PICTURE_FILE);
     int fd = take_descriptor(shards, shard, &place);
-    if (fd < 0)
-        return false;
-    *bytes = memory_new_aligned(*size + 1, 1);
-    bool ok = *bytes && tar_read(fd, shard->path, *bytes, *size, picture->offset);
-    give_descriptor(shards, fd, place);
+    bool ok = false;
+    if (fd >= 0) {
+        *bytes = memory_new_aligned(*size + 1, 1);
+        ok = *bytes && tar_read(fd, shard->path, *bytes, *size, picture->offset);
+        give_descriptor(shards, fd, place);
+    }
     if (ok)
         return true;
+    error_blame_machine(); /* the shard went away or cannot be read: no fault of the picture in it */
     memory_free(*bytes);
     *bytes = NULL;
     return false;

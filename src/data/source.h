@@ -98,8 +98,9 @@ bool source_split(const Source *source, double share, SampleList *train, SampleL
 
 /* Spec 1.5, `auto`: mean and population standard deviation of every channel over all pixels of the given samples (NULL: all)
  * after decoding, on a scale of 0..1. The same bits for any number of threads (at least 1): sums are integers. Samples that
- * cannot be decoded are left out. A channel that never varies gets a deviation of 1. Stored under file_cache_folder() and taken
- * from there while files' sizes and times stay. False after error_set(), also when not one picture could be read. */
+ * cannot be decoded are left out; an error of the machine (error_is_machine()) ends it. A channel that never varies gets a
+ * deviation of 1. Stored under file_cache_folder() and taken from there while files' sizes and times stay. False after
+ * error_set(), also when not one picture could be read. */
 bool source_statistics(const Source *source, const uint64_t *samples, size_t count, int channels, int threads, float *mean,
                        float *std);
 

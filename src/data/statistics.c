@@ -19,6 +19,7 @@ typedef struct {
     pthread_mutex_t lock;
     PixelSums sums;
     char reason[512]; /* why a picture could not be read */
+    atomic_bool stop; /* something failed that is no fault of a picture: `reason` tells what */
 } Work;
 
 static void *work(void *argument)
@@ -26,21 +27,26 @@ static void *work(void *argument)
     Work *w = argument;
     PixelSums own = {0};
     char reason[sizeof w->reason] = "";
-    for (size_t i; (i = atomic_fetch_add(&w->next, 1)) < w->count;) {
+    for (size_t i; !atomic_load(&w->stop) && (i = atomic_fetch_add(&w->next, 1)) < w->count;) {
         Image image = {0};
         bool view = source_view(w->source, w->samples[i], w->channels, &image);
         if (!view && !source_picture(w->source, w->samples[i], w->channels, &image)) {
             snprintf(reason, sizeof reason, "%s", error_text());
+            if (error_is_machine())
+                break;
             continue;
         }
         pixel_sums_add_picture(&own, &image);
         if (!view)
             image_free(&image);
     }
+    bool stop = reason[0] && error_is_machine();
     pthread_mutex_lock(&w->lock);
     pixel_sums_add(&w->sums, &own);
-    if (reason[0])
+    if (reason[0] && !atomic_load(&w->stop))
         memcpy(w->reason, reason, sizeof reason);
+    if (stop)
+        atomic_store(&w->stop, true);
     pthread_mutex_unlock(&w->lock);
     return NULL;
 }
@@ -113,8 +119,10 @@ bool source_statistics(const Source *source, const uint64_t *samples, size_t cou
     work(&w);
     for (int t = 0; t < others; t++)
         pthread_join(started[t], NULL);
-    ok = w.sums.pixels > 0;
-    if (!ok)
+    ok = w.sums.pixels > 0 && !atomic_load(&w.stop);
+    if (atomic_load(&w.stop))
+        error_set("no statistics of the pictures at %s: %s", source->where, w.reason);
+    else if (!ok)
         error_set("no statistics of the pictures at %s: not one could be read%s%s", source->where,
                   w.reason[0] ? "; one of them: " : "", w.reason);
     else if (path && !w.reason[0]) /* a picture that failed may be read next time */

@@ -90,7 +90,7 @@ static void look_at(Survey *s, size_t i)
             f->facts.hash = picture_hash(&image);
             pixel_sums_add_picture(&f->facts.sums, &image);
         }
-    } else if (strstr(error_text(), "out of memory: ")) {
+    } else if (error_is_machine()) {
         give_up(s);
     } else {
         const char *why = error_text();

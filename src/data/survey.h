@@ -18,8 +18,8 @@ typedef struct {
 typedef bool SurveyVisit(void *context, size_t i, const PictureFacts *facts);
 
 /* Decodes every picture on `threads` threads (at least 1) and visits each. What is visited, and in which order, does not depend
- * on the number of threads. `measure` false leaves hash and sums at zero. False after error_set() when memory runs out, which
- * says nothing about a picture; also when a visit returned false. */
+ * on the number of threads. `measure` false leaves hash and sums at zero. False after error_set() when memory runs out or
+ * the disk fails, which says nothing about a picture; also when a visit returned false. */
 bool source_survey(const Source *source, int threads, bool measure, SurveyVisit *visit, void *context);
 
 #endif

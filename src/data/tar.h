@@ -54,6 +54,10 @@ typedef struct {
 bool tar_index_make(TarIndex *index, const char *path, const char *stored);
 void tar_index_free(TarIndex *index);
 
+/* Takes the bytes of such a stored file into an index whose size and times are set. False, perhaps without an error, when they
+ * are damaged, of another archive or layout. */
+bool tar_index_parse(TarIndex *index, const char *path, const char *data, size_t size);
+
 /* Reads bytes of a descriptor at an offset. False after error_set(), also when the file ends before. */
 bool tar_read(int descriptor, const char *path, void *bytes, size_t size, uint64_t offset);
 

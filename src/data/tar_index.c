@@ -194,14 +194,13 @@ typedef struct {
 
 static const char magic[16] = "lacuna shard 1";
 
-static bool take_stored(TarIndex *index, const char *path, const char *stored)
+bool tar_index_parse(TarIndex *index, const char *path, const char *data, size_t size)
 {
-    size_t size = 0, bytes;
+    size_t bytes;
     StoredHeader header;
     bool ok = false;
-    char *data = file_exists(stored) ? file_read(stored, 0, &size) : NULL;
-    if (!data || size < sizeof header)
-        goto done;
+    if (size < sizeof header)
+        return false;
     memcpy(&header, data, sizeof header);
     const char *at = data + sizeof header;
     size_t left = size - sizeof header, hashed = offsetof(StoredHeader, path_size);
@@ -230,13 +229,21 @@ static bool take_stored(TarIndex *index, const char *path, const char *stored)
     index->text_size = header.text_size;
     ok = true;
 done:
-    memory_free(data);
     if (!ok) {
         memory_free(index->pictures);
         memory_free(index->text);
         index->pictures = NULL;
         index->text = NULL;
     }
+    return ok;
+}
+
+static bool take_stored(TarIndex *index, const char *path, const char *stored)
+{
+    size_t size = 0;
+    char *data = file_exists(stored) ? file_read(stored, 0, &size) : NULL;
+    bool ok = data && tar_index_parse(index, path, data, size);
+    memory_free(data);
     error_clear();
     return ok;
 }

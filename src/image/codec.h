@@ -4,6 +4,17 @@
 
 #include "image/image.h"
 
+/* When decoding of a picture began, by two clocks. */
+typedef struct {
+    const ImageLimits *limits;
+    double wall, thread;
+} CodecTime;
+
+CodecTime codec_time_start(const ImageLimits *limits);
+
+/* Whether there is time left; false after error_set(). Cheap enough to be asked at each row. */
+bool codec_time_left(const CodecTime *time);
+
 /* What a file announces. */
 typedef struct {
     int height, width;

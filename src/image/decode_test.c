@@ -378,6 +378,59 @@ static void limits_hold_before_memory_is_taken(void **state)
     file_free(&file);
 }
 
+/* The scans of a JPEG file told by its markers, before memory is taken; of few pixels but many scans nothing else would tell.
+ */
+static void scans_are_counted_ahead(void **state)
+{
+    (void)state;
+    uint8_t pixels[16 * 16 * 3];
+    fill_smooth(pixels, 16, 16, 3);
+    File file = write_jpeg(pixels, 16, 16, 3, JCS_RGB, true);
+    uint8_t *end = file.data + file.size - 2, *last = end; /* the last scan, repeated for ever */
+    while (last[0] != 0xFF || last[1] != 0xDA)
+        last--;
+    size_t scan = (size_t)(end - last), times = 5000, size = (size_t)(last - file.data);
+    uint8_t *many = malloc(size + times * scan + 2);
+    memcpy(many, file.data, size);
+    for (size_t t = 0; t < times; t++, size += scan)
+        memcpy(many + size, last, scan);
+    memcpy(many + size, end, 2);
+    Image image;
+    assert_false(image_decode(many, size + 2, "scans", 3, &image));
+    assert_string_equal(error_text(), "scans: the JPEG file has more than 500 scans, the limit");
+    free(many);
+    /* What stands behind the end of the picture, such as a film in a telephone's photo, is no scan. */
+    many = malloc(file.size + times * scan);
+    memcpy(many, file.data, file.size);
+    for (size_t t = 0; t < times; t++)
+        memcpy(many + file.size + t * scan, last, scan);
+    assert_true(image_decode(many, file.size + times * scan, "film", 3, &image));
+    image_free(&image);
+    free(many);
+    file_free(&file);
+}
+
+static void time_is_limited(void **state)
+{
+    (void)state;
+    uint8_t pixels[16 * 16 * 3];
+    fill_smooth(pixels, 16, 16, 3);
+    File files[] = {write_jpeg(pixels, 16, 16, 3, JCS_RGB, false), write_jpeg(pixels, 16, 16, 3, JCS_RGB, true),
+                    write_png(pixels, 48, 16, 16, PNG_COLOR_TYPE_RGB, 8, false)};
+    for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
+        ImageLimits limits = {.max_pixels = 256, .max_scans = 10, .max_seconds = 1e-9};
+        Image image;
+        assert_false(image_decode_within(files[k].data, files[k].size, "slow", 3, &limits, &image));
+        assert_string_equal(error_text(), "slow: decoding it takes more than 1e-09 seconds of processor time, the limit");
+        assert_false(error_is_machine());
+        assert_null(image.data);
+        limits.max_seconds = 60;
+        assert_true(image_decode_within(files[k].data, files[k].size, "fast", 3, &limits, &image));
+        image_free(&image);
+        file_free(&files[k]);
+    }
+}
+
 static void lack_of_memory_is_an_error(void **state)
 {
     (void)state;
@@ -390,6 +443,7 @@ static void lack_of_memory_is_an_error(void **state)
         assert_false(image_decode(file.data, file.size, "x", 1, &image));
         assert_null(image.data);
         assert_non_null(strstr(error_text(), "out of memory"));
+        assert_true(error_is_machine());
     }
     memory_fail_at(0);
     assert_false(image_new(&image, 0, 3, 3));
@@ -425,6 +479,8 @@ int main(void)
         cmocka_unit_test(damaged_files_are_refused),
         cmocka_unit_test(other_files_are_named),
         cmocka_unit_test(limits_hold_before_memory_is_taken),
+        cmocka_unit_test(scans_are_counted_ahead),
+        cmocka_unit_test(time_is_limited),
         cmocka_unit_test(lack_of_memory_is_an_error),
         cmocka_unit_test(written_png_comes_back),
     };

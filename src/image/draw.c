@@ -49,7 +49,7 @@ static void flush(png_structp png)
 }
 
 /* No local variable lives across the jump. */
-static bool encode(Writer *writer, const Image *image, int type)
+static bool encode(Writer *writer, const Image *image, int bits, int type)
 {
     writer->png = png_create_write_struct(PNG_LIBPNG_VER_STRING, writer, fail, NULL);
     if (!writer->png)
@@ -61,13 +61,26 @@ static bool encode(Writer *writer, const Image *image, int type)
         return error_set("libpng could not be started: out of memory");
     png_set_write_fn(writer->png, writer, append, flush);
     png_set_user_limits(writer->png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
-    png_set_IHDR(writer->png, writer->info, (png_uint_32)image->width, (png_uint_32)image->height, 8, type, PNG_INTERLACE_NONE,
-                 PNG_COMPRESSION_TYPE_BASE, PNG_FILTER_TYPE_BASE);
+    png_set_IHDR(writer->png, writer->info, (png_uint_32)image->width, (png_uint_32)image->height, bits, type,
+                 PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_BASE, PNG_FILTER_TYPE_BASE);
     png_write_info(writer->png, writer->info);
     for (int y = 0; y < image->height; y++)
         png_write_row(writer->png, image->data + (size_t)y * (size_t)image->width * (size_t)image->channels);
     png_write_end(writer->png, NULL);
     return true;
+}
+
+static uint8_t *encode_all(const Image *image, int bits, int type, size_t *size)
+{
+    Writer writer = {0};
+    bool good = encode(&writer, image, bits, type);
+    png_destroy_write_struct(&writer.png, &writer.info);
+    if (good) {
+        *size = writer.size;
+        return writer.data;
+    }
+    memory_free(writer.data);
+    return NULL;
 }
 
 uint8_t *image_encode_png(const Image *image, size_t *size)
@@ -77,15 +90,21 @@ uint8_t *image_encode_png(const Image *image, size_t *size)
         error_set("a picture of %d channels cannot be written as PNG; 1, 3 and 4 can", image->channels);
         return NULL;
     }
-    Writer writer = {0};
-    bool good = encode(&writer, image, types[image->channels]);
-    png_destroy_write_struct(&writer.png, &writer.info);
-    if (good) {
-        *size = writer.size;
-        return writer.data;
+    return encode_all(image, 8, types[image->channels], size);
+}
+
+uint8_t *image_encode_png16(const uint16_t *samples, int height, int width, size_t *size)
+{
+    Image image; /* two bytes a pixel, the high one first */
+    if (!image_new(&image, height, width, 2))
+        return NULL;
+    for (size_t i = 0; i < image_size(&image) / 2; i++) {
+        image.data[2 * i] = (uint8_t)(samples[i] >> 8);
+        image.data[2 * i + 1] = (uint8_t)samples[i];
     }
-    memory_free(writer.data);
-    return NULL;
+    uint8_t *data = encode_all(&image, 16, PNG_COLOR_TYPE_GRAY, size);
+    image_free(&image);
+    return data;
 }
 
 bool image_write_png(const char *path, const Image *image)

@@ -13,6 +13,9 @@ enum { TEXT_GLYPH_WIDTH = 5, TEXT_GLYPH_HEIGHT = 7, TEXT_ADVANCE = 6 }; /* pixel
 /* A PNG file in memory, owned by the caller (memory_free); NULL after error_set(). 1 channel: grey, 3: RGB, 4: RGBA. */
 uint8_t *image_encode_png(const Image *image, size_t *size);
 
+/* Likewise of grey samples of 16 bits, row-major. */
+uint8_t *image_encode_png16(const uint16_t *samples, int height, int width, size_t *size);
+
 /* Writes a PNG file through file_write(): readers see the old file or the whole new one. */
 bool image_write_png(const char *path, const Image *image);
 

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
@@ -13,7 +14,7 @@ enum {
     SIDE_LIMIT = 1000000 /* a row of pixels must stay cheap whatever its shape: resizing works on many rows at once */
 };
 
-const ImageLimits IMAGE_LIMITS = {.max_pixels = 178956970, .max_scans = 500};
+const ImageLimits IMAGE_LIMITS = {.max_pixels = 178956970, .max_scans = 500, .max_seconds = 60};
 
 static const Codec *const codecs[] = {&CODEC_JPEG, &CODEC_PNG, &CODEC_WEBP, &CODEC_TIFF};
 
@@ -56,6 +57,20 @@ static const char *foreign_format(const uint8_t *bytes, size_t size)
             return formats[i].name;
     }
     return NULL;
+}
+
+CodecTime codec_time_start(const ImageLimits *limits)
+{
+    return (CodecTime){limits, clock_seconds(), clock_thread_seconds()};
+}
+
+bool codec_time_left(const CodecTime *time)
+{
+    double most = time->limits->max_seconds;
+    /* The wall clock costs a tenth of the thread's, and no less time passes on it. */
+    if (most <= 0 || clock_seconds() - time->wall <= most || clock_thread_seconds() - time->thread <= most)
+        return true;
+    return error_set("decoding it takes more than %g seconds of processor time, the limit", most);
 }
 
 static const Codec *matching_codec(const uint8_t *bytes, size_t size)

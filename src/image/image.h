@@ -19,13 +19,16 @@ typedef struct {
     int top, left, height, width;
 } ImageBox;
 
-/* What a decoder may be asked to do. Both are checked from what the file announces before memory is taken for it. */
+/* What a decoder may be asked to do. Pixels and scans are counted before memory is taken for the picture. */
 typedef struct {
     int64_t max_pixels; /* height * width */
     int max_scans;      /* passes of a progressive JPEG; a small file may hold thousands that each cost a full picture */
+    double max_seconds; /* of the thread's processor time, looked at between rows or scans; 0: no limit. So generous that it
+                         * never decides on an honest file: results must not depend on the machine's speed */
 } ImageLimits;
 
-/* 178 956 970 pixels and 500 scans, used where no limits are given. No side may be longer than 1 000 000 pixels in any case. */
+/* 178 956 970 pixels, 500 scans and 60 seconds, used where no limits are given. No side may be longer than 1 000 000 pixels in
+ * any case. */
 extern const ImageLimits IMAGE_LIMITS;
 
 /* Memory for a picture, sizes at least 1; its samples are not set. The old content of *image is not freed. False after

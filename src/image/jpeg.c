@@ -18,6 +18,7 @@ typedef struct {
     const uint8_t *bytes;
     size_t size;
     const ImageLimits *limits;
+    CodecTime time;
     CodecHeader *header;
     Image *out;
 } Reader;
@@ -29,6 +30,8 @@ static void fail(j_common_ptr info)
     char reason[JMSG_LENGTH_MAX];
     reader->errors.format_message(info, reason);
     error_set("the JPEG data cannot be read: %s", reason);
+    if (info->err->msg_code == JERR_OUT_OF_MEMORY)
+        error_blame_machine();
     longjmp(reader->failed, 1);
 }
 
@@ -58,13 +61,48 @@ static void stay_silent(j_common_ptr info)
     (void)info;
 }
 
-static void count_scans(j_common_ptr info)
+static bool too_many_scans(const Reader *reader)
+{
+    return error_set("the JPEG file has more than %d scans, the limit", reader->limits->max_scans);
+}
+
+/* Called by libjpeg between rows and scans. */
+static void watch(j_common_ptr info)
 {
     Reader *reader = info->client_data;
-    if (reader->info.input_scan_number > reader->limits->max_scans) {
-        error_set("the JPEG file has more than %d scans, the limit", reader->limits->max_scans);
+    bool few = reader->info.input_scan_number <= reader->limits->max_scans || too_many_scans(reader);
+    if (!few || !codec_time_left(&reader->time))
         longjmp(reader->failed, 1);
+}
+
+/* Scans of the file from the first one on, whose header libjpeg has just read: markers are found between the coded bytes, where
+ * a byte of 255 is always followed by a zero. Counted before libjpeg takes memory for all of a picture's coefficients; what a
+ * file hides from this count libjpeg's own finds later. */
+static bool scans_are_few(const Reader *reader)
+{
+    const uint8_t *at = reader->info.src->next_input_byte, *end = reader->bytes + reader->size;
+    int scans = 1;
+    while ((at = memchr(at, 0xFF, (size_t)(end - at))) && end - at >= 4) {
+        uint8_t marker = at[1];
+        if (marker == 0xD9) /* the picture's end */
+            break;
+        if (marker == 0xFF) { /* filling */
+            at++;
+            continue;
+        }
+        if (marker == 0 || (marker >= 0xD0 && marker <= 0xD7)) {
+            at += 2;
+            continue;
+        }
+        scans += marker == 0xDA;
+        if (scans > reader->limits->max_scans)
+            return too_many_scans(reader);
+        size_t length = (size_t)at[2] << 8 | at[3], left = (size_t)(end - at) - 2;
+        if (length < 2 || length > left)
+            break;
+        at += 2 + length;
     }
+    return true;
 }
 
 static bool open_file(Reader *reader)
@@ -114,8 +152,10 @@ static bool read_pixels(Reader *reader)
     struct jpeg_decompress_struct *info = &reader->info;
     Image *out = reader->out;
     bool cmyk = info->num_components == 4;
+    if (jpeg_has_multiple_scans(info) && !scans_are_few(reader))
+        return false;
     info->out_color_space = cmyk ? JCS_CMYK : out->channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
-    reader->progress.progress_monitor = count_scans;
+    reader->progress.progress_monitor = watch;
     info->progress = &reader->progress;
     jpeg_start_decompress(info);
     if (info->output_height != (JDIMENSION)out->height || info->output_width != (JDIMENSION)out->width ||
@@ -159,7 +199,7 @@ static bool jpeg_header(const uint8_t *bytes, size_t size, CodecHeader *header)
 
 static bool jpeg_decode(const uint8_t *bytes, size_t size, const ImageLimits *limits, Image *out)
 {
-    Reader reader = {.bytes = bytes, .size = size, .limits = limits, .out = out};
+    Reader reader = {.bytes = bytes, .size = size, .limits = limits, .time = codec_time_start(limits), .out = out};
     return run(&reader, read_pixels);
 }
 

@@ -13,6 +13,7 @@ typedef struct {
     jmp_buf failed;
     const uint8_t *bytes;
     size_t size, position;
+    CodecTime time;
     CodecHeader *header;
     Image *out;
 } Reader;
@@ -21,6 +22,8 @@ static void fail(png_structp png, png_const_charp reason)
 {
     Reader *reader = png_get_error_ptr(png);
     error_set("the PNG data cannot be read: %s", reason);
+    if (strcasestr(reason, "out of memory"))
+        error_blame_machine();
     longjmp(reader->failed, 1);
 }
 
@@ -91,8 +94,11 @@ static bool read_pixels(Reader *reader)
     if (png_get_rowbytes(png, reader->info) != stride || png_get_image_height(png, reader->info) != (png_uint_32)out->height)
         return error_set("the PNG file's header contradicts itself");
     for (int pass = 0; pass < passes; pass++)
-        for (int y = 0; y < out->height; y++)
+        for (int y = 0; y < out->height; y++) {
+            if (!codec_time_left(&reader->time))
+                return false;
             png_read_row(png, out->data + (size_t)y * stride, NULL);
+        }
     png_read_end(png, NULL);
     return true;
 }
@@ -118,8 +124,7 @@ static bool png_header(const uint8_t *bytes, size_t size, CodecHeader *header)
 
 static bool png_decode(const uint8_t *bytes, size_t size, const ImageLimits *limits, Image *out)
 {
-    (void)limits;
-    Reader reader = {.bytes = bytes, .size = size, .out = out};
+    Reader reader = {.bytes = bytes, .size = size, .time = codec_time_start(limits), .out = out};
     return run(&reader, read_pixels);
 }
 

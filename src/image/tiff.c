@@ -19,6 +19,7 @@ typedef struct {
     uint64_t position;
     char reason[256]; /* of libtiff's first error, "" without one */
     TIFF *tiff;
+    CodecTime time;
     /* what the file announces */
     uint32_t height, width;
     uint16_t bits, samples, photometric, planar, compression;
@@ -95,7 +96,10 @@ static int on_warning(TIFF *tiff, void *reader, const char *module, const char *
 
 static bool fail(const Reader *r)
 {
-    return error_set("the TIFF data cannot be read: %s", r->reason[0] ? r->reason : "it is damaged or cut off");
+    error_set("the TIFF data cannot be read: %s", r->reason[0] ? r->reason : "it is damaged or cut off");
+    if (strcasestr(r->reason, "out of memory"))
+        error_blame_machine();
+    return false;
 }
 
 /* ---- what is in it */
@@ -254,6 +258,8 @@ static bool read_strips(Reader *r, int plane, bool planes, uint8_t *row, Image *
 {
     size_t stride = (size_t)out->width * (size_t)out->channels;
     for (uint32_t y = 0; y < r->height; y++) {
+        if (!codec_time_left(&r->time))
+            return false;
         if (TIFFReadScanline(r->tiff, row, y, (uint16_t)plane) != 1 || r->reason[0])
             return fail(r);
         put_pixels(r, row, r->width, plane, planes, out->data + y * stride, out->channels);
@@ -267,6 +273,8 @@ static bool read_tiles(Reader *r, int plane, bool planes, uint8_t *tile, uint32_
     size_t tile_stride = (size_t)tile_width * (planes ? 1 : r->samples) * (r->bits / 8u);
     for (uint64_t top = 0; top < r->height; top += tile_height)
         for (uint64_t left = 0; left < r->width; left += tile_width) {
+            if (!codec_time_left(&r->time))
+                return false;
             if (TIFFReadTile(r->tiff, tile, (uint32_t)left, (uint32_t)top, 0, (uint16_t)plane) < 0 || r->reason[0])
                 return fail(r);
             size_t rows = r->height - top < tile_height ? (size_t)(r->height - top) : tile_height;
@@ -332,8 +340,7 @@ static bool tiff_header(const uint8_t *bytes, size_t size, CodecHeader *header)
 
 static bool tiff_decode(const uint8_t *bytes, size_t size, const ImageLimits *limits, Image *out)
 {
-    (void)limits;
-    Reader reader = {.bytes = bytes, .size = size};
+    Reader reader = {.bytes = bytes, .size = size, .time = codec_time_start(limits)};
     bool good = open_file(&reader) && read_pixels(&reader, out);
     close_file(&reader);
     return good;

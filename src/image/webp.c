@@ -19,7 +19,9 @@ static bool fail(VP8StatusCode status, size_t size)
     case VP8_STATUS_NOT_ENOUGH_DATA:
         return error_set("the WebP file is cut off after %zu bytes", size);
     case VP8_STATUS_OUT_OF_MEMORY:
-        return error_set("out of memory: libwebp could not get what it needs");
+        error_set("out of memory: libwebp could not get what it needs");
+        error_blame_machine();
+        return false;
     case VP8_STATUS_UNSUPPORTED_FEATURE:
         return error_set("the WebP data cannot be read: libwebp does not know this kind of it");
     default:
@@ -43,7 +45,7 @@ static bool webp_header(const uint8_t *bytes, size_t size, CodecHeader *header)
 
 static bool webp_decode(const uint8_t *bytes, size_t size, const ImageLimits *limits, Image *out)
 {
-    (void)limits;
+    (void)limits; /* libwebp passes over a picture once: the limit of pixels is one of time, too */
     WebPDecoderConfig config;
     if (!WebPInitDecoderConfig(&config))
         return error_set("libwebp could not be started: it is another version than this program was built for");

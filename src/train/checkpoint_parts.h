@@ -5,10 +5,14 @@
 #include "base/text.h"
 #include "formats/safetensors.h"
 #include "graph/param.h"
+#include "train/checkpoint.h"
 
 #define CHECKPOINT_MODEL "model.safetensors"
 #define CHECKPOINT_STATE "state.safetensors"
 #define CHECKPOINT_META  "meta.json"
+
+/* Reads the text of a meta.json; `path` names it in errors. False after error_set(). */
+bool checkpoint_meta_parse(const char *text, size_t size, const char *path, CheckpointMeta *meta);
 
 bool checkpoint_same_shape(const SafeTensor *t, const Param *p);
 

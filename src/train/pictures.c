@@ -1,5 +1,6 @@
 #include "train/pictures.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cpu.h"
@@ -128,6 +129,47 @@ LoaderOptions pictures_train_options(const Pictures *p, const Recipe *r)
     memcpy(o.crop_ratio, r->augment.crop_ratio, sizeof o.crop_ratio);
     o.flip = r->augment.flip;
     return o;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static bool still_bad(const Pictures *p, uint64_t sample, int channels, bool *bad)
+{
+    Image image = {0};
+    *bad = !source_picture(p->source, sample, channels, &image);
+    image_free(&image);
+    return !*bad || !error_is_machine();
+}
+
+bool pictures_known_bad(const Pictures *p, const Recipe *r, const BadNames *names, SampleList *list)
+{
+    *list = (SampleList){0};
+    if (!names->count)
+        return true;
+    size_t capacity = 0;
+    char **sorted = memory_new(names->count, sizeof *sorted), *key = memory_new(SOURCE_KEY_SIZE, 1);
+    bool ok = sorted && key;
+    if (ok) {
+        memcpy(sorted, names->names, names->count * sizeof *sorted);
+        qsort(sorted, names->count, sizeof *sorted, compare_names);
+    }
+    for (size_t i = 0; ok && i < p->train.count; i++) {
+        bool bad = false;
+        source_key(p->source, p->train.samples[i], key, SOURCE_KEY_SIZE);
+        if (!bsearch(&key, sorted, names->count, sizeof *sorted, compare_names))
+            continue;
+        ok = still_bad(p, p->train.samples[i], r->image.channels, &bad);
+        if (ok && bad && (ok = memory_grow((void **)&list->samples, list->count, &capacity, sizeof *list->samples)))
+            list->samples[list->count++] = p->train.samples[i];
+    }
+    memory_free(sorted);
+    memory_free(key);
+    if (!ok)
+        sample_list_free(list);
+    return ok;
 }
 
 LoaderOptions pictures_val_options(const Pictures *p, const Recipe *r, int batch)

@@ -6,6 +6,7 @@
 #include "data/loader.h"
 #include "data/source.h"
 #include "recipe/recipe.h"
+#include "train/bad_names.h"
 
 /* Most held-out pictures that a validation looks at; of more, so many at even distances are taken. */
 enum { PICTURES_VALIDATED = 4096 };
@@ -29,6 +30,10 @@ bool pictures_statistics(const Pictures *p, Recipe *recipe);
 /* How the training pictures of a step are loaded: crops, flips, workers, seed; statistics must be lists. The caller sets
  * `first`, `steps` and `bad`. */
 LoaderOptions pictures_train_options(const Pictures *p, const Recipe *recipe);
+
+/* Which of the training pictures are among the names and still cannot be read, ascending, into a list that the caller frees.
+ * False after error_set(). */
+bool pictures_known_bad(const Pictures *p, const Recipe *recipe, const BadNames *names, SampleList *bad);
 
 /* One pass over the held-out pictures in batches of `batch`. */
 LoaderOptions pictures_val_options(const Pictures *p, const Recipe *recipe, int batch);

@@ -28,8 +28,9 @@ typedef struct {
     Trainer *trainer;
     Device device;
     Loader *loader;
-    uint8_t *hidden; /* (batch, L) */
-    uint8_t *kept;   /* (branches, batch); NULL: nothing drops */
+    SampleList known_bad; /* training pictures that earlier sessions found unreadable */
+    uint8_t *hidden;      /* (batch, L) */
+    uint8_t *kept;        /* (branches, batch); NULL: nothing drops */
     Text line;
     int64_t per_epoch, total, last; /* steps: of an epoch, of the schedule, where this run ends */
     int64_t step, saved;            /* steps done; the step of the newest checkpoint, -1: none */
@@ -474,11 +475,16 @@ static bool open_run(Run *run)
         goto done;
     run->stopped = is_stopped(run);
     if (run->step < run->last && !run->stopped) {
+        const BadNames *names;
+        if (!run_folder_bad_names(run->folder, &names) || !pictures_known_bad(&run->pictures, r, names, &run->known_bad))
+            goto done;
         LoaderOptions options = pictures_train_options(&run->pictures, r);
         options.first = (uint64_t)run->step;
         options.steps = (uint64_t)run->last;
         options.bad = note_bad;
         options.bad_context = run;
+        options.known_bad = run->known_bad.samples;
+        options.known_bad_count = run->known_bad.count;
         run->loader = loader_open(&options);
         if (!run->loader || !run_folder_write_recipe(run->folder, r) || !run_folder_open_log(run->folder, run->step))
             goto done;
@@ -565,6 +571,7 @@ static void close_run(Run *run)
     device_close(&run->device);
     pictures_close(&run->pictures);
     run_folder_close(run->folder);
+    sample_list_free(&run->known_bad);
     memory_free(run->hidden);
     memory_free(run->kept);
     memory_free(run->sample_images);

@@ -322,8 +322,8 @@ static void a_loss_that_is_not_finite_stops_the_run(void **state)
     memory_free(newest);
 }
 
-/* A folder of the world's pictures with one that is none. */
-static void write_photos(const char *folder, size_t count, size_t bad)
+/* A folder of the world's pictures, of which picture `bad` of every `every` is none. */
+static void write_photos(const char *folder, size_t count, size_t bad, size_t every)
 {
     SourceOptions world = {.world_count = count, .world_height = 20, .world_width = 20};
     Source *source = source_open("world", &world);
@@ -334,7 +334,7 @@ static void write_photos(const char *folder, size_t count, size_t bad)
         char path[64];
         assert_true(source_picture(source, i, 3, &image));
         snprintf(path, sizeof path, "%s/%02zu.png", folder, i);
-        assert_true(i == bad ? file_write(path, "no picture", 10) : image_write_png(path, &image));
+        assert_true(i % every == bad ? file_write(path, "no picture", 10) : image_write_png(path, &image));
         image_free(&image);
     }
     source_close(source);
@@ -399,7 +399,7 @@ static void stopped_while_opening_nothing_is_left(void **state)
 static void a_finished_run_needs_no_pictures(void **state)
 {
     (void)state;
-    write_photos(HOME "/photos", 40, 99);
+    write_photos(HOME "/photos", 40, 99, 40);
     snprintf(recipe.data.train, sizeof recipe.data.train, "%s", HOME "/photos");
     expect_run(PRETRAIN_DONE, &recipe, HOME "/run", false, 0, 0);
     assert_true(file_remove(HOME "/photos"));
@@ -411,8 +411,8 @@ static void a_failing_validation_saves_and_unreadable_ones_are_listed(void **sta
 {
     (void)state;
     size_t size;
-    write_photos(HOME "/photos", 40, 99);
-    write_photos(HOME "/held", 8, 3);
+    write_photos(HOME "/photos", 40, 99, 40);
+    write_photos(HOME "/held", 8, 3, 8);
     snprintf(recipe.data.train, sizeof recipe.data.train, "%s", HOME "/photos");
     snprintf(recipe.data.val, sizeof recipe.data.val, "%s", HOME "/held");
     recipe.data.max_bad = 0;
@@ -438,7 +438,7 @@ static void a_failing_validation_saves_and_unreadable_ones_are_listed(void **sta
 static void unreadable_pictures_are_listed(void **state)
 {
     (void)state;
-    write_photos(HOME "/photos", 40, 7);
+    write_photos(HOME "/photos", 40, 7, 40);
     snprintf(recipe.data.train, sizeof recipe.data.train, "%s", HOME "/photos");
     recipe.data.max_bad = 0.1;
     recipe.data.val_share = 0;
@@ -456,6 +456,54 @@ static void unreadable_pictures_are_listed(void **state)
     recipe.data.max_bad = 0;
     expect_run(PRETRAIN_FAILED, &recipe, HOME "/strict", false, 0, 0);
     expect_said("data.max_bad");
+}
+
+/* 4 of 800 pictures are broken; the run is killed and stopped over and over. */
+static void broken_pictures_are_named_once_however_often_a_run_is_stopped(void **state)
+{
+    (void)state;
+    enum { BROKEN = 4 };
+    write_photos(HOME "/photos", 200 * BROKEN, 7, 200);
+    snprintf(recipe.data.train, sizeof recipe.data.train, "%s", HOME "/photos");
+    recipe.data.val_share = 0;
+    recipe.data.max_bad = 0.005;
+    recipe.run.save_steps = 20;
+    recipe.schedule.epochs = 1;
+    expect_run(PRETRAIN_DONE, &recipe, HOME "/whole", false, 0, 0);
+    static const int64_t kills[] = {3, 27, 55};
+    for (size_t k = 0; k < sizeof kills / sizeof *kills; k++)
+        expect_run(KILLED, &recipe, HOME "/parts", true, kills[k], 0);
+    expect_run(PRETRAIN_STOPPED, &recipe, HOME "/parts", true, 0, 83);
+    expect_run(PRETRAIN_DONE, &recipe, HOME "/parts", true, 0, 0);
+    expect_same_run(HOME "/whole", HOME "/parts");
+    expect_same_file(HOME "/whole", HOME "/parts", "bad_files.csv");
+    size_t size, lines = 0;
+    char *text = read_in(HOME "/parts", "bad_files.csv", &size), *next = text;
+    for (; (next = strchr(next, '\n')); next++)
+        lines++;
+    assert_int_equal(lines, 1 + BROKEN);
+    for (int b = 0; b < BROKEN; b++) {
+        char name[32];
+        snprintf(name, sizeof name, "\n%02d.png,", 200 * b + 7);
+        assert_non_null(strstr(text, name));
+    }
+    memory_free(text);
+
+    /* With one less allowed it ends at the same step, whether stopped before or not, and again when it is gone on with. */
+    recipe.data.max_bad = 0.004;
+    expect_run(PRETRAIN_FAILED, &recipe, HOME "/strict", false, 0, 0);
+    expect_said("4 of the 800 pictures");
+    for (int64_t step = 5; step <= 80; step += 35)
+        run(&recipe, HOME "/strict-parts", true, step, 0);
+    for (int again = 0; again < 2; again++) {
+        expect_run(PRETRAIN_FAILED, &recipe, HOME "/strict-parts", true, 0, 0);
+        expect_said("4 of the 800 pictures");
+        expect_same_file(HOME "/strict", HOME "/strict-parts", "checkpoints/latest/meta.json");
+        expect_same_log(HOME "/strict", HOME "/strict-parts");
+    }
+    /* Mended, they do not count any more. */
+    write_photos(HOME "/photos", 200 * BROKEN, 207, 800);
+    expect_run(PRETRAIN_STOPPED, &recipe, HOME "/strict-parts", true, 0, 99);
 }
 
 static void what_does_not_fit_is_said_before_anything_is_made(void **state)
@@ -489,6 +537,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_finished_run_needs_no_pictures, begin, end),
         cmocka_unit_test_setup_teardown(a_failing_validation_saves_and_unreadable_ones_are_listed, begin, end),
         cmocka_unit_test_setup_teardown(unreadable_pictures_are_listed, begin, end),
+        cmocka_unit_test_setup_teardown(broken_pictures_are_named_once_however_often_a_run_is_stopped, begin, end),
         cmocka_unit_test_setup_teardown(what_does_not_fit_is_said_before_anything_is_made, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

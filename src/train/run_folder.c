@@ -19,13 +19,12 @@ enum { LINE_BYTES = 1 << 16, CSV_BYTES_MAX = 1 << 30 };
 
 struct RunFolder {
     char *path;
-    int lock;     /* descriptor; -1: not locked */
-    bool made;    /* the folder was not there before */
-    int log;      /* descriptor of log.jsonl; -1: not open */
-    int bad;      /* of bad_files.csv */
-    Text line;    /* of the log; its memory is kept from line to line */
-    char **names; /* that bad_files.csv holds */
-    size_t name_count, name_capacity;
+    int lock;       /* descriptor; -1: not locked */
+    bool made;      /* the folder was not there before */
+    int log;        /* descriptor of log.jsonl; -1: not open */
+    int bad;        /* of bad_files.csv */
+    Text line;      /* of the log; its memory is kept from line to line */
+    BadNames names; /* that bad_files.csv holds */
 };
 
 static char *inside(const RunFolder *f, const char *name)
@@ -117,9 +116,7 @@ void run_folder_close(RunFolder *f)
     for (int i = 0; i < 3; i++)
         if (descriptors[i] >= 0)
             close(descriptors[i]);
-    for (size_t i = 0; i < f->name_count; i++)
-        memory_free(f->names[i]);
-    memory_free(f->names);
+    bad_names_free(&f->names);
     text_free(&f->line);
     memory_free(f->path);
     memory_free(f);
@@ -264,50 +261,12 @@ bool run_folder_log(RunFolder *f, const char *line)
 
 bool run_folder_sync_log(RunFolder *f)
 {
+    if (f->bad >= 0 && fsync(f->bad) < 0)
+        return error_set("cannot flush %s/bad_files.csv: %s", f->path, strerror(errno));
     return f->log < 0 || fsync(f->log) == 0 || error_set("cannot flush %s/log.jsonl: %s", f->path, strerror(errno));
 }
 
 /* ---- bad_files.csv */
-
-static bool is_known(const RunFolder *f, const char *key)
-{
-    for (size_t i = 0; i < f->name_count; i++)
-        if (!strcmp(f->names[i], key))
-            return true;
-    return false;
-}
-
-static bool add_name(RunFolder *f, const char *name)
-{
-    char *copy = memory_string(name);
-    if (!copy || !memory_grow((void **)&f->names, f->name_count, &f->name_capacity, sizeof *f->names)) {
-        memory_free(copy);
-        return false;
-    }
-    f->names[f->name_count++] = copy;
-    return true;
-}
-
-/* Reads one record at `at`: its first field without quotes into `name`. Returns where the next one starts, NULL when this one
- * is not complete. */
-static const char *read_record(const char *at, Text *name)
-{
-    bool quoted = false, first = true;
-    for (; *at; at++) {
-        if (*at == '"' && quoted && at[1] == '"')
-            at++; /* two quotes inside quotes are one */
-        else if (*at == '"') {
-            quoted = !quoted;
-            continue;
-        } else if (!quoted && *at == ',')
-            first = false;
-        else if (!quoted && *at == '\n')
-            return at + 1;
-        if (first)
-            text_add_bytes(name, at, 1);
-    }
-    return NULL;
-}
 
 /* The names of earlier sessions; a torn record at the end is cut off. */
 static bool open_bad(RunFolder *f)
@@ -318,15 +277,7 @@ static bool open_bad(RunFolder *f)
     bool ok = path != NULL;
     if (ok && file_exists(path)) {
         ok = (text = file_read(path, CSV_BYTES_MAX, &size)) != NULL;
-        const char *at = text;
-        while (ok && at) {
-            Text name = {0};
-            cut = (size_t)(at - text);
-            at = read_record(at, &name);
-            if (at && cut > 0) /* the first one is the header */
-                ok = add_name(f, name.data ? name.data : "");
-            text_free(&name);
-        }
+        ok = ok && bad_names_parse(&f->names, text, &cut);
     }
     if (ok) {
         f->bad = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
@@ -337,6 +288,15 @@ static bool open_bad(RunFolder *f)
         ok = file_write_all(f->bad, path, header, sizeof header - 1);
     memory_free(text);
     memory_free(path);
+    return ok;
+}
+
+bool run_folder_bad_names(RunFolder *f, const BadNames **names)
+{
+    char *path = inside(f, "bad_files.csv");
+    bool ok = path && (f->bad >= 0 || !file_exists(path) || open_bad(f));
+    memory_free(path);
+    *names = &f->names;
     return ok;
 }
 
@@ -360,13 +320,13 @@ bool run_folder_bad(RunFolder *f, const char *key, const char *reason)
     Text line = {0};
     if (f->bad < 0 && !open_bad(f))
         return false;
-    if (is_known(f, key))
+    if (bad_names_hold(&f->names, key))
         return true;
     add_field(&line, key);
     text_add(&line, ",");
     add_field(&line, reason);
     text_add(&line, "\n");
-    bool ok = !line.failed && file_write_all(f->bad, "bad_files.csv", line.data, line.length) && add_name(f, key);
+    bool ok = !line.failed && file_write_all(f->bad, "bad_files.csv", line.data, line.length) && bad_names_add(&f->names, key);
     text_free(&line);
     return ok || error_context("%s", f->path);
 }

@@ -3,6 +3,7 @@
 #define LACUNA_TRAIN_RUN_FOLDER_H
 
 #include "recipe/recipe.h"
+#include "train/bad_names.h"
 
 typedef struct RunFolder RunFolder;
 
@@ -31,12 +32,15 @@ bool run_folder_open_log(RunFolder *folder, int64_t step);
 /* Appends one line; `line` is a JSON object that starts with "step", without the line's end. */
 bool run_folder_log(RunFolder *folder, const char *line);
 
-/* The log as far as it goes is on the disk. */
+/* The log and bad_files.csv as far as they go are on the disk. */
 bool run_folder_sync_log(RunFolder *folder);
 
 /* Notes a picture that cannot be read in RUN/bad_files.csv (columns file, reason; RFC 4180 quotes), once for each name over all
  * sessions of a run. */
 bool run_folder_bad(RunFolder *folder, const char *key, const char *reason);
+
+/* The names that bad_files.csv holds, of this session and earlier ones; *names is borrowed from the folder. */
+bool run_folder_bad_names(RunFolder *folder, const BadNames **names);
 
 /* Appends a number in the fewest digits that read back as the same double; null when it is not finite. */
 void log_number(Text *text, double value);
