@@ -14,6 +14,11 @@ double clock_seconds(void)
     return seconds_of(CLOCK_MONOTONIC);
 }
 
+double clock_wall(void)
+{
+    return seconds_of(CLOCK_REALTIME);
+}
+
 double clock_thread_seconds(void)
 {
     return seconds_of(CLOCK_THREAD_CPUTIME_ID);

@@ -5,6 +5,9 @@
 /* Seconds since some fixed moment, never going back. */
 double clock_seconds(void);
 
+/* Seconds since the beginning of 1970, as the system's clock has it. */
+double clock_wall(void);
+
 /* Seconds of processor time that the calling thread has used. */
 double clock_thread_seconds(void);
 

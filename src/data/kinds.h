@@ -72,11 +72,18 @@ uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t count);
 /* A path below file_cache_folder(): FOLDER/KIND-HASH, the folder made. Fresh string; NULL (and no error text) without one. */
 char *cache_path(const char *kind, uint64_t hash);
 
+/* The file beside shards with the names of their classes, a line each. */
+#define SHARD_CLASSES "classes.txt"
+
 /* Makes room for class names. False after error_set(). */
 bool source_classes(Source *source, int count);
 
 /* Makes the class names "0", "1", .. False after error_set(). */
 bool source_number_classes(Source *source, int count);
+
+/* Makes the class names from the lines of `text` (a zero byte behind it; it is cut up), at least `least` of them; `path` names
+ * it in errors. False after error_set(). */
+bool source_classes_from_text(Source *source, const char *path, char *text, size_t size, int least);
 
 /* More labels than this are a mistake, such as numbers of the pictures; each takes memory for a name. */
 enum { MOST_CLASSES = 1 << 20 };

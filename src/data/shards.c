@@ -305,6 +305,27 @@ static bool add_pattern(Shards *shards, const char *where)
     return true;
 }
 
+/* Names from the file beside the shards, a line each, or numbers. */
+static bool name_classes(Source *source, const char *shard, int least)
+{
+    enum { LARGEST = 1 << 28 };
+    size_t size = 0;
+    char *folder = memory_string(shard), *path, *text = NULL;
+    if (!folder)
+        return false;
+    *(char *)file_name(folder) = 0;
+    path = file_join(folder, SHARD_CLASSES);
+    bool ok = path != NULL;
+    if (ok && !file_exists(path))
+        ok = source_number_classes(source, least);
+    else if (ok)
+        ok = (text = file_read(path, LARGEST, &size)) && source_classes_from_text(source, path, text, size, least);
+    memory_free(text);
+    memory_free(path);
+    memory_free(folder);
+    return ok;
+}
+
 /* All pictures have a label or none has. */
 static bool label(Source *source, const Shards *shards)
 {
@@ -322,7 +343,7 @@ static bool label(Source *source, const Shards *shards)
         }
         most = number > most ? number : most;
     }
-    return !labelled || source_number_classes(source, most + 1);
+    return !labelled || name_classes(source, shards->shards[0].path, most + 1);
 }
 
 bool shards_open(Source *source)

@@ -49,6 +49,30 @@ bool source_number_classes(Source *source, int count)
     return true;
 }
 
+bool source_classes_from_text(Source *source, const char *path, char *text, size_t size, int least)
+{
+    int count = 0, lines = 0;
+    if (memchr(text, 0, size))
+        return error_set("%s is no list of classes: it holds a zero byte", path);
+    for (const char *c = text; c < text + size; c++)
+        count += *c == '\n' || c + 1 == text + size;
+    if (count < least || count > MOST_CLASSES)
+        return error_set("%s names %d classes, a line each, but labels go up to %d", path, count, least - 1);
+    if (!source_classes(source, count))
+        return false;
+    for (char *line = text, *end; lines < count; line = end + 1, lines++) {
+        end = line + strcspn(line, "\n");
+        *end = 0;
+        if (end > line && end[-1] == '\r')
+            end[-1] = 0;
+        if (!*line)
+            return error_set("%s: line %d is empty; it should hold the name of class %d", path, lines + 1, lines);
+        if (!(source->class_names[lines] = memory_string(line)))
+            return false;
+    }
+    return true;
+}
+
 int32_t class_number_read(const char *text, size_t size)
 {
     int32_t number = 0;

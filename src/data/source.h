@@ -36,7 +36,8 @@ typedef struct {
  * - tar shards: a .tar file, a pattern of them "shards-{000..099}.tar" (numbers filled up with zeros when one of the two
  *   is), or a folder that holds .tar files and no picture (in the order of their names). Samples are the members with such a
  *   suffix (any case; not those that start with a dot), in the archive's order, with the key SHARD.tar#NAME; the label
- *   is the whole number in the member of the same stem with the suffix .cls, which all pictures have or none. Shards are
+ *   is the whole number in the member of the same stem with the suffix .cls, which all pictures have or none; the
+ *   classes' names are the lines of a file classes.txt beside the shards, if there is one, from label 0 on. Shards are
  *   walked once, then a sample is one read; where each lies is stored under file_cache_folder() with the shard's size and
  *   time of change. Compressed shards, links and names that occur twice in one shard are refused. Members' names are never
  *   used as paths.

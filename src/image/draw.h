@@ -16,6 +16,10 @@ uint8_t *image_encode_png(const Image *image, size_t *size);
 /* Likewise of grey samples of 16 bits, row-major. */
 uint8_t *image_encode_png16(const uint16_t *samples, int height, int width, size_t *size);
 
+/* A JPEG file in memory of a picture with 1 or 3 channels, colours as fine as brightness (4:4:4); quality 1..100. As
+ * image_encode_png(). */
+uint8_t *image_encode_jpeg(const Image *image, int quality, size_t *size);
+
 /* Writes a PNG file through file_write(): readers see the old file or the whole new one. */
 bool image_write_png(const char *path, const Image *image);
 

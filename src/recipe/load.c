@@ -64,7 +64,9 @@ static void add_advice(const Place *at, Text *out)
     for (size_t i = 0; i < count; i++) {
         if (rows[i].type == KEY_RESERVED)
             continue;
-        int distance = text_distance(at->schema, rows[i].key);
+        int gap = abs((int)strlen(at->schema) - (int)strlen(rows[i].key)), distance = gap;
+        if (gap < least) /* else the distance, which is no less, is of no interest */
+            distance = text_distance(at->schema, rows[i].key);
         /* A right name in a wrong group is close too. */
         const char *leaf = strrchr(rows[i].key, '.'), *own = strrchr(at->schema, '.');
         if (leaf && !strcmp(leaf + 1, own ? own + 1 : at->schema) && distance > 2)

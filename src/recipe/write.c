@@ -159,6 +159,7 @@ int recipe_differences(const Recipe *a, const Recipe *b, Text *out)
                 continue;
             Text key = {0};
             text_add(&key, "decoders.%d.%s", k, inside ? leaf_name(&rows[i]) : rows[i].key);
+            out->failed = out->failed || key.failed;
             lines += compare(&rows[i], key.data ? key.data : rows[i].key, schema_field_const(&rows[i], a, &a->decoders[k]),
                              schema_field_const(&rows[i], b, &b->decoders[k]), out);
             text_free(&key);

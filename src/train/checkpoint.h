@@ -1,15 +1,23 @@
 /* Checkpoints: RUN/checkpoints/step-00012500/{model.safetensors, state.safetensors, meta.json}.
  *
  * model.safetensors holds all parameters by name in f32 and, as metadata, the recipe, so that it can be opened alone;
- * state.safetensors AdamW's moments; meta.json where the run stood. No clock, no number of threads, no name of a file: the
- * same run leaves the same bytes. A checkpoint is written into a folder whose name starts with a dot and renamed when all of it
- * is on the disk, so every folder of a proper name is whole. The link RUN/checkpoints/latest leads to the newest. One process
- * at a time writes to a run (run_folder.h locks it). */
+ * state.safetensors AdamW's moments; meta.json where the run stood, and checksums of all three. No clock, no number of threads,
+ * no name of a file: the same run leaves the same bytes. A checkpoint is written into a folder whose name starts with a dot and
+ * renamed when all of it is on the disk, so every folder of a proper name is whole. The link RUN/checkpoints/latest leads to
+ * the newest. One process at a time writes to a run (run_folder.h locks it). */
 #ifndef LACUNA_TRAIN_CHECKPOINT_H
 #define LACUNA_TRAIN_CHECKPOINT_H
 
 #include "recipe/recipe.h"
 #include "train/trainer.h"
+
+/* What guard.* must know to go on as an unbroken run does. */
+typedef struct {
+    int64_t draw;          /* how often the run has gone back: pictures and masks are drawn anew each time */
+    int64_t skipped;       /* steps in a row that were skipped so far */
+    int64_t losses;        /* that mean and variance are of */
+    double mean, variance; /* running ones of the loss */
+} CheckpointGuard;
 
 typedef struct {
     int64_t step;            /* steps of the run done; the loader goes on with the batch of this number */
@@ -19,6 +27,7 @@ typedef struct {
     uint64_t seed;
     int channels;
     float mean[RECIPE_CHANNELS_MAX], std[RECIPE_CHANNELS_MAX]; /* of the pictures, as the model saw them */
+    CheckpointGuard guard;
 } CheckpointMeta;
 
 /* Writes the state of the trainer as RUN/checkpoints/step-N, N from `meta`, points `latest` to it and removes what is older
@@ -28,8 +37,9 @@ typedef struct {
 bool checkpoint_save(const char *run, Trainer *trainer, const Recipe *recipe, const CheckpointMeta *meta, int keep);
 
 /* The folder of the newest complete checkpoint of a run, a fresh string in *folder, or NULL when the run has none at all. A
- * folder whose files are missing or cannot be opened is passed over: its name and why are appended to `passed_over` (may be
- * NULL). False after error_set() when the run cannot be looked into, or has checkpoints but none that is complete. */
+ * folder whose files are missing, cannot be opened or do not agree with their checksums is passed over: its name and why are
+ * appended to `passed_over` (may be NULL). False after error_set() when the run cannot be looked into, or has checkpoints but
+ * none that is complete. */
 bool checkpoint_newest(const char *run, char **folder, Text *passed_over);
 
 /* Where the run of a checkpoint's folder stood. False after error_set(). */

@@ -33,6 +33,21 @@ static bool meta_floats(const json_t *root, const char *path, const char *key, i
     return true;
 }
 
+static bool meta_real(const json_t *root, const char *path, const char *key, double *value)
+{
+    const json_t *number = json_object_get(root, key);
+    *value = json_number_value(number);
+    return (json_is_number(number) && isfinite(*value)) || error_set("%s: \"%s\" is not a number", path, key);
+}
+
+static bool meta_guard(const json_t *root, const char *path, CheckpointGuard *guard)
+{
+    const json_t *object = json_object_get(root, "guard");
+    return meta_number(object, path, "draw", 0, &guard->draw) && meta_number(object, path, "skipped", 0, &guard->skipped) &&
+           meta_number(object, path, "losses", 0, &guard->losses) && meta_real(object, path, "mean", &guard->mean) &&
+           meta_real(object, path, "variance", &guard->variance);
+}
+
 bool checkpoint_meta_parse(const char *text, size_t size, const char *path, CheckpointMeta *meta)
 {
     json_error_t error;
@@ -49,10 +64,25 @@ bool checkpoint_meta_parse(const char *text, size_t size, const char *path, Chec
          meta_number(root, path, "steps_per_epoch", 1, &meta->steps_per_epoch) &&
          meta_number(root, path, "pictures", 1, &meta->pictures) && meta_number(root, path, "seed", 0, &seed) &&
          meta_floats(root, path, "mean", &meta->channels, meta->mean) &&
-         meta_floats(root, path, "std", &meta->channels, meta->std);
+         meta_floats(root, path, "std", &meta->channels, meta->std) && meta_guard(root, path, &meta->guard);
     if (ok)
         meta->seed = (uint64_t)seed;
 done:
+    json_decref(root);
+    return ok;
+}
+
+bool checkpoint_meta_hashes(const char *text, size_t size, const char *path, FileHash hashes[CHECKPOINT_FILES])
+{
+    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL);
+    const json_t *files = json_object_get(root, "files");
+    bool ok = true;
+    for (int i = 0; ok && i < CHECKPOINT_FILES; i++) {
+        const json_t *file = json_object_get(files, checkpoint_files[i]);
+        int64_t crc = 0;
+        ok = meta_number(file, path, "bytes", 0, &hashes[i].bytes) && meta_number(file, path, "crc32", 0, &crc);
+        hashes[i].crc = (uint32_t)crc;
+    }
     json_decref(root);
     return ok;
 }

@@ -10,8 +10,10 @@
 #include "train/checkpoint.h"
 #include "train/checkpoint_parts.h"
 
-char *checkpoint_model(const char *path)
+/* As checkpoint_model(); a sentence on what was passed over is appended to `note`. */
+static char *find_model(const char *path, Text *note)
 {
+    Text passed_over = {0};
     char *folder = NULL, *model = NULL;
     if (!file_exists(path)) {
         error_set("there is no run or checkpoint at %s", path);
@@ -24,14 +26,22 @@ char *checkpoint_model(const char *path)
         return model;
     memory_free(model);
     model = NULL;
-    if (!checkpoint_newest(path, &folder, NULL))
+    if (!checkpoint_newest(path, &folder, &passed_over))
         return NULL;
+    if (passed_over.length && note)
+        text_add(note, "Checkpoints that cannot be used are passed over: %s. ", passed_over.data);
+    text_free(&passed_over);
     if (folder)
         model = file_join(folder, CHECKPOINT_MODEL);
     else
         error_set("%s holds no complete checkpoint: neither %s nor checkpoints/step-N is there", path, CHECKPOINT_MODEL);
     memory_free(folder);
     return model;
+}
+
+char *checkpoint_model(const char *path)
+{
+    return find_model(path, NULL);
 }
 
 static SafeTensors *open_model(const char *path, Recipe *recipe)
@@ -171,7 +181,7 @@ static void load_decoders(const SafeTensors *file, const Recipe *from, const Rec
 bool checkpoint_load_weights(const char *path, const Recipe *recipe, Trainer *t, Text *note)
 {
     Recipe *from = memory_new(1, sizeof *from);
-    char *model = from ? checkpoint_model(path) : NULL;
+    char *model = from ? find_model(path, note) : NULL;
     SafeTensors *file = model ? open_model(model, from) : NULL;
     Text unread = {0};
     bool ok = file != NULL;

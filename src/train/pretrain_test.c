@@ -158,9 +158,37 @@ static void expect_same_log(const char *a, const char *b)
     memory_free(text_b);
 }
 
+/* Records of the events' file, the number of sheets among them. */
+static int count_events(const char *run_path, int *sheets)
+{
+    size_t size;
+    char *events = read_in(run_path, "events.out.tfevents.0000000000.lacuna", &size);
+    int records = 0;
+    *sheets = 0;
+    for (size_t at = 0; at < size; records++) {
+        uint64_t length;
+        memcpy(&length, events + at, sizeof length);
+        *sheets += memmem(events + at, length, "reconstructions", 15) != NULL;
+        at += length + 16;
+    }
+    memory_free(events);
+    return records;
+}
+
 static void expect_same_run(const char *a, const char *b)
 {
+    int sheets_a, sheets_b, records_a = count_events(a, &sheets_a), records_b = count_events(b, &sheets_b);
     expect_same_log(a, b);
+    /* Where a session ended it has drawn a sheet more. */
+    assert_int_equal(records_a - sheets_a, records_b - sheets_b);
+    size_t size;
+    char *log = read_in(a, "log.jsonl", &size);
+    int lines = 1; /* the events' own first record */
+    for (size_t i = 0; i < size; i++)
+        lines += log[i] == '\n';
+    memory_free(log);
+    assert_int_equal(records_a - sheets_a, lines);
+    assert_true(sheets_a >= 3 && sheets_b >= 3);
     expect_same_file(a, b, "checkpoints/latest/model.safetensors");
     expect_same_file(a, b, "checkpoints/latest/state.safetensors");
     expect_same_file(a, b, "checkpoints/latest/meta.json");
@@ -178,7 +206,14 @@ static void the_run_directory_is_as_promised(void **state)
     assert_true(file_exists(HOME "/whole/checkpoints/step-00000008/model.safetensors"));
     assert_true(file_exists(HOME "/whole/checkpoints/step-00000006/meta.json"));
     assert_false(file_exists(HOME "/whole/checkpoints/step-00000003"));
+    /* Sheets when it was validated and when it was saved. */
+    assert_true(file_exists(HOME "/whole/samples/step-00000004.png") && file_exists(HOME "/whole/samples/step-00000006.png"));
     assert_true(file_exists(HOME "/whole/samples/step-00000008.png"));
+    char *report = read_in(out, "report.html", &size);
+    assert_non_null(strstr(report, "data-name=\"block 1, held out\""));
+    assert_non_null(strstr(report, "data-name=\"last block, held out\""));
+    assert_non_null(strstr(report, "8 steps, epoch 2 of 2"));
+    memory_free(report);
     char *log = read_in(out, "log.jsonl", &size), *line = log;
     static const char *const keys[] = {
         "\"epoch\":",   "\"loss\":",     "\"loss.0\":", "\"loss.1\":", "\"lr\":", "\"grad_norm\":", "\"images_per_second\":",

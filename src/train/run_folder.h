@@ -1,7 +1,10 @@
-/* A run's directory, except its checkpoints: the lock, recipe.yaml, log.jsonl, bad_files.csv. */
+/* A run's directory, except its checkpoints: the lock, recipe.yaml, log.jsonl, TensorBoard's events, environment.json,
+ * bad_files.csv. */
 #ifndef LACUNA_TRAIN_RUN_FOLDER_H
 #define LACUNA_TRAIN_RUN_FOLDER_H
 
+#include "device/device.h"
+#include "formats/events.h"
 #include "recipe/recipe.h"
 #include "train/bad_names.h"
 
@@ -26,13 +29,20 @@ bool run_folder_holds_run(const RunFolder *folder);
 bool run_folder_write_recipe(RunFolder *folder, const Recipe *recipe);
 bool run_folder_read_recipe(const RunFolder *folder, Recipe *recipe, bool *found);
 
-/* Opens RUN/log.jsonl for run_folder_log() and cuts off all lines behind `step`, and a last line that is torn. */
+/* RUN/environment.json: what computes, as JSON; replaced as a whole by every session. */
+bool run_folder_write_environment(RunFolder *folder, const Device *device);
+
+/* Opens RUN/log.jsonl for run_folder_log() and TensorBoard's events for run_folder_events(), and cuts off all that belongs to
+ * steps behind `step`, and ends that are torn. Sheets of later steps go as well. */
 bool run_folder_open_log(RunFolder *folder, int64_t step);
 
 /* Appends one line; `line` is a JSON object that starts with "step", without the line's end. */
 bool run_folder_log(RunFolder *folder, const char *line);
 
-/* The log and bad_files.csv as far as they go are on the disk. */
+/* Appends an event to RUN/events.out.tfevents.*, and empties the draft. */
+bool run_folder_events(RunFolder *folder, EventDraft *draft, int64_t step);
+
+/* The log, the events and bad_files.csv as far as they go are on the disk. */
 bool run_folder_sync_log(RunFolder *folder);
 
 /* Notes a picture that cannot be read in RUN/bad_files.csv (columns file, reason; RFC 4180 quotes), once for each name over all

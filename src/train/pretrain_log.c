@@ -1,0 +1,177 @@
+/* Validation, and the line of a step. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "train/run.h"
+
+/* ---- pictures that cannot be read */
+
+void run_note_bad(void *context, const char *key, const char *reason)
+{
+    Run *run = context;
+    if (!run_folder_bad(run->folder, key, reason))
+        run->bad_failed = true;
+    run_say(run, "%s is left out: %s", key, reason);
+}
+
+/* Each validation meets them again: people are told once. Names of data.val might be those of other pictures in data.train. */
+static void note_bad_held_out(void *context, const char *key, const char *reason)
+{
+    Run *run = context;
+    char *whole = run->pictures.val_source ? file_join(source_where(run->pictures.val_source), key) : memory_string(key);
+    if (!whole || !run_folder_bad(run->folder, whole, reason))
+        run->bad_failed = true;
+    if (whole && !run->val_seen)
+        run_say(run, "%s is left out of the validation: %s", whole, reason);
+    memory_free(whole);
+}
+
+/* ---- validation */
+
+/* Means over the held-out pictures, weighted by the pictures of each batch. */
+static bool validate(Run *run, TrainerMetrics *mean)
+{
+    const Recipe *r = &run->recipe;
+    LoaderOptions options = pictures_val_options(&run->pictures, r, r->run.micro_batch);
+    options.bad = note_bad_held_out;
+    options.bad_context = run;
+    Loader *loader = loader_open(&options);
+    bool ok = loader != NULL;
+    size_t pictures = 0;
+    *mean = (TrainerMetrics){.finite = true};
+    while (ok) {
+        LoaderBatch batch;
+        TrainerMetrics metrics;
+        ok = loader_next(loader, &batch);
+        if (!ok || batch.count == 0)
+            break;
+        pictures_masks(r, true, 0, batch.samples, batch.count, run->hidden);
+        ok = trainer_evaluate(run->trainer, batch.images, run->hidden, (int)batch.count, &metrics);
+        loader_release(loader);
+        pictures += batch.count;
+        mean->loss += metrics.loss * (double)batch.count;
+        for (int k = 0; k < r->decoder_count; k++)
+            mean->losses[k] += metrics.losses[k] * (double)batch.count;
+    }
+    mean->loss /= (double)pictures;
+    for (int k = 0; k < r->decoder_count; k++)
+        mean->losses[k] /= (double)pictures;
+    loader_close(loader);
+    run->val_seen = true;
+    ok = ok && !run->bad_failed;
+    return ok || error_context("validation after step %" PRId64, run->step);
+}
+
+static bool validation_is_due(const Run *run)
+{
+    int every = run->recipe.data.val_every;
+    if (every <= 0 || run->pictures.val.count == 0 || run->step % run->per_epoch)
+        return false;
+    return run->step / run->per_epoch % every == 0 || run->step == run->total;
+}
+
+/* ---- the log */
+
+static void add_number(Text *line, const char *key, double value)
+{
+    text_add(line, ",\"%s\":", key);
+    log_number(line, value);
+}
+
+static void add_losses(Text *line, const char *key, const TrainerMetrics *m, int decoders)
+{
+    add_number(line, key, m->loss);
+    for (int k = 0; k < decoders; k++) {
+        char name[32];
+        snprintf(name, sizeof name, "%s.%d", key, k);
+        add_number(line, name, m->losses[k]);
+    }
+}
+
+/* ---- TensorBoard */
+
+/* A run of many steps writes every so many-th: nobody looks at more. */
+static bool event_is_due(const Run *run)
+{
+    enum { EVENTS_MOST = 10000 };
+    return run->step == 1 || run->step == run->last || run->step % (1 + (run->total - 1) / EVENTS_MOST) == 0;
+}
+
+static void event_losses(EventDraft *event, const char *key, const TrainerMetrics *m, int decoders)
+{
+    event_add_scalar(event, key, m->loss);
+    for (int k = 0; k < decoders; k++) {
+        char name[32];
+        snprintf(name, sizeof name, "%s.%d", key, k);
+        event_add_scalar(event, name, m->losses[k]);
+    }
+}
+
+/* val NULL: not validated. */
+static bool write_event(Run *run, const TrainerMetrics *m, const TrainerMetrics *val, double lr, double pace, double waited)
+{
+    EventDraft *event = &run->event;
+    if (!val && !event_is_due(run))
+        return true;
+    event_losses(event, "loss", m, run->recipe.decoder_count);
+    event_add_scalar(event, "lr", lr);
+    event_add_scalar(event, "grad_norm", m->grad_norm);
+    if (val)
+        event_losses(event, "val_loss", val, run->recipe.decoder_count);
+    event_add_scalar(event, "images_per_second", run->recipe.schedule.batch_size / pace);
+    event_add_scalar(event, "data_wait", waited);
+    return run_folder_events(run->folder, event, run->step);
+}
+
+/* ---- the step's line */
+
+bool run_log_step(Run *run, const TrainerMetrics *m, double lr, double seconds, double waited)
+{
+    const Recipe *r = &run->recipe;
+    Text *line = &run->line;
+    TrainerMetrics val = {0};
+    bool due = validation_is_due(run), validated = due && validate(run, &val);
+    run->val_failed = due && !validated;
+    char *why = run->val_failed ? memory_string(error_text()) : NULL;
+    double epoch = (double)run->step / (double)run->per_epoch, pace = seconds > 1e-9 ? seconds : 1e-9;
+    line->length = 0;
+    text_add(line, "{\"step\":%" PRId64, run->step);
+    add_number(line, "epoch", epoch);
+    add_losses(line, "loss", m, r->decoder_count);
+    add_number(line, "lr", lr);
+    add_number(line, "grad_norm", m->grad_norm);
+    if (validated) {
+        add_losses(line, "val_loss", &val, r->decoder_count);
+        text_add(line, ",\"val_images\":%zu", run->pictures.val.count);
+    }
+    /* Timings are for people: no more digits than they mean. */
+    text_add(line, ",\"images_per_second\":%.1f,\"seconds\":%.6f,\"data_wait\":%.6f}", r->schedule.batch_size / pace, seconds,
+             waited);
+    bool ok = !line->failed && run_folder_log(run->folder, line->data) &&
+              write_event(run, m, validated ? &val : NULL, lr, pace, waited);
+    if (ok && why)
+        error_set("%s", why);
+    memory_free(why);
+    if (!ok || run->val_failed)
+        return ok;
+    run->pace = run->pace > 0 ? run->pace + 0.1 * (pace - run->pace) : pace;
+    if (run->options->progress)
+        run->options->progress(run->options->context,
+                               &(PretrainProgress){.line = line->data,
+                                                   .step = run->step,
+                                                   .last = run->last,
+                                                   .epoch = epoch,
+                                                   .metrics = m,
+                                                   .decoders = r->decoder_count,
+                                                   .lr = lr,
+                                                   .images_per_second = r->schedule.batch_size / run->pace,
+                                                   .seconds_left = (double)(run->last - run->step) * run->pace,
+                                                   .validated = validated,
+                                                   .val_loss = val.loss});
+    if (validated)
+        run_draw_samples(run);
+    return true;
+}

@@ -1,0 +1,227 @@
+/* Opening a run: anew, or where it stood. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "train/fit.h"
+#include "train/run.h"
+#include "train/settle.h"
+
+/* On a GPU as many pictures at once as fit, when the recipe leaves that open. */
+static bool settle_for_gpu(Run *run)
+{
+    Recipe *r = &run->recipe;
+    int most;
+    TrainerOptions options = {.device = run->device, .batch = r->schedule.batch_size, .plain = run->options->plain};
+    if (!fit_micro_batch(r, &options, &most))
+        return false;
+    r->run.micro_batch = most ? most : 1; /* one that does not fit is refused when the trainer is opened */
+    r->schedule.accumulate = r->schedule.batch_size / r->run.micro_batch;
+    return true;
+}
+
+static bool open_device(Run *run, bool parts_are_open)
+{
+    const Recipe *r = &run->recipe;
+    if (!device_open(recipe_word("run.device", (int)r->run.device), r->run.threads, &run->device))
+        return false;
+    device_set_tf32(&run->device, r->run.tf32);
+    return !parts_are_open || run->device.kind != DEVICE_CUDA || settle_for_gpu(run);
+}
+
+static bool open_trainer(Run *run)
+{
+    const Recipe *r = &run->recipe;
+    TrainerOptions options = {.device = run->device,
+                              .batch = r->schedule.batch_size,
+                              .micro_batch = r->run.micro_batch,
+                              .plain = run->options->plain};
+    if (!fit_check(r, &options) || !(run->trainer = trainer_open(r, &options)))
+        return false;
+    int branches = trainer_branches(run->trainer);
+    run->hidden = memory_new((size_t)r->schedule.batch_size, (size_t)recipe_patches(r));
+    if (branches)
+        run->kept = memory_new((size_t)branches, (size_t)r->schedule.batch_size);
+    return run->hidden && (!branches || run->kept);
+}
+
+static void set_steps(Run *run, int64_t per_epoch)
+{
+    const Recipe *r = &run->recipe;
+    run->per_epoch = per_epoch;
+    run->total = per_epoch * r->schedule.epochs;
+    run->last = r->run.max_steps > 0 && r->run.max_steps < run->total ? r->run.max_steps : run->total;
+}
+
+/* Steps of an epoch and of the whole, known as soon as the pictures are. */
+static bool count_steps(Run *run)
+{
+    const Recipe *r = &run->recipe;
+    int64_t per_epoch = (int64_t)(run->pictures.train.count / (size_t)r->schedule.batch_size);
+    if (per_epoch < 1)
+        return error_set("%zu training pictures at %s do not fill one batch: set schedule.batch_size (%d) to %zu or less",
+                         run->pictures.train.count, source_where(run->pictures.source), r->schedule.batch_size,
+                         run->pictures.train.count);
+    set_steps(run, per_epoch);
+    return true;
+}
+
+/* A run goes on with its own recipe: one that was named beside has to be the same, as far as the name tells. */
+static bool is_named(const Run *run, const char *name)
+{
+    const char *given = run->options->named;
+    if (!given)
+        return true;
+    const char *last = file_name(given), *dot = strrchr(last, '.');
+    size_t length = dot && dot > last ? (size_t)(dot - last) : strlen(last);
+    bool same = !strcmp(last, name) || (strlen(name) == length && !strncmp(last, name, length));
+    if (name[0] && !same)
+        return error_set("the run %s was begun with the recipe %s, not %s: leave the recipe out to go on with it, or choose "
+                         "another folder with --out",
+                         run_folder_path(run->folder), name, given);
+    run_say(run, "goes on with the run's own recipe, %s/recipe.yaml; %s is not read again", run_folder_path(run->folder),
+            given);
+    return true;
+}
+
+/* The recipe of a run that goes on, also of one that ended before its first checkpoint (NULL). */
+static bool resume_recipe(Run *run, const char *checkpoint)
+{
+    bool found = false;
+    Recipe *stored = memory_new(1, sizeof *stored);
+    bool ok = stored && (run_folder_read_recipe(run->folder, stored, &found) || !found);
+    if (ok && !found && checkpoint) /* lost: the model's copy lacks only what changes no result */
+        ok = checkpoint_recipe(checkpoint, stored);
+    if (ok && (found || checkpoint))
+        ok = (!found || is_named(run, stored->name)) && settle_resumed(run->options->recipe, stored, &run->recipe);
+    if (ok && found)
+        memcpy(run->recipe.name, stored->name, sizeof stored->name);
+    memory_free(stored);
+    return ok;
+}
+
+/* Looks for the run's newest checkpoint. A finished run does not need its pictures any more: *finished is then set. */
+static bool find_start(Run *run, char **checkpoint, bool *finished)
+{
+    CheckpointMeta meta;
+    Text passed_over = {0};
+    bool ok = checkpoint_newest(run->options->out, checkpoint, &passed_over);
+    if (ok && passed_over.length)
+        run_say(run, "checkpoints that cannot be used are passed over: %s", passed_over.data);
+    text_free(&passed_over);
+    ok = ok && resume_recipe(run, *checkpoint) && (!*checkpoint || checkpoint_meta(*checkpoint, &meta));
+    if (ok && *checkpoint) {
+        set_steps(run, meta.steps_per_epoch);
+        *finished = meta.step >= run->last;
+        if (*finished)
+            run->step = run->saved = meta.step;
+    }
+    return ok;
+}
+
+static bool load_checkpoint(Run *run, const char *checkpoint)
+{
+    CheckpointMeta meta;
+    const Recipe *r = &run->recipe;
+    if (!checkpoint_load(checkpoint, run->trainer, &meta))
+        return false;
+    if (meta.pictures != (int64_t)run->pictures.train.count || meta.steps_per_epoch != run->per_epoch)
+        return error_set("the run was trained on %" PRId64 " pictures, but %s now gives %zu: it can only go on with the same",
+                         meta.pictures, source_where(run->pictures.source), run->pictures.train.count);
+    if (meta.seed != r->run.seed || meta.channels != r->image.channels)
+        return error_set("%s belongs to another run: its seed or channels are not those of recipe.yaml", checkpoint);
+    run->step = run->saved = meta.step;
+    return true;
+}
+
+static bool load_start(Run *run)
+{
+    Text note = {0};
+    bool ok = checkpoint_load_weights(run->recipe.run.from, &run->recipe, run->trainer, &note);
+    if (ok)
+        run_say(run, "starts with the weights of %s. %s", run->recipe.run.from, note.data ? note.data : "");
+    text_free(&note);
+    return ok || error_context("run.from");
+}
+
+static void say_what(const Run *run)
+{
+    const Recipe *r = &run->recipe;
+    const Pictures *p = &run->pictures;
+    run_say(run, "%s: %s", run_folder_path(run->folder), source_summary(p->source));
+    run_say(run,
+            "%zu pictures to train on, %zu held out; %" PRId64 " steps an epoch, %" PRId64
+            " in all; batch %d in parts of %d; %.1f "
+            "million weights; %s",
+            p->train.count, p->held_out, run->per_epoch, run->total, r->schedule.batch_size, r->run.micro_batch,
+            (double)param_trained_numbers(trainer_params(run->trainer)) / 1e6, device_describe(&run->device));
+    if (run->step > 0)
+        run_say(run, "goes on behind step %" PRId64, run->step);
+}
+
+bool run_open(Run *run)
+{
+    const PretrainOptions *o = run->options;
+    char *checkpoint = NULL;
+    bool ok = false, finished = false;
+    run->recipe = *o->recipe;
+    run->saved = run->drawn = -1;
+    if (!recipe_check(&run->recipe))
+        return false;
+    if (o->resume && !o->out)
+        return error_set("to go on with a run its folder is needed: give it with --out");
+    if (o->out) {
+        run->folder = run_folder_open(o->out, NULL);
+        if (!run->folder)
+            return false;
+        if (!o->resume && run_folder_holds_run(run->folder))
+            return error_set("%s already holds a run: add --resume to go on with it, or choose another folder with --out",
+                             o->out);
+        if (o->resume && !find_start(run, &checkpoint, &finished))
+            goto done;
+        if (finished) {
+            ok = true;
+            goto done;
+        }
+    }
+    Recipe *r = &run->recipe;
+    if (!recipe_check(r) || !pictures_open(r, &run->pictures) || !count_steps(run) || !pictures_statistics(&run->pictures, r))
+        goto done;
+    if (run_is_stopped(run)) {
+        run->stopped = ok = true;
+        goto done;
+    }
+    bool parts_are_open = r->run.micro_batch == RECIPE_AUTO && r->schedule.accumulate == RECIPE_AUTO;
+    settle_recipe(r, run->total);
+    if (!open_device(run, parts_are_open) || !open_trainer(run))
+        goto done;
+    if (checkpoint ? !load_checkpoint(run, checkpoint) : r->run.from[0] && !load_start(run))
+        goto done;
+    if (!run->folder && !(run->folder = run_folder_open(NULL, r->name)))
+        goto done;
+    run->stopped = run_is_stopped(run);
+    if (run->step < run->last && !run->stopped) {
+        const BadNames *names;
+        if (!run_folder_bad_names(run->folder, &names) || !pictures_known_bad(&run->pictures, r, names, &run->known_bad))
+            goto done;
+        LoaderOptions options = pictures_train_options(&run->pictures, r);
+        options.first = (uint64_t)run->step;
+        options.steps = (uint64_t)run->last;
+        options.bad = run_note_bad;
+        options.bad_context = run;
+        options.known_bad = run->known_bad.samples;
+        options.known_bad_count = run->known_bad.count;
+        run->loader = loader_open(&options);
+        if (!run->loader || !run_folder_write_recipe(run->folder, r) ||
+            !run_folder_write_environment(run->folder, &run->device) || !run_folder_open_log(run->folder, run->step))
+            goto done;
+    }
+    say_what(run);
+    ok = true;
+done:
+    memory_free(checkpoint);
+    return ok;
+}

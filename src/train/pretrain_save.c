@@ -1,0 +1,114 @@
+/* Checkpoints and sheets of a run. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "image/image.h"
+#include "report/report.h"
+#include "train/reconstruct.h"
+#include "train/run.h"
+
+enum { SAMPLES = 8 }; /* pictures of a sheet in RUN/samples */
+
+/* The pictures of the sheets: held-out ones as they are validated, else whole training pictures. */
+static bool load_samples(Run *run)
+{
+    const Recipe *r = &run->recipe;
+    LoaderOptions options = pictures_val_options(&run->pictures, r, SAMPLES);
+    if (run->pictures.val.count == 0) {
+        options.source = run->pictures.source;
+        options.samples = run->pictures.train.samples;
+        options.count = run->pictures.train.count;
+        options.cache = run->pictures.cache;
+    }
+    LoaderBatch batch;
+    Loader *loader = loader_open(&options);
+    bool ok = loader && loader_next(loader, &batch);
+    if (ok) {
+        size_t numbers = (size_t)options.channels * (size_t)options.height * (size_t)options.width;
+        run->sample_images = memory_new(batch.count * numbers, sizeof *run->sample_images);
+        run->sample_hidden = memory_new(batch.count, (size_t)recipe_patches(r));
+        ok = run->sample_images && run->sample_hidden;
+        if (ok) {
+            memcpy(run->sample_images, batch.images, batch.count * numbers * sizeof *batch.images);
+            pictures_masks(r, true, 0, batch.samples, batch.count, run->sample_hidden);
+            run->samples = (int)batch.count;
+        } else {
+            memory_free(run->sample_images);
+            memory_free(run->sample_hidden);
+            run->sample_images = NULL;
+            run->sample_hidden = NULL;
+        }
+    }
+    loader_close(loader);
+    return ok;
+}
+
+/* The sheet as TensorBoard shows it. */
+static bool add_event(Run *run, const char *path)
+{
+    size_t size;
+    int height, width;
+    char *png = file_read(path, 0, &size);
+    bool ok = png && image_probe(png, size, path, &height, &width, NULL);
+    if (ok)
+        event_add_png(&run->event, "reconstructions", height, width, png, size);
+    ok = ok && run_folder_events(run->folder, &run->event, run->step);
+    memory_free(png);
+    return ok;
+}
+
+void run_draw_samples(Run *run)
+{
+    char name[64];
+    if (run->drawn == run->step)
+        return;
+    run->drawn = run->step;
+    snprintf(name, sizeof name, "step-%08" PRId64 ".png", run->step);
+    char *folder = file_join(run_folder_path(run->folder), "samples"), *path = folder ? file_join(folder, name) : NULL;
+    bool ok = path && file_make_folder(folder) && (run->samples || load_samples(run)) &&
+              reconstruct_write(&run->recipe, trainer_weights(run->trainer), trainer_fixed(run->trainer), run->sample_images,
+                                run->sample_hidden, run->samples, path) &&
+              add_event(run, path);
+    if (!ok)
+        run_say(run, "no sheet of reconstructions at step %" PRId64 ": %s", run->step, error_text());
+    error_clear();
+    memory_free(path);
+    memory_free(folder);
+}
+
+/* RUN/report.html. A run does not end because its report cannot be written. */
+static void write_report(Run *run)
+{
+    const char *path = run_folder_path(run->folder);
+    char *out = file_join(path, "report.html");
+    if (!out || !report_write(&path, 1, out))
+        run_say(run, "no report at step %" PRId64 ": %s", run->step, error_text());
+    error_clear();
+    memory_free(out);
+}
+
+bool run_save(Run *run)
+{
+    const Recipe *r = &run->recipe;
+    if (run->saved == run->step)
+        return true;
+    CheckpointMeta meta = {.step = run->step,
+                           .steps_per_epoch = run->per_epoch,
+                           .pictures = (int64_t)run->pictures.train.count,
+                           .seed = r->run.seed,
+                           .channels = r->image.channels};
+    memcpy(meta.mean, r->image.mean.values, sizeof meta.mean);
+    memcpy(meta.std, r->image.std.values, sizeof meta.std);
+    /* The log first: a checkpoint never has steps behind it that the log lost. */
+    if (!run_folder_sync_log(run->folder) ||
+        !checkpoint_save(run_folder_path(run->folder), run->trainer, r, &meta, r->run.keep))
+        return false;
+    run->saved = run->step;
+    run_draw_samples(run);
+    write_report(run);
+    return true;
+}

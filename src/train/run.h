@@ -1,0 +1,67 @@
+/* A run in progress: what the files of the loop share. pretrain.c is the loop, pretrain_open.c comes before it; pretrain_log.c
+ * validates and logs, pretrain_save.c saves and draws. */
+#ifndef LACUNA_TRAIN_RUN_H
+#define LACUNA_TRAIN_RUN_H
+
+#include "base/text.h"
+#include "train/checkpoint.h"
+#include "train/pictures.h"
+#include "train/pretrain.h"
+#include "train/run_folder.h"
+
+typedef struct {
+    const PretrainOptions *options;
+    Recipe recipe; /* settled */
+    Pictures pictures;
+    RunFolder *folder;
+    Trainer *trainer;
+    Device device;
+    Loader *loader;
+    SampleList known_bad; /* training pictures that earlier sessions found unreadable */
+    uint8_t *hidden;      /* (batch, L) */
+    uint8_t *kept;        /* (branches, batch); NULL: nothing drops */
+    Text line;
+    EventDraft event;               /* of the present step */
+    int64_t per_epoch, total, last; /* steps: of an epoch, of the schedule, where this run ends */
+    int64_t step, saved;            /* steps done; the step of the newest checkpoint, -1: none */
+    int64_t drawn;                  /* the step of the newest sheet, -1: none in this session */
+    double pace;                    /* seconds a step, averaged; 0: not known */
+    bool bad_failed;                /* bad_files.csv could not be written */
+    bool val_failed;                /* a validation failed: the error says why */
+    bool val_seen;                  /* a validation has told of the held-out pictures that cannot be read */
+    bool stopped;                   /* stop() said so before the first step */
+    float *sample_images;           /* of RUN/samples, loaded with the first sheet */
+    uint8_t *sample_hidden;
+    int samples;
+} Run;
+
+/* Tells the caller a sentence. */
+void run_say(const Run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Whether the caller wants the run to end. */
+bool run_is_stopped(const Run *run);
+
+/* ---- pretrain_open.c */
+
+/* Everything up to the first step. With a finished run, returns with step >= last and little else. False after error_set(). */
+bool run_open(Run *run);
+
+/* ---- pretrain_log.c */
+
+/* Notes a training picture that cannot be read; for LoaderOptions. */
+void run_note_bad(void *context, const char *key, const char *reason);
+
+/* Writes the line of the step that was just done, validating before when that is due, and tells the caller. When the validation
+ * fails (val_failed) the line goes without it: the step is done, and what it led to is about to be saved. False after
+ * error_set(). */
+bool run_log_step(Run *run, const TrainerMetrics *metrics, double lr, double seconds, double waited);
+
+/* ---- pretrain_save.c */
+
+/* The checkpoint of the present step, unless it is there already, with a sheet and the report. False after error_set(). */
+bool run_save(Run *run);
+
+/* RUN/samples/step-N.png. A run does not end because a sheet cannot be drawn. */
+void run_draw_samples(Run *run);
+
+#endif

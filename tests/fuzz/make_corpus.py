@@ -1,0 +1,190 @@
+"""Writes the seeds of the fuzz corpus: small files of every kind that is read. Inputs that fuzzing has found lie beside them
+under names of their own (found-*). Needs Pillow.
+
+    python3 tests/fuzz/make_corpus.py
+"""
+import io
+import json
+import os
+import struct
+import tarfile
+
+from PIL import Image
+
+HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
+
+
+def put(target, name, data):
+    os.makedirs(os.path.join(HERE, target), exist_ok=True)
+    with open(os.path.join(HERE, target, name), "wb") as file:
+        file.write(data if isinstance(data, bytes) else data.encode())
+
+
+def picture(mode, height=19, width=23):
+    image = Image.new("RGB", (width, height))
+    image.putdata([(7 * x + y, 11 * y, (x * y) % 256) for y in range(height) for x in range(width)])
+    return image.convert(mode)
+
+
+def encoded(image, kind, **options):
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def jpeg():
+    for name, mode, options in [("rgb", "RGB", {"quality": 60}), ("grey", "L", {}), ("cmyk", "CMYK", {"quality": 50}),
+                                ("progressive", "RGB", {"progressive": True}), ("restart", "RGB", {"restart_marker_blocks": 1}),
+                                ("full", "RGB", {"subsampling": 0, "quality": 95}),
+                                ("comment", "L", {"comment": b"\xff\xda a comment"})]:
+        put("jpeg", name + ".jpg", encoded(picture(mode), "JPEG", **options))
+
+
+def png():
+    for mode in ("RGB", "RGBA", "L", "LA", "P", "1"):
+        put("png", mode.lower() + ".png", encoded(picture(mode), "PNG"))
+    deep = Image.new("I;16", (9, 7))
+    deep.putdata([997 * i for i in range(63)])
+    put("png", "deep.png", encoded(deep, "PNG"))
+
+
+def webp():
+    put("webp", "lossy.webp", encoded(picture("RGB"), "WEBP", quality=50))
+    put("webp", "lossless.webp", encoded(picture("RGB"), "WEBP", lossless=True))
+    put("webp", "alpha.webp", encoded(picture("RGBA"), "WEBP", quality=50))
+    put("webp", "film.webp", encoded(picture("RGB"), "WEBP", save_all=True, append_images=[picture("L").convert("RGB")]))
+
+
+def raw_tiff(order, big, entries, data):
+    """A TIFF or BigTIFF with one directory; `entries`: (tag, type 3 or 4, values); data goes behind it, at @ in values."""
+    size = 8 if big else 4
+    head = {"<": b"II", ">": b"MM"}[order]
+    head += struct.pack(order + "HHHQ", 43, 8, 0, 16) if big else struct.pack(order + "HI", 42, 8)
+    count = struct.pack(order + ("Q" if big else "H"), len(entries))
+    place = len(head) + len(count) + len(entries) * (20 if big else 12) + size
+    table, extra = b"", b""
+    total = sum(len(v) * {3: 2, 4: 4}[t] for _, t, v in entries if len(v) * {3: 2, 4: 4}[t] > size)
+    for tag, kind, values in entries:
+        values = [place + total + int(v[1:]) if isinstance(v, str) else v for v in values]
+        body = struct.pack(order + str(len(values)) + {3: "H", 4: "I"}[kind], *values)
+        table += struct.pack(order + ("HHQ" if big else "HHI"), tag, kind, len(values))
+        if len(body) <= size:
+            table += body.ljust(size, b"\0")
+        else:
+            table += struct.pack(order + ("Q" if big else "I"), place + len(extra))
+            extra += body
+    return head + count + table + bytes(size) + extra + data
+
+
+def tiff():
+    for name, mode, options in [("raw", "RGB", {}), ("lzw", "RGB", {"compression": "tiff_lzw"}),
+                                ("deflate", "L", {"compression": "tiff_adobe_deflate"}),
+                                ("packbits", "RGBA", {"compression": "packbits"}), ("jpeg", "RGB", {"compression": "jpeg"}),
+                                ("palette", "P", {})]:
+        put("tiff", name + ".tif", encoded(picture(mode), "TIFF", **options))
+    deep = Image.new("I;16", (9, 7))
+    deep.putdata([997 * i for i in range(63)])
+    put("tiff", "deep.tif", encoded(deep, "TIFF"))
+    tile = bytes(range(256))
+    put("tiff", "tiles.tif", raw_tiff("<", True, [(256, 4, [20]), (257, 4, [17]), (258, 3, [8]), (259, 3, [1]), (262, 3, [1]),
+                                                  (277, 3, [1]), (322, 3, [16]), (323, 3, [16]),
+                                                  (324, 4, ["@0", "@256", "@512", "@768"]), (325, 4, [256] * 4)], 4 * tile))
+    put("tiff", "planes.tif", raw_tiff(">", False, [(256, 4, [8]), (257, 4, [4]), (258, 3, [8, 8, 8]), (259, 3, [1]),
+                                                    (262, 3, [2]), (273, 4, ["@0", "@32", "@64"]), (277, 3, [3]),
+                                                    (278, 4, [4]), (279, 4, [32] * 3), (284, 3, [2])], tile[:96]))
+
+
+def lists():
+    put("list", "names.csv", "\ufeffpath,label\r\na/1.jpg,cat\r\n\"b, \"\"2\"\".png\",dog\n\nc.tif,cat\n")
+    put("list", "numbers.csv", "a.jpg,0\nb.jpg,12\nc.jpg,0912\n")
+    put("list", "plain.csv", "path\na.jpg\nb.jpg")
+    put("list", "broken.csv", "a.jpg,1\nb.jpg\n\"c,2\nd\"x,3\n,\n")
+
+
+def cifar():
+    record = bytes(i % 251 for i in range(3072))
+    put("cifar", "ten.bin", b"\0\x07" + record)
+    put("cifar", "ten-names.bin", b"\x09cat\ndog\r\n" + b"\x03" + record + b"\x09" + record[::-1])
+    put("cifar", "hundred.bin", b"\0\x13\x63" + record)
+    put("cifar", "cut.bin", b"\0\x07" + record[:-1])
+
+
+def classes():
+    put("classes", "three.txt", "cat\r\na dog\nbird")
+    put("classes", "empty.txt", "cat\n\ndog\n")
+
+
+def shard(members, kind):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=kind) as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+def trimmed(data):
+    """The padding of whole records is of no use here: two blocks mark the end."""
+    return data.rstrip(b"\0").ljust(-(-len(data.rstrip(b"\0")) // 512) * 512, b"\0") + bytes(1024)
+
+
+def tar():
+    pair = [("a.jpg", b"picture"), ("a.cls", b"3\n"), ("b.png", b""), ("b.cls", b"0")]
+    long = [("folder/" * 20 + "name.of.a.picture.jpg", b"x" * 600), ("x/.hidden.jpg", b"1")]
+    put("tar", "ustar.tar", trimmed(shard(pair, tarfile.USTAR_FORMAT)))
+    put("tar", "gnu.tar", trimmed(shard(long, tarfile.GNU_FORMAT)))
+    put("tar", "pax.tar", trimmed(shard(long + [("\u00e4" * 90 + ".jpg", b"1")], tarfile.PAX_FORMAT)))
+    put("tar", "twice.tar", trimmed(shard(pair + pair[:1], tarfile.USTAR_FORMAT)))
+    # The last byte, odd: the target puts the checksums right, so that mutated headers are looked into.
+    put("tar", "mended.tar", trimmed(shard(pair + long, tarfile.PAX_FORMAT))[:-1] + b"\x01")
+    put("tar", "mended-gnu.tar", shard(pair + long, tarfile.GNU_FORMAT)[:3584] + b"\x01")
+    put("tar", "zipped.tar", b"\x1f\x8b\x08" + bytes(600))
+
+
+def stored():
+    magic, path = b"lacuna shard 1".ljust(16, b"\0"), b"/a.tar"
+    text = b"a.jpg\0b/c.png\0"
+    pictures = struct.pack("<QQQq", 0, 512, 100, -1) + struct.pack("<QQQq", 6, 1024, 0, 7)
+    put("tar_index", "two", magic + bytes(8) + struct.pack("<QQQQqq", len(path), len(text), 2, 4096, 1, 2) + path + pictures + text)
+    put("tar_index", "none", magic + bytes(8) + struct.pack("<QQQQqq", len(path), 0, 0, 4096, 1, 2) + path)
+    magic, root = b"lacuna listing3".ljust(16, b"\0"), b"/pictures"
+    text = b"\0a/1.jpg\0a\0b.png\0"
+    folders = struct.pack("<QQQqq", 0, 1, 2, 3, 4) + struct.pack("<QQQqq", 9, 1, 3, 3, 4)
+    put("listing", "two", magic + bytes(8) + struct.pack("<QQQQ", len(root), len(text), 2, 2) + root + folders +
+        struct.pack("<QQ", 1, 11) + text)
+
+
+def recipes():
+    put("recipe", "small.yaml", "image: {size: 16, mean: auto, std: [0.5, 0.5, 0.5]}\nencoder: {patch: 4, width: 16, heads: 2}\n"
+        "decoders:\n  - {tap: 1, width: 8}\n  - {tap: last, weight: 0.5}\ntarget: {normalise: patch}\n"
+        "schedule: {batch_size: 8, epochs: 2, lr: 1e-2}\nrun: {seed: 5, save_steps: 3}\n")
+    put("recipe", "json.yaml", '{"image": {"size": [32, 16]}, "augment": {"crop_scale": [0.5, 1]}, "run": {"tf32": true}}')
+    put("recipe", "base.yaml", "base: mae-cifar10\nschedule:\n  blr: 1.5e-4 # a comment\n  warmup_epochs: 'x'\n")
+    put("recipe", "broken.yaml", "a: &x [*x, *x]\n--- !!binary |\n  ab\n? {b: c}\n: \"\\x41\n")
+    put("settings", "some", "encoder.depth=3\naugment.crop_scale=[0.5, 1]\ndecoders.1.tap=8\ndecoders.0.weight=0.25\n"
+        "data.train=/a b/c\nimage.mean=auto\nimage.size=[32,16]\nrun.seed=9223372036854775807\n")
+    put("settings", "wrong", "encoder.detph=3\n=\ndecoders.99999999999.tap=1\nimage.size={a: [b\nschedule.lr=nan\nrun.tf32=2\n")
+
+
+def runs():
+    def tensors(header, data):
+        text = json.dumps(header).encode()
+        return struct.pack("<Q", len(text)) + text + data
+    put("safetensors", "two.safetensors", tensors({"__metadata__": {"format": "lacuna"},
+                                                   "a": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]},
+                                                   "b": {"dtype": "BF16", "shape": [3], "data_offsets": [16, 22]}}, bytes(range(22))))
+    put("safetensors", "kinds.safetensors", tensors({k: {"dtype": k, "shape": [], "data_offsets": [8 * i, 8 * i + 8]} for i, k in
+                                                     enumerate(("F64", "I64", "U64"))}, bytes(range(24))))
+    put("safetensors", "empty.safetensors", tensors({}, b""))
+    put("safetensors", "overlap.safetensors", tensors({"a": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]},
+                                                       "b": {"dtype": "U8", "shape": [4], "data_offsets": [2, 6]}}, bytes(6)))
+    put("meta", "good.json", json.dumps({"lacuna": "0.1.0", "step": 8, "optimizer_steps": 8, "epoch": 2.0, "steps_per_epoch": 4,
+                                         "pictures": 35, "seed": 5, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.25]}))
+    put("meta", "broken.json", '{"step": 1e400, "step": -1, "mean": [[]], "std": "\\ud800"}')
+    put("bad_files", "some.csv", 'file,reason\n07.png,"neither a JPEG, nor a PNG"\n"a ""b"".jpg",cut off\n"torn, ')
+
+
+if __name__ == "__main__":
+    for make in (jpeg, png, webp, tiff, lists, cifar, classes, tar, stored, recipes, runs):
+        make()

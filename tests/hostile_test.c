@@ -1,0 +1,297 @@
+/* What strangers' pictures may do: cut, emptied, renamed, overwritten, announcing more than they hold. Never a crash; where the
+ * header tells, a refusal that costs next to nothing. The pictures are the seeds of the fuzz corpus. */
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "image/damage_case.h"
+#include "run_program.h"
+
+#define HOME   "hostile_test.tmp"
+#define CORPUS LACUNA_SOURCE "/tests/fuzz/corpus"
+
+static const char *const formats[] = {"jpeg", "png", "webp", "tiff"};
+enum { FORMATS = sizeof formats / sizeof *formats };
+
+static DamageFile read_seed(const char *path)
+{
+    DamageFile file;
+    char whole[4096];
+    snprintf(whole, sizeof whole, "%s/%s", CORPUS, path);
+    file.data = (uint8_t *)file_read(whole, 0, &file.size);
+    if (!file.data)
+        fail_msg("%s", error_text());
+    return file;
+}
+
+/* Calls `look` with every seed of a format that is a good picture; returns how many. */
+static int each_good(int format, void (*look)(int format, const DamageFile *file))
+{
+    char folder[4096], path[300];
+    int count = 0;
+    snprintf(folder, sizeof folder, "%s/%s", CORPUS, formats[format]);
+    DIR *entries = opendir(folder);
+    assert_non_null(entries);
+    for (struct dirent *entry; (entry = readdir(entries));) {
+        if (entry->d_name[0] == '.' || !strncmp(entry->d_name, "found-", 6))
+            continue;
+        snprintf(path, sizeof path, "%s/%s", formats[format], entry->d_name);
+        DamageFile file = read_seed(path);
+        if (damage_decode(file.data, file.size)) {
+            look(format, &file);
+            count++;
+        }
+        damage_file_free(&file);
+    }
+    closedir(entries);
+    return count;
+}
+
+static void cut(int format, const DamageFile *file)
+{
+    (void)format;
+    damage_by_cutting(file);
+}
+
+static void cut_files_are_refused(void **state)
+{
+    (void)state;
+    for (int f = 0; f < FORMATS; f++)
+        assert_true(each_good(f, cut) >= 3);
+}
+
+/* ---- overwritten bytes: some formats have checksums, others cannot tell */
+
+enum { TRIES = 1000 };
+static int noticed[FORMATS], tried[FORMATS];
+
+static void overwrite(int format, const DamageFile *file)
+{
+    noticed[format] += damage_by_overwriting(file, TRIES, (uint64_t)tried[format]);
+    tried[format] += TRIES;
+}
+
+static void overwritten_files_never_crash(void **state)
+{
+    (void)state;
+    for (int f = 0; f < FORMATS; f++) {
+        each_good(f, overwrite);
+        print_message("%s: 1 to 8 overwritten bytes were noticed in %d of %d files\n", formats[f], noticed[f], tried[f]);
+        assert_true(noticed[f] > 0);
+    }
+    /* PNG has checksums everywhere but in the chunks that are skipped. */
+    assert_true(noticed[1] > 0.95 * tried[1]);
+}
+
+/* ---- what a refusal costs */
+
+typedef struct {
+    double seconds; /* of processor time */
+    long kilobytes; /* that the largest extent of memory grew by */
+    bool refused;
+    char why[200];
+} Cost;
+
+/* In a process of its own, so that its memory is told apart. */
+static Cost cost_of(const DamageFile *file)
+{
+    int ends[2];
+    Cost cost = {0};
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct rusage before, after;
+        Image image;
+        getrusage(RUSAGE_SELF, &before);
+        double begin = clock_thread_seconds();
+        cost.refused = !image_decode(file->data, file->size, "it", 3, &image);
+        cost.seconds = clock_thread_seconds() - begin;
+        getrusage(RUSAGE_SELF, &after);
+        cost.kilobytes = after.ru_maxrss - before.ru_maxrss;
+        snprintf(cost.why, sizeof cost.why, "%s", error_text());
+        _exit(write(ends[1], &cost, sizeof cost) == (ssize_t)sizeof cost ? 0 : 1);
+    }
+    int status;
+    close(ends[1]);
+    assert_int_equal(read(ends[0], &cost, sizeof cost), sizeof cost);
+    close(ends[0]);
+    waitpid(child, &status, 0);
+    assert_int_equal(status, 0);
+    return cost;
+}
+
+static void expect_cheap(const char *what, const DamageFile *file, const char *words)
+{
+    Cost cost = cost_of(file);
+    print_message("%s: refused in %.2f ms with %.1f MB: %s\n", what, 1e3 * cost.seconds, (double)cost.kilobytes / 1024,
+                  cost.why);
+    assert_true(cost.refused);
+    if (!strstr(cost.why, words))
+        fail_msg("'%s' does not say '%s'", cost.why, words);
+    /* 50 ms and 64 MB are meant; sanitizers and busy machines get more time. */
+    assert_true(cost.seconds < 0.5);
+    assert_true(cost.kilobytes < 64 * 1024);
+}
+
+/* Puts a number at each place where `old` stands, both of 2 or 4 bytes. */
+static void replace(DamageFile *file, size_t at, const void *old, const void *new, size_t size)
+{
+    assert_true(at + size <= file->size);
+    assert_memory_equal(file->data + at, old, size);
+    memcpy(file->data + at, new, size);
+}
+
+static size_t find(const DamageFile *file, const void *bytes, size_t size)
+{
+    uint8_t *at = memmem(file->data, file->size, bytes, size);
+    assert_non_null(at);
+    return (size_t)(at - file->data);
+}
+
+static void huge_announcements_cost_nothing(void **state)
+{
+    (void)state;
+    DamageFile file = read_seed("png/rgb.png");
+    static const uint8_t ihdr[17] = {'I', 'H', 'D', 'R', 0, 0, 0x75, 0x30, 0, 0, 0x75, 0x30, 8, 2}; /* 30000 x 30000 */
+    uint32_t crc = ~0u;
+    for (size_t i = 0; i < sizeof ihdr; i++) {
+        crc ^= ihdr[i];
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320u : 0);
+    }
+    memcpy(file.data + 12, ihdr, sizeof ihdr);
+    for (int i = 0; i < 4; i++)
+        file.data[29 + i] = (uint8_t)(~crc >> (24 - 8 * i));
+    expect_cheap("PNG of 30000 x 30000", &file, "30000 x 30000 pixels, more than the limit");
+    damage_file_free(&file);
+
+    file = read_seed("jpeg/progressive.jpg");
+    size_t frame = find(&file, "\xFF\xC2\0\x11\x08", 5);
+    replace(&file, frame + 5, "\0\x13\0\x17", "\x75\x30\x75\x30", 4);
+    expect_cheap("JPEG of 30000 x 30000", &file, "30000 x 30000 pixels, more than the limit");
+    damage_file_free(&file);
+
+    file = read_seed("tiff/planes.tif"); /* tag, kind, count, value; then rows of a strip: all */
+    static const uint8_t width[] = {1, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 8}, height[] = {1, 1, 0, 4, 0, 0, 0, 1, 0, 0, 0, 4},
+                         strip[] = {1, 22, 0, 4, 0, 0, 0, 1, 0, 0, 0, 4};
+    replace(&file, find(&file, width, sizeof width) + 8, width + 8, "\0\0\x75\x30", 4);
+    replace(&file, find(&file, height, sizeof height) + 8, height + 8, "\0\0\x75\x30", 4);
+    replace(&file, find(&file, strip, sizeof strip) + 8, strip + 8, "\0\0\x75\x30", 4);
+    expect_cheap("TIFF of 30000 x 30000", &file, "30000 x 30000 pixels, more than the limit");
+    damage_file_free(&file);
+
+    file = read_seed("webp/lossless.webp"); /* 14 bits each of width - 1 and height - 1 */
+    size_t head = find(&file, "VP8L", 4) + 9;
+    memcpy(file.data + head, "\xFF\xFF\xFF\x0F", 4);
+    expect_cheap("WebP of 16384 x 16384", &file, "16384 x 16384 pixels, more than the limit");
+    damage_file_free(&file);
+}
+
+/* The scans of 10000 x 10000 pixels would take 600 MB of coefficients before the first one was read. */
+static void thousands_of_scans_cost_nothing(void **state)
+{
+    (void)state;
+    enum { TIMES = 5000 };
+    DamageFile file = read_seed("jpeg/progressive.jpg"), many = {0};
+    replace(&file, find(&file, "\xFF\xC2\0\x11\x08", 5) + 5, "\0\x13\0\x17", "\x27\x10\x27\x10", 4);
+    uint8_t *last = file.data + file.size - 2;
+    while (last[0] != 0xFF || last[1] != 0xDA)
+        last--;
+    size_t front = (size_t)(last - file.data), scan = file.size - 2 - front;
+    many.data = malloc(front + TIMES * scan + 2);
+    assert_non_null(many.data);
+    memcpy(many.data, file.data, front);
+    many.size = front;
+    for (int t = 0; t < TIMES; t++, many.size += scan)
+        memcpy(many.data + many.size, last, scan);
+    memcpy(many.data + many.size, "\xFF\xD9", 2);
+    many.size += 2;
+    expect_cheap("JPEG with 5000 scans", &many, "more than 500 scans");
+    damage_file_free(&file);
+    damage_file_free(&many);
+}
+
+static void time_is_limited_in_every_format_that_can_waste_it(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"jpeg/rgb.jpg", "jpeg/progressive.jpg", "png/rgb.png", "tiff/lzw.tif",
+                                        "tiff/tiles.tif"};
+    ImageLimits limits = {.max_pixels = 1 << 20, .max_scans = 100, .max_seconds = 1e-9};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        DamageFile file = read_seed(files[i]);
+        Image image;
+        assert_false(image_decode_within(file.data, file.size, "slow", 3, &limits, &image));
+        assert_non_null(strstr(error_text(), "takes more than 1e-09 seconds"));
+        damage_file_free(&file);
+    }
+}
+
+/* ---- the program */
+
+static void put(const char *name, const void *bytes, size_t size)
+{
+    char path[256];
+    snprintf(path, sizeof path, HOME "/pictures/%s", name);
+    assert_true(file_write(path, bytes, size));
+}
+
+static void check_and_pack_name_each(void **state)
+{
+    (void)state;
+    assert_true(file_remove(HOME) && file_make_folder(HOME "/pictures"));
+    DamageFile jpeg = read_seed("jpeg/rgb.jpg"), webp = read_seed("webp/lossy.webp");
+    put("a-good.jpg", jpeg.data, jpeg.size);
+    put("b-other-suffix.PNG", jpeg.data, jpeg.size);
+    put("c-text.jpg", "this is text\n", 13);
+    put("d-empty.png", "", 0);
+    put("e-cut.webp", webp.data, webp.size / 2);
+    put("f-gif.tif", "GIF89a\1\0\1\0", 10);
+    Ran ran = run_program("data check " HOME "/pictures");
+    assert_int_equal(ran.code, 1);
+    assert_string_equal(ran.out,
+                        "c-text.jpg: this is neither a JPEG, PNG, WebP nor TIFF file\n"
+                        "d-empty.png: the file is empty\n"
+                        "e-cut.webp: the WebP file is cut off after 79 bytes\n"
+                        "f-gif.tif: this is a GIF file; only JPEG, PNG, WebP and TIFF can be read, convert it first\n");
+    assert_non_null(strstr(ran.err, "4 of 6 pictures cannot be read"));
+    Ran packed = run_program("data pack --threads 3 " HOME "/pictures " HOME "/shards/ --short-side 8");
+    assert_int_equal(packed.code, 1);
+    assert_string_equal(packed.out, ran.out);
+    assert_non_null(strstr(packed.err, "2 pictures in 1 shard at " HOME "/shards; 4 that cannot be read were left out"));
+    ran_free(&packed);
+    packed = run_program("data check " HOME "/shards");
+    assert_int_equal(packed.code, 0);
+    ran_free(&packed);
+    packed = run_program("data pack " HOME "/pictures " HOME "/shards");
+    assert_int_equal(packed.code, 1);
+    assert_non_null(strstr(packed.err, "is not empty"));
+    ran_free(&packed);
+    ran_free(&ran);
+    damage_file_free(&jpeg);
+    damage_file_free(&webp);
+    assert_true(file_remove(HOME));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(cut_files_are_refused),
+        cmocka_unit_test(overwritten_files_never_crash),
+        cmocka_unit_test(huge_announcements_cost_nothing),
+        cmocka_unit_test(thousands_of_scans_cost_nothing),
+        cmocka_unit_test(time_is_limited_in_every_format_that_can_waste_it),
+        cmocka_unit_test(check_and_pack_name_each),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
