@@ -41,7 +41,7 @@ TEXT
 tool apt-get <<'TEXT'
 echo "apt-get $*" >>"$calls"
 TEXT
-# A build leaves a program that makes its output folder, and fails where one is already there.
+# A build leaves a program whose runs note how often they were begun, and can be stopped.
 tool cmake <<'TEXT'
 echo "cmake $*" >>"$calls"
 mkdir -p build
@@ -49,10 +49,12 @@ cat >build/lacuna <<'PROGRAM'
 #!/bin/bash
 case $1 in
 pretrain)
-    [ ! -e "$4" ] || { echo "$4 exists" >&2; exit 1; }
+    [ "$3 $5" = "--out --resume" ] || exit 2
     mkdir -p "$4"
-    [ "${5:-}" != --break ] || exit 130 ;;
+    echo "$2" >>"$4/begun"
+    case " $* " in *" --break $2 "*) exit 130 ;; esac ;;
 reconstruct) : >"$5" ;;
+report) cat "$2/begun" "$3/begun" >"$5" ;;
 esac
 PROGRAM
 chmod +x build/lacuna
@@ -123,13 +125,20 @@ expect 2 'there is no command bild' ./dev bild
 expect 0 'usage: ./dev COMMAND' ./dev help
 expect 0 'usage: ./dev COMMAND' ./dev
 
-# A finished demo and one that was stopped make room for the next; a folder of somebody else does not.
-expect 0 'runs/demo/sheet.png' ./dev demo
-expect 130 '' ./dev demo --break
-expect 0 'runs/demo/sheet.png' ./dev demo
+# A demo that was stopped goes on, a finished one makes room for the next; a folder of somebody else does not.
+expect 130 '== mae' ./dev demo --break mae-world
+expect 130 '== deepmim' ./dev demo --break deepmim-world
+expect 1 '' test -e runs/demo/report.html
+expect 0 'runs/demo/report.html' ./dev demo
+expect 0 '3' grep -c mae-world runs/demo/report.html
+expect 0 '2' grep -c deepmim-world runs/demo/report.html
+expect 0 '' test -e runs/demo/mae.png -a -e runs/demo/deepmim.png
+expect 0 'runs/demo/report.html' ./dev demo
+expect 0 '1' grep -c mae-world runs/demo/report.html
+expect 2 'for one of your own' ./dev demo --out there
 rm runs/demo/.made-by-demo
 expect 1 'not made by the demo' ./dev demo
-expect 0 '' test -e runs/demo/sheet.png
+expect 0 '' test -e runs/demo/mae.png
 
 # Without --config the whole comparison runs, with it one pair; both with the Python that is named.
 tool peer <<'TEXT'

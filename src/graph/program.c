@@ -608,3 +608,20 @@ ProgramNode program_node(const Program *p, size_t i)
                          .seconds = p->seconds ? p->seconds[i] : 0,
                          .cost = node->op->cost ? node->op->cost(&p->calls[i]) : (Cost){0}};
 }
+
+bool program_run_node(Program *p, size_t i)
+{
+    if (p->gpu)
+        return program_gpu_run_node(p, i);
+    parallel_run(p->steps + i, 1, p->device.threads, NULL);
+    return true;
+}
+
+const void *program_node_output(Program *p, size_t i, int k)
+{
+    const Tensor *t = &p->calls[i].out[k];
+    if (!p->gpu || !t->data)
+        return t->data;
+    int slot = p->nodes[i].out[k].slot;
+    return program_gpu_look(p, t->data, (size_t)program_value_bytes(p, slot), slot);
+}

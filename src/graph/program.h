@@ -77,4 +77,10 @@ typedef struct {
 size_t program_node_count(const Program *program);
 ProgramNode program_node(const Program *program, size_t i);
 
+/* Runs that node alone; those before it in its segment must have run. False after error_set(). */
+bool program_run_node(Program *program, size_t i);
+
+/* The numbers of its output k as program_kept() gives them, NULL when it has none or after error_set(). */
+const void *program_node_output(Program *program, size_t i, int k);
+
 #endif

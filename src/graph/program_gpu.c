@@ -229,6 +229,11 @@ bool program_gpu_run(Program *p, Segment segment)
     return check(g, g->runtime->graph_launch(g->graphs[segment], cuda_stream(g->device)->handle), "launching a graph");
 }
 
+bool program_gpu_run_node(Program *p, size_t node)
+{
+    return check(p->gpu, p->gpu->failed, "uploading") && upload(p->gpu) && launch(p, node);
+}
+
 void *program_gpu_input(Program *p, int slot)
 {
     ProgramGpu *g = p->gpu;

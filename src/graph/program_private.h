@@ -45,6 +45,8 @@ void program_gpu_close(Program *p);
 /* Puts a segment's work into the stream, what was written to the inputs first. */
 bool program_gpu_run(Program *p, Segment segment);
 
+bool program_gpu_run_node(Program *p, size_t node);
+
 /* Memory of the host that is uploaded to an input before the next run. */
 void *program_gpu_input(Program *p, int slot);
 

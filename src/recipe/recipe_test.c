@@ -150,7 +150,6 @@ static void what_is_not_carried_out_is_refused_by_name(void **state)
         {"schedule.kind", "multistep"},
         {"schedule.steps", "[3]"},
         {"ema.decay", "0.99"},
-        {"guard.nonfinite", "skip"},
         {"probe.every", "2"},
         {"analysis.images", "5"},
         {"run.devices", "2"},

@@ -232,12 +232,12 @@ static const RecipeKey rows[] = {
 
     {"ema.decay", KEY_REAL, AT(ema.decay), "0", 0, 1, .now = NOT_YET, .help = "Decay of the averaged weights; 0 means none."},
 
-    {"guard.nonfinite", KEY_WORD, AT(guard.nonfinite), "stop", .names = guards, .now = ONLY(GUARD_STOP),
-     .help = "What to do when loss or gradient is not finite."},
-    {"guard.spike", KEY_REAL, AT(guard.spike), "off", 0, 1e6, "off", 0, .now = NOT_YET,
-     .help = "Deviations above which a loss sends the run back to its last checkpoint."},
-    {"guard.limit", KEY_INT, AT(guard.limit), "8", 1, BIG, .now = NOT_YET,
-     .help = "Bad steps in a row that stop the run."},
+    {"guard.nonfinite", KEY_WORD, AT(guard.nonfinite), "stop", .names = guards, .now = CARRIED_OUT,
+     .help = "What to do when loss or gradient is not finite: `stop` says where it began and leaves a state that does it again, `skip` leaves the step out."},
+    {"guard.spike", KEY_REAL, AT(guard.spike), "off", 0, 1e6, "off", 0, .now = CARRIED_OUT,
+     .help = "Deviations above its running mean at which a loss sends the run back to its last checkpoint, to go on with other draws."},
+    {"guard.limit", KEY_INT, AT(guard.limit), "8", 1, BIG, .now = CARRIED_OUT,
+     .help = "Skipped steps in a row, or returns to one checkpoint, that stop the run."},
 
     {"probe.every", KEY_INT, AT(probe.every), "auto", 0, BIG, "auto", RECIPE_AUTO, .now = NOT_YET,
      .help = "Epochs between two probes of the backbone while it trains."},

@@ -33,22 +33,13 @@ static void draw_kept(Run *run, const LoaderBatch *batch)
 {
     int branches = trainer_branches(run->trainer);
     for (size_t i = 0; run->kept && i < batch->count; i++) {
-        Random random = random_stream(run->recipe.run.seed, RANDOM_DROP_PATH, 0, batch->epoch, batch->samples[i]);
+        Random random =
+            random_stream(run->recipe.run.seed, RANDOM_DROP_PATH, 0, run_draw_epoch(run, batch->epoch), batch->samples[i]);
         for (int b = 0; b < branches; b++)
             run->kept[(size_t)b * batch->count + i] = random_uniform(&random) >= trainer_branch_rate(run->trainer, b);
     }
 }
 /* ---- the loop */
-
-static bool not_finite(const Run *run, const TrainerMetrics *m)
-{
-    char kept[64] = "no checkpoint has been saved yet";
-    if (run->saved >= 0)
-        snprintf(kept, sizeof kept, "the checkpoint of step %" PRId64 " is as it was", run->saved);
-    return error_set("step %" PRId64 ": the loss (%g) or the norm of the gradient (%g) is not finite, so the run stops; %s; a "
-                     "lower schedule.lr or blr, a longer warm-up or optimizer.clip may help",
-                     run->step + 1, m->loss, m->grad_norm, kept);
-}
 
 /* The pictures cannot be read any more, or not be noted, but what was learnt so far is good. Keeps the error; always false. */
 static bool save_before_failing(Run *run)
@@ -74,7 +65,7 @@ static bool one_step(Run *run)
         error_context("noting a picture that cannot be read");
         return save_before_failing(run);
     }
-    pictures_masks(r, false, batch.epoch, batch.samples, batch.count, run->hidden);
+    pictures_masks(r, false, run_draw_epoch(run, batch.epoch), batch.samples, batch.count, run->hidden);
     draw_kept(run, &batch);
     TrainerBatch input = {.images = batch.images,
                           .hidden = run->hidden,
@@ -82,9 +73,10 @@ static bool one_step(Run *run)
                           .lr = schedule_rate(r, (double)run->step / (double)run->per_epoch)};
     if (!trainer_step(run->trainer, &input, &metrics))
         return error_context("step %" PRId64, run->step + 1);
+    GuardOutcome outcome = run_guard(run, &batch, &input, &metrics);
+    if (outcome != GUARD_GOES_ON)
+        return outcome == GUARD_WENT_BACK;
     loader_release(run->loader);
-    if (!metrics.finite)
-        return not_finite(run, &metrics);
     run->step++;
     return run_log_step(run, &metrics, input.lr, clock_seconds() - before, batch.waited) &&
            (!run->val_failed || save_before_failing(run));

@@ -143,6 +143,11 @@ bool run_log_step(Run *run, const TrainerMetrics *m, double lr, double seconds, 
     add_losses(line, "loss", m, r->decoder_count);
     add_number(line, "lr", lr);
     add_number(line, "grad_norm", m->grad_norm);
+    if (!m->finite)
+        text_add(line, ",\"skipped\":true");
+    if (run->went_back)
+        text_add(line, ",\"went_back_from\":%" PRId64, run->went_back);
+    run->went_back = 0;
     if (validated) {
         add_losses(line, "val_loss", &val, r->decoder_count);
         text_add(line, ",\"val_images\":%zu", run->pictures.val.count);

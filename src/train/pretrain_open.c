@@ -134,6 +134,7 @@ static bool load_checkpoint(Run *run, const char *checkpoint)
     if (meta.seed != r->run.seed || meta.channels != r->image.channels)
         return error_set("%s belongs to another run: its seed or channels are not those of recipe.yaml", checkpoint);
     run->step = run->saved = meta.step;
+    run->guard = meta.guard;
     return true;
 }
 
@@ -160,6 +161,20 @@ static void say_what(const Run *run)
             (double)param_trained_numbers(trainer_params(run->trainer)) / 1e6, device_describe(&run->device));
     if (run->step > 0)
         run_say(run, "goes on behind step %" PRId64, run->step);
+}
+
+bool run_open_loader(Run *run)
+{
+    LoaderOptions options = pictures_train_options(&run->pictures, &run->recipe);
+    options.first = (uint64_t)run->step;
+    options.steps = (uint64_t)run->last;
+    options.stage = (uint32_t)run->guard.draw;
+    options.bad = run_note_bad;
+    options.bad_context = run;
+    options.known_bad = run->known_bad.samples;
+    options.known_bad_count = run->known_bad.count;
+    run->loader = loader_open(&options);
+    return run->loader != NULL;
 }
 
 bool run_open(Run *run)
@@ -207,16 +222,11 @@ bool run_open(Run *run)
         const BadNames *names;
         if (!run_folder_bad_names(run->folder, &names) || !pictures_known_bad(&run->pictures, r, names, &run->known_bad))
             goto done;
-        LoaderOptions options = pictures_train_options(&run->pictures, r);
-        options.first = (uint64_t)run->step;
-        options.steps = (uint64_t)run->last;
-        options.bad = run_note_bad;
-        options.bad_context = run;
-        options.known_bad = run->known_bad.samples;
-        options.known_bad_count = run->known_bad.count;
-        run->loader = loader_open(&options);
-        if (!run->loader || !run_folder_write_recipe(run->folder, r) ||
+        if (!run_open_loader(run) || !run_folder_write_recipe(run->folder, r) ||
             !run_folder_write_environment(run->folder, &run->device) || !run_folder_open_log(run->folder, run->step))
+            goto done;
+        /* Somewhere to go back to. */
+        if (r->guard.spike > 0 && run->saved < 0 && !run_save(run))
             goto done;
     }
     say_what(run);

@@ -91,23 +91,32 @@ static void write_report(Run *run)
     memory_free(out);
 }
 
+CheckpointMeta run_meta(const Run *run)
+{
+    const Recipe *r = &run->recipe;
+    CheckpointMeta meta = {.step = run->step,
+                           .steps_per_epoch = run->per_epoch,
+                           .pictures = (int64_t)run->pictures.train.count,
+                           .seed = r->run.seed,
+                           .channels = r->image.channels,
+                           .guard = run->guard};
+    memcpy(meta.mean, r->image.mean.values, sizeof meta.mean);
+    memcpy(meta.std, r->image.std.values, sizeof meta.std);
+    return meta;
+}
+
 bool run_save(Run *run)
 {
     const Recipe *r = &run->recipe;
     if (run->saved == run->step)
         return true;
-    CheckpointMeta meta = {.step = run->step,
-                           .steps_per_epoch = run->per_epoch,
-                           .pictures = (int64_t)run->pictures.train.count,
-                           .seed = r->run.seed,
-                           .channels = r->image.channels};
-    memcpy(meta.mean, r->image.mean.values, sizeof meta.mean);
-    memcpy(meta.std, r->image.std.values, sizeof meta.std);
+    CheckpointMeta meta = run_meta(run);
     /* The log first: a checkpoint never has steps behind it that the log lost. */
     if (!run_folder_sync_log(run->folder) ||
         !checkpoint_save(run_folder_path(run->folder), run->trainer, r, &meta, r->run.keep))
         return false;
     run->saved = run->step;
+    run->returns = 0;
     run_draw_samples(run);
     write_report(run);
     return true;

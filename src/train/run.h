@@ -1,5 +1,5 @@
-/* A run in progress: what the files of the loop share. pretrain.c is the loop, pretrain_open.c comes before it; pretrain_log.c
- * validates and logs, pretrain_save.c saves and draws. */
+/* A run in progress: what the files of the loop share. pretrain.c is the loop, pretrain_open.c comes before it;
+ * pretrain_guard.c looks at each step, pretrain_log.c validates and logs, pretrain_save.c saves and draws. */
 #ifndef LACUNA_TRAIN_RUN_H
 #define LACUNA_TRAIN_RUN_H
 
@@ -25,6 +25,9 @@ typedef struct {
     int64_t per_epoch, total, last; /* steps: of an epoch, of the schedule, where this run ends */
     int64_t step, saved;            /* steps done; the step of the newest checkpoint, -1: none */
     int64_t drawn;                  /* the step of the newest sheet, -1: none in this session */
+    CheckpointGuard guard;          /* as of the present step */
+    int64_t returns;                /* to the newest checkpoint, by guard.spike */
+    int64_t went_back;              /* the step from which the run has just gone back; 0: not */
     double pace;                    /* seconds a step, averaged; 0: not known */
     bool bad_failed;                /* bad_files.csv could not be written */
     bool val_failed;                /* a validation failed: the error says why */
@@ -46,6 +49,9 @@ bool run_is_stopped(const Run *run);
 /* Everything up to the first step. With a finished run, returns with step >= last and little else. False after error_set(). */
 bool run_open(Run *run);
 
+/* The loader of the training pictures from the present step on. False after error_set(). */
+bool run_open_loader(Run *run);
+
 /* ---- pretrain_log.c */
 
 /* Notes a training picture that cannot be read; for LoaderOptions. */
@@ -56,7 +62,25 @@ void run_note_bad(void *context, const char *key, const char *reason);
  * error_set(). */
 bool run_log_step(Run *run, const TrainerMetrics *metrics, double lr, double seconds, double waited);
 
+/* ---- pretrain_guard.c */
+
+/* The number under which masks and branches of a batch are drawn: its epoch, and others once the run has gone back. */
+uint32_t run_draw_epoch(const Run *run, uint32_t epoch);
+
+/* What becomes of a step that was just computed. */
+typedef enum {
+    GUARD_FAILED, /* the run ends; after error_set() */
+    GUARD_GOES_ON,
+    GUARD_WENT_BACK /* run->step is that of the newest checkpoint again; the step is not to be logged */
+} GuardOutcome;
+
+/* guard.nonfinite and guard.spike, before run->step counts the step. */
+GuardOutcome run_guard(Run *run, const LoaderBatch *batch, const TrainerBatch *input, const TrainerMetrics *metrics);
+
 /* ---- pretrain_save.c */
+
+/* What meta.json of a checkpoint of the present step says. */
+CheckpointMeta run_meta(const Run *run);
 
 /* The checkpoint of the present step, unless it is there already, with a sheet and the report. False after error_set(). */
 bool run_save(Run *run);

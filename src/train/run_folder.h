@@ -33,7 +33,8 @@ bool run_folder_read_recipe(const RunFolder *folder, Recipe *recipe, bool *found
 bool run_folder_write_environment(RunFolder *folder, const Device *device);
 
 /* Opens RUN/log.jsonl for run_folder_log() and TensorBoard's events for run_folder_events(), and cuts off all that belongs to
- * steps behind `step`, and ends that are torn. Sheets of later steps go as well. */
+ * steps behind `step`, and ends that are torn. Sheets of later steps go as well. They may be open
+ * already: then the run goes back. */
 bool run_folder_open_log(RunFolder *folder, int64_t step);
 
 /* Appends one line; `line` is a JSON object that starts with "step", without the line's end. */

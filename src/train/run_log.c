@@ -109,6 +109,11 @@ static bool open_log(RunFolder *f, int64_t step)
 
 bool run_folder_open_log(RunFolder *f, int64_t step)
 {
+    if (f->log >= 0)
+        close(f->log);
+    if (f->events >= 0)
+        close(f->events);
+    f->log = f->events = -1;
     return open_log(f, step) && open_events(f, step) && remove_samples(f, step);
 }
 

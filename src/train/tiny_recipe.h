@@ -17,7 +17,7 @@ static inline bool tiny_recipe(Recipe *r)
                                "  - {tap: last, width: 8, depth: 1, heads: 2}\n"
                                "target: {normalise: patch}\n"
                                "schedule: {batch_size: 8, epochs: 2, warmup_epochs: 0.5, lr: 1e-2}\n"
-                               "run: {micro_batch: 4, threads: 2, save_steps: 3, seed: 5}\n";
+                               "run: {micro_batch: 4, threads: 1, save_steps: 3, seed: 5}\n";
     return recipe_parse(r, text, strlen(text), "the tiny recipe");
 }
 

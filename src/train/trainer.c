@@ -6,43 +6,13 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "device/buffer.h"
-#include "mim/model.h"
 #include "nn/init.h"
 #include "ops/adamw/adamw.h"
 #include "ops/add/add.h"
 #include "ops/fill/fill.h"
 #include "ops/grad_norm/grad_norm.h"
 #include "ops/weighted_sum/weighted_sum.h"
-
-/* A tape with its program. */
-typedef struct {
-    Mim mim;
-    Tape *tape;
-    Program *program; /* storage "metrics": losses of the decoders, their weighted sum, status of grad_norm() */
-} Built;
-
-enum { WEIGHTS, FIXED, GRADIENT, MOMENT1, MOMENT2, BUFFERS };
-
-/* Numbers of the device, and where the host sees them: the same memory, or a copy. */
-typedef struct {
-    void *data;
-    float *host;
-    bool stale;  /* the copy is older than the device's numbers */
-    bool edited; /* the copy may have been written since */
-} Buffer;
-
-struct Trainer {
-    Recipe recipe;
-    TrainerOptions options;
-    ParamSet params;
-    Built train, evaluate; /* evaluate is built when it is first asked for */
-    Built *last;           /* whose predictions can be read */
-    Segment last_segment;
-    Buffer buffers[BUFFERS];
-    bool failed;         /* a copy for the host could not be made */
-    int64_t steps;       /* finite ones, those begun taken for such */
-    int64_t begun, done; /* steps of this trainer, for the places of their metrics */
-};
+#include "train/trainer_parts.h"
 
 /* ---- building */
 
@@ -281,30 +251,33 @@ void trainer_close(Trainer *t)
 
 /* ---- running */
 
-static size_t picture_floats(const Trainer *t)
+size_t trainer_picture_floats(const Trainer *t)
 {
     return (size_t)t->recipe.image.channels * (size_t)t->recipe.image.size[0] * (size_t)t->recipe.image.size[1];
+}
+
+Segment trainer_feed(Trainer *t, const TrainerBatch *batch, int part, int64_t hidden)
+{
+    Built *b = &t->train;
+    int micro = t->options.micro_batch, parts = t->options.batch / micro;
+    size_t first = (size_t)part * (size_t)micro;
+    mim_feed(b->program, &b->mim, batch->images + first * trainer_picture_floats(t),
+             batch->hidden + first * (size_t)b->mim.places, micro, batch->kept ? batch->kept + first : NULL, t->options.batch,
+             t->options.batch, hidden);
+    return parts == 1 ? SEGMENT_ONLY : part == 0 ? SEGMENT_FIRST : part + 1 == parts ? SEGMENT_LAST : SEGMENT_MORE;
 }
 
 bool trainer_begin(Trainer *t, const TrainerBatch *batch)
 {
     Built *b = &t->train;
-    int micro = t->options.micro_batch, parts = t->options.batch / micro;
+    int parts = t->options.batch / t->options.micro_batch;
     const Recipe *r = &t->recipe;
     int64_t hidden;
     if (!mim_accepts(&b->mim, batch->hidden, t->options.batch, &hidden) || !push_buffers(t))
         return false;
-    for (int part = 0; part < parts; part++) {
-        Segment segment = parts == 1          ? SEGMENT_ONLY
-                          : part == 0         ? SEGMENT_FIRST
-                          : part + 1 == parts ? SEGMENT_LAST
-                                              : SEGMENT_MORE;
-        size_t first = (size_t)part * (size_t)micro;
-        mim_feed(b->program, &b->mim, batch->images + first * picture_floats(t), batch->hidden + first * (size_t)b->mim.places,
-                 micro, batch->kept ? batch->kept + first : NULL, t->options.batch, t->options.batch, hidden);
-        if (!program_run(b->program, segment))
+    for (int part = 0; part < parts; part++)
+        if (!program_run(b->program, trainer_feed(t, batch, part, hidden)))
             return false;
-    }
     float *inputs = program_input(b->program, "optimizer");
     double step = (double)(t->steps + 1);
     inputs[ADAMW_RATE] = (float)batch->lr;
@@ -354,7 +327,7 @@ bool trainer_evaluate(Trainer *t, const float *images, const uint8_t *hidden, in
         return false;
     for (int first = 0; first < count; first += t->options.micro_batch) {
         int some = count - first < t->options.micro_batch ? count - first : t->options.micro_batch;
-        mim_feed(b->program, &b->mim, images + (size_t)first * picture_floats(t),
+        mim_feed(b->program, &b->mim, images + (size_t)first * trainer_picture_floats(t),
                  hidden + (size_t)first * (size_t)b->mim.places, some, NULL, 0, count, all_hidden);
         const float *m = NULL;
         if (!program_run(b->program, SEGMENT_EVALUATE) || !program_fetch(b->program, "metrics", 0) ||

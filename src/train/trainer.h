@@ -36,6 +36,15 @@ typedef struct {
     bool finite;                        /* false: the step changed nothing */
 } TrainerMetrics;
 
+enum { TRAINER_PLACE_BYTES = 320 };
+
+/* Where a step that was not finite went wrong. */
+typedef struct {
+    char place[TRAINER_PLACE_BYTES]; /* "linear of blocks.3.mlp writes nan", "the weights blocks.3.norm1.weight hold inf" */
+    bool *pictures;                  /* (batch), the caller's: which pictures make it so */
+    int picture_count;
+} TrainerFault;
+
 /* Builds the programs for a checked recipe, in f32 or bf16 as run.precision says (`auto`: f32), and draws the initial weights
  * from run.seed. NULL after error_set(). */
 Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options);
@@ -51,6 +60,11 @@ bool trainer_step(Trainer *t, const TrainerBatch *batch, TrainerMetrics *metrics
  * ref all is done in trainer_begin(). */
 bool trainer_begin(Trainer *t, const TrainerBatch *batch);
 bool trainer_end(Trainer *t, TrainerMetrics *metrics);
+
+/* After a step of that batch which was not finite: does it again, node by node, and finds the first value that is not; then the
+ * pictures whose forward pass alone is not finite, or all of the batch when it takes more than one. The state stays as it is.
+ * False after error_set(). */
+bool trainer_diagnose(Trainer *t, const TrainerBatch *batch, TrainerFault *fault);
 
 /* Forward only, on any number of pictures; losses are means over what counts in these pictures. The first call builds the
  * evaluation program: false after error_set() when that fails. */
