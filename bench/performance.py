@@ -2,12 +2,15 @@
 """Measure this machine and write its part of docs/performance.md: ./dev bench does it all.
 
   LACUNA_PEER_PYTHON=PYTHON performance.py [--configs cifar_p4,vit_s] [--rounds N] [--steps N] [--data CIFAR/train]
-                                           [--results FILE] [--page FILE]
+                                           [--photos DIR] [--results FILE] [--page FILE]
+  LACUNA_PEER_PYTHON=PYTHON performance.py --only-loader --photos DIR [--rounds N]
 
 For each configuration PyTorch's modes are tried once and its best is taken: eager or compiled, f32, and bf16 where the processor
 multiplies it natively. Then ours and theirs run in turn, at least five times, in f32 against their best f32 mode and in bf16
 (where native) against their best of all. `lacuna bench ops` gives shares of the peak; one thread and two run in turn. With --data,
-a folder of CIFAR-10's pictures, whole training runs in turn too, an epoch a run (epoch.py; --epoch-steps shortens it).
+a folder of CIFAR-10's pictures, whole training runs in turn too, an epoch a run (epoch.py; --epoch-steps shortens it). With --photos,
+a folder of pictures, one worker of the loader and one of torchvision's run in turn; --only-loader does nothing else and leaves the
+other sections of the page as they are.
 
 Every result is added to FILE (default build/performance.jsonl) as soon as it is there, and what is there already is not measured
 again, so an interrupted run goes on, and configurations can be measured one after the other. Results of another processor, of
@@ -219,6 +222,20 @@ def end_to_end(results, options, precisions):
             results.add(**keys, runs=runs)
 
 
+def load_pictures(results, options):
+    photos = shlex.quote(options.photos)
+    for number in range(1, options.rounds + 1):
+        keys = dict(kind="loader", round=number, seconds=options.loader_seconds)
+        if results.find(**keys):
+            continue
+        tell(f"loader, round {number} of {options.rounds}")
+        commands = {"ours": f"{shlex.quote(options.program)} bench data --data {photos} --seconds {options.loader_seconds} --json",
+                    "theirs": f"{shlex.quote(options.peer)} {shlex.quote(ROOT)}/bench/torch_data.py --dir {photos} "
+                              f"--seconds {options.loader_seconds}"}
+        runs = {side: measure(command, options.timeout, ("pictures_per_second",)) for side, command in commands.items()}
+        results.add(**keys, runs=runs)
+
+
 def read_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--configs", default=",".join(CONFIGS), help="separated by commas (default: %(default)s)")
@@ -227,6 +244,9 @@ def read_options():
     parser.add_argument("--steps", type=int, default=5, help="measured in each run, behind two that are not")
     parser.add_argument("--data", help="the folder of CIFAR-10's training pictures, for whole training (default: left out)")
     parser.add_argument("--epoch-steps", type=int, default=50000 // epoch.BATCH, help="of whole training (default: an epoch)")
+    parser.add_argument("--photos", help="a folder of pictures, for the loader (default: left out)")
+    parser.add_argument("--loader-seconds", type=int, default=10, help="of one run of the loader (default: %(default)s)")
+    parser.add_argument("--only-loader", action="store_true", help="measure the loader alone, keep the rest of the page")
     parser.add_argument("--results", default=os.path.join(ROOT, "build", "performance.jsonl"))
     parser.add_argument("--page", default=os.path.join(ROOT, "docs", "performance.md"))
     parser.add_argument("--program", default=os.path.join(ROOT, "build", "lacuna"))
@@ -237,8 +257,10 @@ def read_options():
     options.peer = os.environ.get("LACUNA_PEER_PYTHON", "")
     if not options.peer and not options.only_page:
         parser.error("LACUNA_PEER_PYTHON names the Python that has PyTorch (bench/README.md)")
-    if min(options.rounds, options.steps, options.epoch_steps) < 1:
-        parser.error("--rounds, --steps and --epoch-steps must be at least 1")
+    if min(options.rounds, options.steps, options.epoch_steps, options.loader_seconds) < 1:
+        parser.error("--rounds, --steps, --epoch-steps and --loader-seconds must be at least 1")
+    if options.only_loader and not options.photos and not options.only_page:
+        parser.error("--only-loader wants --photos DIR, a folder of pictures")
     if options.rounds < 5 or options.steps < 5:
         tell("fewer than five rounds of five steps prove nothing: take this for a trial")
     return options
@@ -248,6 +270,12 @@ def main():
     options = read_options()
     results = Results(options.results, machine_name(), digest(options.program))
     try:
+        if options.photos and not options.only_page:
+            load_pictures(results, options)
+        if options.only_loader:
+            page.write_loader(options.page, results)
+            tell(f"{options.page} is written")
+            return
         if not options.only_page:
             precisions = [p for p in our_precisions(options) if p in options.precisions.split(",")]
             if not precisions:

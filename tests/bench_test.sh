@@ -28,6 +28,8 @@ if [ "$1" = pretrain ]; then
         sleep 0.5
         echo "{\"step\": $step, \"seconds\": 0.5, \"data_wait\": 0.05}"
     done
+elif [ "$2" = data ]; then
+    echo '{"pictures_per_second": 900, "size": 224, "files": 110}'
 elif [ "$2" = ops ]; then
     line='"calls": 2, "seconds": 0.4, "share": 0.4, "gflops_per_second": 60, "limit": "compute", "floor_seconds": 0.3, "peak_share": 0.75'
     echo "{\"step_seconds_mean\": 1.0, \"floor_seconds\": 0.6, \"peak_share\": 0.6, \"gflops_per_second\": 50,
@@ -106,6 +108,27 @@ run --rounds 3 --data pictures --epoch-steps 2
 says '| f32 | '
 grep -qE '^\| f32 \| [345][0-9]* \| [12]\.[0-9]+ .*\| f32 compiled \| 0\.[3-5][0-9]* .* \| (8|9|10)\.[0-9]+ % \|' "$work/page.md" ||
     fail "the page does not tell of whole training"
+
+# The loader alone: its section comes, stays through other measurements, and the others stay as they are.
+loader() {
+    python3 "$source_folder/bench/performance.py" --program "$work/lacuna" --page "$work/page.md" --results "$work/results.jsonl" \
+        --rounds 2 --only-loader "$@" 2>"$work/said" || fail "$(cat "$work/said")"
+}
+cp "$work/page.md" "$work/before.md"
+loader --photos pictures
+says '| 224 | 900 | 256 | 3.52 (3.52-3.52) |'
+grep -v -e '^### Loading' -e '^Pictures a second of one worker' -e '^| pixels' -e '^| 224' -e 'bench data' -e torch_data "$work/page.md" | sort -u |
+    grep -v '^| --- | --- | --- | --- |$' >"$work/rest"
+grep -v '^| --- | --- | --- | --- |$' "$work/before.md" | sort -u | cmp -s - "$work/rest" || fail "the loader's measurement changed another section"
+cp "$work/page.md" "$work/first.md"
+loader --photos pictures
+cmp -s "$work/page.md" "$work/first.md" || fail "the loader's section is there twice or has changed"
+run --rounds 3
+says '| 224 | 900 | 256 | 3.52 (3.52-3.52) |'
+grep -v '"loader"' "$work/results.jsonl" >"$work/others.jsonl"
+python3 "$source_folder/bench/performance.py" --configs cifar_p4 --program "$work/lacuna" --page "$work/page.md" \
+    --results "$work/others.jsonl" --only-page 2>"$work/said" || fail "$(cat "$work/said")"
+cmp -s "$work/page.md" "$work/first.md" || fail "a page without new results of the loader lost its section"
 
 # Another program has no results yet, and what fails says so.
 echo 'exit 1' >>"$work/lacuna"

@@ -147,6 +147,7 @@ static void stats_tell_what_is_there(void **state)
                                 "height        4 smallest, 4 median, 30 largest\n"
                                 "width         2 smallest, 6 median, 20 largest\n"
                                 "channels      1 grey, 5 colour\n"
+                                "depth         6 of 8 bits, 0 of 16, 0 float\n"
                                 "formats       5 PNG, 1 JPEG\n"
                                 "duplicates    2\n"
                                 "              deep/a copy.png = a.PNG\n"
@@ -191,6 +192,27 @@ static void stats_in_json_hold_the_pixels_mean(void **state)
     ran_free(&ran);
 }
 
+/* The keys of bench/torch_data.py, with numbers that fit each other. */
+static void bench_data_tells_its_rate(void **state)
+{
+    (void)state;
+    Ran ran = run_program("bench data --data world --size 32 --seconds 1 --json");
+    json_t *said = json_loads(ran.out, 0, NULL);
+    assert_int_equal(ran.code, 0);
+    assert_non_null(said);
+    double pictures = json_number_value(json_object_get(said, "pictures"));
+    double seconds = json_number_value(json_object_get(said, "seconds"));
+    assert_true(pictures > 0 && seconds >= 1);
+    assert_float_equal(json_number_value(json_object_get(said, "pictures_per_second")) * seconds / pictures, 1, 1e-6);
+    assert_int_equal(json_integer_value(json_object_get(said, "size")), 32);
+    assert_true(json_integer_value(json_object_get(said, "files")) > 0);
+    json_decref(said);
+    ran_free(&ran);
+    transcript("bench data --size 32", 2, "",
+               "lacuna: bench data wants --data DIR, the pictures to load\n"
+               "lacuna help bench data lists what it takes.\n");
+}
+
 /* Samples that are no files of their own have neither a format nor a suffix. */
 static void cifars_files_are_looked_at_too(void **state)
 {
@@ -208,6 +230,7 @@ static void cifars_files_are_looked_at_too(void **state)
                                 "height        32 smallest, 32 median, 32 largest\n"
                                 "width         32 smallest, 32 median, 32 largest\n"
                                 "channels      0 grey, 3 colour\n"
+                                "depth         3 of 8 bits, 0 of 16, 0 float\n"
                                 "duplicates    1\n"
                                 "              test_batch.bin#2 = test_batch.bin#0\n"
                                 "near-empty    2\n"
@@ -224,9 +247,11 @@ static void cifars_files_are_looked_at_too(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(check_names_every_bad_file_in_order),
-        cmocka_unit_test(a_control_character_in_a_name_stays_off_the_terminal), cmocka_unit_test(stats_tell_what_is_there),
-        cmocka_unit_test(stats_in_json_hold_the_pixels_mean), cmocka_unit_test(cifars_files_are_looked_at_too)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(check_names_every_bad_file_in_order),
+                                       cmocka_unit_test(a_control_character_in_a_name_stays_off_the_terminal),
+                                       cmocka_unit_test(stats_tell_what_is_there),
+                                       cmocka_unit_test(stats_in_json_hold_the_pixels_mean),
+                                       cmocka_unit_test(bench_data_tells_its_rate),
+                                       cmocka_unit_test(cifars_files_are_looked_at_too)};
     return cmocka_run_group_tests(tests, write_folders, remove_folders);
 }

@@ -9,7 +9,7 @@
 #include "cli/cli.h"
 #include "cli/data.h"
 
-enum { NAMED = 10, FORMATS_MOST = 16, CHANNELS = PIXEL_SUMS_CHANNELS };
+enum { NAMED = 10, FORMATS_MOST = 16, GROUPS_MOST = 8 };
 
 /* Below this deviation of its liveliest channel (on 0..1) a picture shows as good as nothing. */
 static const double near_empty_below = 2.0 / 255;
@@ -25,10 +25,16 @@ typedef struct {
     size_t count, first[NAMED], twins[NAMED]; /* twins: the earlier picture that a duplicate equals */
 } Named;
 
+/* Pictures of one number of channels, grey ones among those in colour. */
+typedef struct {
+    size_t pictures;
+    PixelSums sums;
+} Group;
+
 typedef struct {
     const DataJob *job;
     DataProgress progress;
-    size_t bad, good, grey;
+    size_t bad, good, grey, colour, alpha, depths[IMAGE_DEPTHS];
     Seen *seen; /* of the good ones */
     struct {
         const char *name;
@@ -36,7 +42,8 @@ typedef struct {
     } formats[FORMATS_MOST];
     int format_count;
     Named duplicates, near_empty, wrong_suffix;
-    PixelSums sums;
+    Group groups[GROUPS_MOST]; /* those with the most pictures first, once all are counted */
+    int group_count;
     int heights[3], widths[3]; /* smallest, median, largest */
 } Stats;
 
@@ -61,6 +68,24 @@ static void count_format(Stats *s, const char *name)
     s->formats[f].count++;
 }
 
+static void add_to_group(Stats *s, const PixelSums *sums)
+{
+    int g = 0;
+    while (g < s->group_count && s->groups[g].sums.channels != sums->channels)
+        g++;
+    if (g == GROUPS_MOST)
+        return; /* no set of pictures for one training has so many kinds */
+    s->group_count = g == s->group_count ? g + 1 : s->group_count;
+    s->groups[g].pictures++;
+    pixel_sums_add(&s->groups[g].sums, sums);
+}
+
+static int compare_groups(const void *a, const void *b)
+{
+    const Group *x = a, *y = b;
+    return x->pictures != y->pictures ? (x->pictures > y->pictures ? -1 : 1) : x->sums.channels - y->sums.channels;
+}
+
 static bool add_picture(void *context, size_t i, const PictureFacts *facts)
 {
     Stats *s = context;
@@ -71,18 +96,21 @@ static bool add_picture(void *context, size_t i, const PictureFacts *facts)
     }
     s->seen[s->good++] = (Seen){facts->hash, i, facts->height, facts->width};
     s->grey += facts->channels == 1;
+    s->colour += facts->channels == 3;
+    s->alpha += facts->alpha;
+    s->depths[facts->depth]++;
     if (facts->format)
         count_format(s, facts->format);
     if (facts->wrong_suffix)
         name_sample(&s->wrong_suffix, i, i);
     double deviation = 0;
-    for (int c = 0; c < CHANNELS; c++) {
-        double d = pixel_sums_deviation(&facts->sums, c);
+    for (int c = 0; c < facts->sums->channels; c++) {
+        double d = pixel_sums_deviation(facts->sums, c);
         deviation = d > deviation ? d : deviation;
     }
-    if (deviation < near_empty_below)
+    if (facts->depth == IMAGE_F32 ? deviation == 0 : deviation < near_empty_below) /* floats have a scale of their own */
         name_sample(&s->near_empty, i, i);
-    pixel_sums_add(&s->sums, &facts->sums);
+    add_to_group(s, facts->sums);
     return true;
 }
 
@@ -186,7 +214,14 @@ static void print_lines(const Stats *s, char *key)
         printf("%-13s %zu, left out here: `lacuna data check` names them\n", "bad", s->bad);
     printf("%-13s %d smallest, %d median, %d largest\n", "height", s->heights[0], s->heights[1], s->heights[2]);
     printf("%-13s %d smallest, %d median, %d largest\n", "width", s->widths[0], s->widths[1], s->widths[2]);
-    printf("%-13s %zu grey, %zu colour\n", "channels", s->grey, s->good - s->grey);
+    printf("%-13s %zu grey, %zu colour", "channels", s->grey, s->colour);
+    for (int g = 0; g < s->group_count; g++)
+        if (s->groups[g].sums.channels != 3)
+            printf(", %zu of %d channels", s->groups[g].pictures, s->groups[g].sums.channels);
+    if (s->alpha)
+        printf("; %zu with alpha beside", s->alpha);
+    printf("\n%-13s %zu of 8 bits, %zu of 16, %zu float\n", "depth", s->depths[IMAGE_U8], s->depths[IMAGE_U16],
+           s->depths[IMAGE_F32]);
     if (s->format_count)
         printf("%-13s ", "formats");
     for (int f = 0; f < s->format_count; f++)
@@ -194,13 +229,18 @@ static void print_lines(const Stats *s, char *key)
     print_named(s, "duplicates", &s->duplicates, true, key);
     print_named(s, "near-empty", &s->near_empty, false, key);
     print_named(s, "wrong suffix", &s->wrong_suffix, false, key);
-    printf("%-13s", "mean");
-    for (int c = 0; c < CHANNELS; c++)
-        printf(" %.4f", pixel_sums_mean(&s->sums, c));
-    printf("\n%-13s", "deviation");
-    for (int c = 0; c < CHANNELS; c++)
-        printf(" %.4f", pixel_sums_deviation(&s->sums, c));
-    printf("\n");
+    for (int g = 0; g < s->group_count; g++) {
+        const Group *group = &s->groups[g];
+        if (s->group_count > 1)
+            printf("%zu picture%s of %d channels\n", group->pictures, group->pictures == 1 ? "" : "s", group->sums.channels);
+        printf("%-13s", "mean");
+        for (int c = 0; c < group->sums.channels; c++)
+            printf(" %.4f", pixel_sums_mean(&group->sums, c));
+        printf("\n%-13s", "deviation");
+        for (int c = 0; c < group->sums.channels; c++)
+            printf(" %.4f", pixel_sums_deviation(&group->sums, c));
+        printf("\n");
+    }
 }
 
 static void add_key(Text *t, const Stats *s, size_t sample, char *key)
@@ -225,6 +265,17 @@ static void add_named(Text *t, const Stats *s, const char *what, const Named *na
     text_add(t, "]");
 }
 
+static void add_statistics(Text *t, const PixelSums *sums)
+{
+    text_add(t, ", \"mean\": [");
+    for (int c = 0; c < sums->channels; c++)
+        text_add(t, "%s%.9g", c ? ", " : "", pixel_sums_mean(sums, c));
+    text_add(t, "], \"deviation\": [");
+    for (int c = 0; c < sums->channels; c++)
+        text_add(t, "%s%.9g", c ? ", " : "", pixel_sums_deviation(sums, c));
+    text_add(t, "]");
+}
+
 static bool print_json(const Stats *s, char *key)
 {
     Text t = {0};
@@ -232,19 +283,24 @@ static bool print_json(const Stats *s, char *key)
     text_add(&t, ", \"height\": {\"smallest\": %d, \"median\": %d, \"largest\": %d}", s->heights[0], s->heights[1],
              s->heights[2]);
     text_add(&t, ", \"width\": {\"smallest\": %d, \"median\": %d, \"largest\": %d}", s->widths[0], s->widths[1], s->widths[2]);
-    text_add(&t, ", \"channels\": {\"grey\": %zu, \"colour\": %zu}, \"formats\": {", s->grey, s->good - s->grey);
+    text_add(&t, ", \"channels\": {\"grey\": %zu, \"colour\": %zu, \"others\": %zu, \"alpha\": %zu}", s->grey, s->colour,
+             s->good - s->grey - s->colour, s->alpha);
+    text_add(&t, ", \"depth\": {\"8\": %zu, \"16\": %zu, \"float\": %zu}, \"formats\": {", s->depths[IMAGE_U8],
+             s->depths[IMAGE_U16], s->depths[IMAGE_F32]);
     for (int f = 0; f < s->format_count; f++)
         text_add(&t, "%s\"%s\": %zu", f ? ", " : "", s->formats[f].name, s->formats[f].count);
     text_add(&t, "}");
     add_named(&t, s, "duplicates", &s->duplicates, true, key);
     add_named(&t, s, "near_empty", &s->near_empty, false, key);
     add_named(&t, s, "wrong_suffix", &s->wrong_suffix, false, key);
-    text_add(&t, ", \"mean\": [");
-    for (int c = 0; c < CHANNELS; c++)
-        text_add(&t, "%s%.9g", c ? ", " : "", pixel_sums_mean(&s->sums, c));
-    text_add(&t, "], \"deviation\": [");
-    for (int c = 0; c < CHANNELS; c++)
-        text_add(&t, "%s%.9g", c ? ", " : "", pixel_sums_deviation(&s->sums, c));
+    add_statistics(&t, &s->groups[0].sums);
+    text_add(&t, ", \"groups\": [");
+    for (int g = 0; g < s->group_count; g++) {
+        text_add(&t, "%s{\"channels\": %d, \"pictures\": %zu", g ? ", " : "", s->groups[g].sums.channels,
+                 s->groups[g].pictures);
+        add_statistics(&t, &s->groups[g].sums);
+        text_add(&t, "}");
+    }
     text_add(&t, "]}\n");
     bool ok = !t.failed;
     if (ok)
@@ -261,6 +317,7 @@ int data_stats(const DataJob *job)
     data_progress_clear(&s.progress);
     if (ok && s.good == 0)
         ok = error_set("not one of the %zu pictures at %s can be read: `lacuna data check` says why", s.bad, job->where);
+    qsort(s.groups, (size_t)s.group_count, sizeof *s.groups, compare_groups);
     ok = ok && find_sizes(&s) && find_duplicates(&s);
     if (ok && job->json)
         ok = print_json(&s, key);

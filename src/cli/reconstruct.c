@@ -7,6 +7,7 @@
 #include "cli/cli.h"
 #include "image/augment.h"
 #include "image/draw.h"
+#include "image/prepare.h"
 #include "train/checkpoint.h"
 #include "train/pictures.h"
 #include "train/reconstruct.h"
@@ -43,33 +44,29 @@ static bool new_pictures(Job *job, int count)
 
 /* ---- pictures from files */
 
-/* The largest rectangle in the middle with the shape height x width. */
-static ImageBox centre_box(const Image *image, int height, int width)
+/* The centre of a picture with the shape of the recipe's. */
+static ImageBox choose_centre(void *recipe, int height, int width)
 {
-    int64_t h = image->height, w = image->width, by_width = (2 * w * height + width) / (2 * width),
-            by_height = (2 * h * width + height) / (2 * height);
-    if (w * height > h * width)
-        w = by_height < 1 ? 1 : by_height < w ? by_height : w;
-    else
-        h = by_width < 1 ? 1 : by_width < h ? by_width : h;
-    return (ImageBox){(int)(image->height - h) / 2, (int)(image->width - w) / 2, (int)h, (int)w};
+    const Recipe *r = recipe;
+    return crop_centre(height, width, r->image.size[0], r->image.size[1]);
 }
 
-static bool read_file(const Job *job, const char *path, ResizeScratch *scratch, uint8_t *bytes, float *out)
+static bool read_file(Job *job, const char *path, ResizeScratch *scratch, float *room, float *out)
 {
-    const Recipe *r = &job->recipe;
-    int channels = r->image.channels, height = r->image.size[0], width = r->image.size[1];
+    Recipe *r = &job->recipe;
     float mean[RECIPE_CHANNELS_MAX], std[RECIPE_CHANNELS_MAX];
+    ImageRequest request = pictures_form(r);
     Image image;
-    if (!recipe_statistics(&r->image.mean, false, channels, mean) || !recipe_statistics(&r->image.std, true, channels, std) ||
-        !image_read(path, channels, &image))
+    request.choose = choose_centre;
+    request.context = r;
+    if (!recipe_statistics(&r->image.mean, false, request.channels, mean) ||
+        !recipe_statistics(&r->image.std, true, request.channels, std) || !image_read_part(path, &request, &image))
         return false;
     ResizeFilter filter = r->augment.interpolation == INTERPOLATION_BILINEAR  ? RESIZE_BILINEAR
                           : r->augment.interpolation == INTERPOLATION_LANCZOS ? RESIZE_LANCZOS
                                                                               : RESIZE_BICUBIC;
-    bool ok = image_resize(&image, centre_box(&image, height, width), height, width, filter, scratch, bytes);
-    if (ok)
-        image_to_tensor(bytes, height, width, channels, false, mean, std, out);
+    bool ok = image_prepare(&image, (ImageBox){0, 0, image.height, image.width}, r->image.size[0], r->image.size[1], filter,
+                            false, mean, std, scratch, room, out);
     image_free(&image);
     return ok;
 }
@@ -77,14 +74,14 @@ static bool read_file(const Job *job, const char *path, ResizeScratch *scratch, 
 static bool read_files(Job *job)
 {
     ResizeScratch scratch = {0};
-    uint8_t *bytes = memory_new(picture_floats(&job->recipe), 1);
-    bool ok = bytes && new_pictures(job, job->files.count);
+    float *room = memory_new(picture_floats(&job->recipe), sizeof *room);
+    bool ok = room && new_pictures(job, job->files.count);
     for (int i = 0; ok && i < job->count; i++) {
         job->samples[i] = (uint64_t)i;
-        ok = read_file(job, job->files.at[i], &scratch, bytes, job->images + (size_t)i * picture_floats(&job->recipe));
+        ok = read_file(job, job->files.at[i], &scratch, room, job->images + (size_t)i * picture_floats(&job->recipe));
     }
     resize_scratch_free(&scratch);
-    memory_free(bytes);
+    memory_free(room);
     return ok;
 }
 

@@ -14,22 +14,23 @@ typedef struct {
 
 struct PictureCache {
     const Source *source;
-    int channels;
+    ImageRequest form;
     size_t limit;
     atomic_size_t used;
-    Place *places; /* one a sample; NULL: nothing is kept */
+    atomic_bool full; /* a picture was left out */
+    Place *places;    /* one a sample; NULL: nothing is kept */
 };
 
-PictureCache *picture_cache_new(const Source *source, int channels, size_t limit)
+PictureCache *picture_cache_new(const Source *source, const ImageRequest *form, size_t limit)
 {
     Image view;
     PictureCache *cache = memory_new(1, sizeof *cache);
     if (!cache)
         return NULL;
     cache->source = source;
-    cache->channels = channels;
+    cache->form = *form;
     cache->limit = limit;
-    if (limit && !source_view(source, 0, channels, &view)) {
+    if (limit && !source_view(source, 0, form->channels, &view)) {
         cache->places = memory_new(source_count(source), sizeof *cache->places);
         if (!cache->places) {
             memory_free(cache);
@@ -60,30 +61,44 @@ static bool reserve(PictureCache *cache, size_t bytes)
     return true;
 }
 
-bool picture_cache_get(PictureCache *cache, size_t i, Image *out, bool *kept)
+/* Hands a fresh whole picture to its place; false when it has none. */
+static bool keep(PictureCache *cache, Place *place, const Image *image)
 {
-    *kept = true;
-    if (source_view(cache->source, i, cache->channels, out))
-        return true;
-    Place *place = cache->places ? &cache->places[i] : NULL;
-    if (place && atomic_load_explicit(&place->state, memory_order_acquire) == READY) {
-        *out = place->image;
-        return true;
-    }
-    *kept = false;
-    if (!source_picture(cache->source, i, cache->channels, out))
-        return false;
-    size_t bytes = image_size(out) + OVERHEAD;
+    size_t bytes = image_size(image) + OVERHEAD;
     int empty = EMPTY;
-    if (!place || !reserve(cache, bytes))
-        return true;
+    if (!reserve(cache, bytes)) {
+        atomic_store(&cache->full, true);
+        return false;
+    }
     if (!atomic_compare_exchange_strong(&place->state, &empty, FILLING)) {
         atomic_fetch_sub(&cache->used, bytes); /* another thread decoded it meanwhile */
-        return true;
+        return false;
     }
-    place->image = *out;
+    place->image = *image;
     atomic_store_explicit(&place->state, READY, memory_order_release);
+    return true;
+}
+
+bool picture_cache_get(PictureCache *cache, size_t i, ImageBox (*choose)(void *context, int height, int width), void *context,
+                       bool known, Image *out, ImageBox *box, bool *kept)
+{
+    ImageRequest part = cache->form;
+    part.choose = choose;
+    part.context = context;
+    part.known = known;
+    Place *place = cache->places ? &cache->places[i] : NULL;
     *kept = true;
+    if (place && atomic_load_explicit(&place->state, memory_order_acquire) == READY)
+        *out = place->image;
+    else if (!source_view(cache->source, i, cache->form.channels, out)) {
+        *kept = false;
+        if (!place || atomic_load(&cache->full))
+            return source_part(cache->source, i, &part, out, box);
+        if (!source_part(cache->source, i, &cache->form, out, box))
+            return false;
+        *kept = keep(cache, place, out);
+    }
+    *box = image_choose(&part, out);
     return true;
 }
 

@@ -91,7 +91,7 @@ static bool cifar_view(const Source *source, size_t i, int channels, Image *out)
     const uint8_t *record = record_of(cifar, i, NULL, NULL);
     if (channels != 3)
         return false;
-    *out = (Image){SIDE, SIDE, 3, (uint8_t *)record + (cifar->record - 3 * PIXELS)};
+    *out = (Image){.height = SIDE, .width = SIDE, .channels = 3, .data = (uint8_t *)record + (cifar->record - 3 * PIXELS)};
     return true;
 }
 

@@ -29,8 +29,9 @@ static bool slot_bytes(const LoaderOptions *o, size_t *bytes)
 
 static bool check_options(const LoaderOptions *o)
 {
-    if (o->channels != 1 && o->channels != 3)
-        return error_set("pictures of %d channels cannot be loaded: image.channels is 1 or 3", o->channels);
+    if (o->channels < 1 || o->channels > IMAGE_CHANNELS_MAX)
+        return error_set("pictures of %d channels cannot be loaded: image.channels goes from 1 to %d", o->channels,
+                         IMAGE_CHANNELS_MAX);
     if (o->height < 1 || o->width < 1 || o->height > 1 << 15 || o->width > 1 << 15)
         return error_set("pictures cannot be loaded as %d x %d: image.size goes from 1 to 32768", o->height, o->width);
     if (o->batch < 1)
@@ -147,7 +148,7 @@ static bool start_workers(Loader *l)
     for (int w = 0; w < l->o.workers && !failure; w++) {
         Worker *worker = &l->workers[w];
         worker->loader = l;
-        worker->pixels = memory_new(loader_picture_size(&l->o), 1);
+        worker->pixels = memory_new_aligned(loader_picture_size(&l->o), sizeof(float));
         if (!worker->pixels)
             break;
         failure = pthread_create(&worker->thread, NULL, work, worker);
@@ -264,12 +265,13 @@ Loader *loader_open(const LoaderOptions *options)
     l->item = l->item < 1 ? 1 : l->item > LARGEST_ITEM ? LARGEST_ITEM : l->item;
     l->next_step = l->delivered = l->released = l->o.first;
     l->cache = l->o.cache;
+    ImageRequest form = loader_form(&l->o);
     if (!l->cache)
-        l->cache = l->own_cache = picture_cache_new(l->o.source, l->o.channels, l->o.cache_mb << 20);
-    l->is_bad = memory_new(source_count(l->o.source), sizeof *l->is_bad);
+        l->cache = l->own_cache = picture_cache_new(l->o.source, &form, l->o.cache_mb << 20);
+    l->state = memory_new(source_count(l->o.source), sizeof *l->state);
     l->workers = memory_new((size_t)l->o.workers, sizeof *l->workers);
     l->counted = memory_new(source_count(l->o.source), sizeof *l->counted);
-    if (!l->cache || !l->is_bad || !l->counted || !l->workers)
+    if (!l->cache || !l->state || !l->counted || !l->workers)
         goto fail;
     for (size_t b = 0; b < l->o.known_bad_count; b++)
         l->counted[l->o.known_bad[b]] = 1;
@@ -308,7 +310,7 @@ void loader_close(Loader *l)
     memory_free(l->own_memory);
     memory_free(l->orders);
     memory_free(l->order_epochs);
-    memory_free((void *)l->is_bad);
+    memory_free((void *)l->state);
     memory_free(l->counted);
     memory_free(l->workers);
     picture_cache_free(l->own_cache);

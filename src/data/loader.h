@@ -13,7 +13,7 @@
 #include "data/source.h"
 #include "image/resize.h"
 
-enum { LOADER_CHANNELS = 3 }; /* most channels of a result */
+enum { LOADER_CHANNELS = IMAGE_CHANNELS_MAX }; /* most channels of a result */
 
 typedef struct {
     const Source *source;    /* borrowed until loader_close(), as is all that is pointed to here */
@@ -35,12 +35,14 @@ typedef struct {
     double crop_ratio[2];        /* width / height; {0, 0}: {3/4, 4/3} */
     double flip;                 /* probability */
     ResizeFilter filter;
+    bool exif;                   /* pictures are turned upright as their tags say, before they are cropped */
+    int draft[2];                /* rows and columns that are enough of a JPEG picture, as in ImageRequest; {0, 0}: full size */
     float mean[LOADER_CHANNELS]; /* on 0..1 */
     float std[LOADER_CHANNELS];  /* all zero: 1 */
 
     int workers;         /* threads; 0: 1 */
     int ring;            /* batches made ahead, 0: 3 */
-    PictureCache *cache; /* shared with other loaders of the source; NULL: an own one of cache_mb */
+    PictureCache *cache; /* of loader_form(), shared with other loaders of the source; NULL: an own one of cache_mb */
     size_t cache_mb;
     void *memory; /* loader_memory() bytes, aligned to MEMORY_ALIGN, for the pictures of the ring; NULL: allocated */
 
@@ -65,6 +67,9 @@ typedef struct {
 } LoaderBatch;
 
 typedef struct Loader Loader;
+
+/* How the loader wants pictures of the source, for a cache that it is to share. */
+ImageRequest loader_form(const LoaderOptions *options);
 
 /* Bytes that the pictures of the ring take. False (error_set) on overflow. */
 bool loader_memory(const LoaderOptions *options, size_t *bytes);

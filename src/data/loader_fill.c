@@ -8,6 +8,12 @@
 #include "base/random.h"
 #include "data/loader_parts.h"
 #include "image/augment.h"
+#include "image/prepare.h"
+
+ImageRequest loader_form(const LoaderOptions *o)
+{
+    return (ImageRequest){.channels = o->channels, .deep = true, .exif = o->exif, .draft = {o->draft[0], o->draft[1]}};
+}
 
 size_t loader_picture_size(const LoaderOptions *o)
 {
@@ -19,12 +25,12 @@ static bool note_miss(Loader *l, Slot *slot, Miss miss, const char *reason)
 {
     bool ok = true;
     pthread_mutex_lock(&l->lock);
-    if (reason && !atomic_load(&l->is_bad[miss.sample])) {
+    if (reason && atomic_load(&l->state[miss.sample]) != LOADER_BAD) {
         char *copy = memory_string(reason);
         ok = copy && memory_grow((void **)&l->bads, l->bad_count, &l->bad_capacity, sizeof *l->bads);
         if (ok) {
             l->bads[l->bad_count++] = (Bad){miss.sample, copy};
-            atomic_store(&l->is_bad[miss.sample], 1);
+            atomic_store(&l->state[miss.sample], LOADER_BAD);
         } else {
             memory_free(copy);
         }
@@ -41,17 +47,44 @@ static double most_bad(const Loader *l)
     return l->o.max_bad * (double)l->count;
 }
 
+/* A picture on its way into a batch. */
+typedef struct {
+    const LoaderOptions *o;
+    uint32_t epoch;
+    uint64_t sample;
+    Image image;
+    ImageBox box; /* of the image, that is wanted */
+    bool kept, flip;
+} Pick;
+
+/* Which part of a picture is wanted, as soon as its size is known. */
+static ImageBox choose_box(void *context, int height, int width)
+{
+    Pick *pick = context;
+    const LoaderOptions *o = pick->o;
+    if (!o->train)
+        return crop_centre(height, width, o->height, o->width);
+    Random r = random_stream(o->seed, RANDOM_AUGMENT, o->stage, pick->epoch, pick->sample);
+    ImageBox box = crop_draw(&r, height, width, o->crop_scale, o->crop_ratio);
+    pick->flip = random_uniform(&r) < o->flip;
+    return box;
+}
+
 /* Finds the picture for a place of the batch: the one of the order, or the next readable one behind it. */
-static bool find_picture(Loader *l, Slot *slot, size_t place, uint64_t *sample, Image *image, bool *kept)
+static bool find_picture(Loader *l, Slot *slot, size_t place, Pick *pick)
 {
     for (size_t attempt = 0; attempt < l->count; attempt++) {
         size_t at = (slot->from + place + attempt) % l->count, listed = slot->order ? slot->order[at] : at;
-        *sample = l->o.samples ? l->o.samples[listed] : listed;
-        Miss miss = {place, attempt, *sample};
-        if (atomic_load(&l->is_bad[*sample])) {
+        uint64_t sample = l->o.samples ? l->o.samples[listed] : listed;
+        Miss miss = {place, attempt, sample};
+        int state = atomic_load(&l->state[sample]);
+        pick->sample = sample;
+        if (state == LOADER_BAD) {
             if (!note_miss(l, slot, miss, NULL))
                 return false;
-        } else if (picture_cache_get(l->cache, *sample, image, kept)) {
+        } else if (picture_cache_get(l->cache, sample, choose_box, pick, state == LOADER_WHOLE, &pick->image, &pick->box,
+                                     &pick->kept)) {
+            atomic_store(&l->state[sample], LOADER_WHOLE);
             return true;
         } else {
             /* An error of the machine says nothing about the picture, and what a run computes must not depend on it. */
@@ -64,48 +97,19 @@ static bool find_picture(Loader *l, Slot *slot, size_t place, uint64_t *sample, 
     return error_set("too many pictures at %s cannot be read", source_where(l->o.source));
 }
 
-/* The largest centred rectangle with the shape of the result. */
-static ImageBox centre_box(const Image *image, int height, int width)
-{
-    int64_t h = image->height, w = image->width, H = height, W = width;
-    ImageBox box = {0, 0, image->height, image->width};
-    if (w * H > h * W) {
-        int64_t cut = (2 * h * W + H) / (2 * H);
-        box.width = (int)(cut < 1 ? 1 : cut > w ? w : cut);
-    } else {
-        int64_t cut = (2 * w * H + W) / (2 * W);
-        box.height = (int)(cut < 1 ? 1 : cut > h ? h : cut);
-    }
-    box.top = (image->height - box.height) / 2;
-    box.left = (image->width - box.width) / 2;
-    return box;
-}
-
 bool loader_fill(Worker *worker, Slot *slot, size_t place)
 {
     Loader *l = worker->loader;
     const LoaderOptions *o = &l->o;
-    Image image = {0};
-    uint64_t sample = 0;
-    bool kept, flip = false;
-    ImageBox box;
-    if (!find_picture(l, slot, place, &sample, &image, &kept))
+    Pick pick = {.o = o, .epoch = slot->epoch};
+    if (!find_picture(l, slot, place, &pick))
         return false;
-    if (o->train) {
-        Random r = random_stream(o->seed, RANDOM_AUGMENT, o->stage, slot->epoch, sample);
-        box = crop_draw(&r, image.height, image.width, o->crop_scale, o->crop_ratio);
-        flip = random_uniform(&r) < o->flip;
-    } else {
-        box = centre_box(&image, o->height, o->width);
-    }
-    bool ok = image_resize(&image, box, o->height, o->width, o->filter, &worker->scratch, worker->pixels);
-    if (ok)
-        image_to_tensor(worker->pixels, o->height, o->width, o->channels, flip, o->mean, o->std,
-                        slot->images + place * loader_picture_size(o));
-    slot->samples[place] = sample;
-    slot->labels[place] = source_label(o->source, sample);
-    if (!kept)
-        image_free(&image);
+    bool ok = image_prepare(&pick.image, pick.box, o->height, o->width, o->filter, pick.flip, o->mean, o->std, &worker->scratch,
+                            worker->pixels, slot->images + place * loader_picture_size(o));
+    slot->samples[place] = pick.sample;
+    slot->labels[place] = source_label(o->source, pick.sample);
+    if (!pick.kept)
+        image_free(&pick.image);
     return ok;
 }
 

@@ -15,6 +15,12 @@ typedef struct {
     uint64_t sample;
 } Miss;
 
+enum {
+    LOADER_UNKNOWN,
+    LOADER_BAD,  /* unreadable */
+    LOADER_WHOLE /* decoded to its end without an error, so that later parts need not be followed by the rest */
+};
+
 /* Room for a batch, with what is needed to fill it. */
 typedef struct {
     float *images;
@@ -41,7 +47,7 @@ typedef struct {
     Loader *loader;
     pthread_t thread;
     ResizeScratch scratch;
-    uint8_t *pixels; /* the resized picture */
+    uint8_t *pixels; /* the resized picture: bytes, or floats of deeper ones */
 } Worker;
 
 struct Loader {
@@ -55,8 +61,8 @@ struct Loader {
     uint32_t *orders; /* those of the epochs that the ring can touch at once */
     uint64_t *order_epochs;
     size_t order_count;
-    atomic_uchar *is_bad; /* per sample of the source */
-    uint8_t *counted;     /* per sample: a batch delivered so far met it, and it is bad; of the caller's thread only */
+    atomic_uchar *state; /* per sample of the source: LOADER_UNKNOWN .. */
+    uint8_t *counted;    /* per sample: a batch delivered so far met it, and it is bad; of the caller's thread only */
     Worker *workers;
     int started;
 

@@ -320,6 +320,123 @@ static void bad_pictures_are_replaced_and_named(void **state)
     source_close(source);
 }
 
+/* Pictures decoded whole to be kept, parts of them in the first epoch and in later ones, a cache that is full after a few: the
+ * same numbers. A file that is damaged only behind most of the crops is bad in all of them, and for a loader that begins late.
+ */
+static void parts_of_files_make_the_same_batches(void **state)
+{
+    (void)state;
+    enum { STEPS = 40 };
+    static const char folder[] = HOME "/parts";
+    char path[64];
+    assert_true(file_make_folder(folder));
+    for (int i = 0; i < 24; i++) {
+        Image image;
+        size_t size;
+        snprintf(path, sizeof path, "%s/%02d.png", folder, i);
+        assert_true(image_new(&image, 90 + i, 80 - i, 3));
+        for (size_t k = 0; k < image_size(&image); k++)
+            image.data[k] = (uint8_t)(k * k >> 5 ^ k / 240 * (size_t)i);
+        uint8_t *png = image_encode_png(&image, &size);
+        assert_non_null(png);
+        if (i == 5)
+            png[size - 40] ^= 255; /* in the last rows */
+        assert_true(file_write(path, png, size));
+        memory_free(png);
+        image_free(&image);
+    }
+    Source *source = source_open(folder, NULL);
+    assert_non_null(source);
+    LoaderOptions o = usual(source);
+    Copy *expect = NULL;
+    o.max_bad = 0.1;
+    o.bad = tell;
+    for (int variant = 0; variant < 4; variant++) {
+        Told told = {0};
+        PictureCache *cache = NULL;
+        ImageRequest form = loader_form(&o);
+        o.bad_context = &told;
+        o.cache_mb = variant == 1 ? 8 : 0;
+        if (variant == 2)
+            assert_non_null(cache = picture_cache_new(source, &form, 70000)); /* for three pictures */
+        o.cache = cache;
+        o.first = variant == 3 ? STEPS / 2 : 0;
+        Copy *got = load(&o, STEPS - o.first);
+        expect = expect ? expect : got;
+        assert_memory_equal(expect + o.first, got, (STEPS - o.first) * sizeof *got);
+        assert_int_equal(told.told, 1);
+        assert_string_equal(told.keys, "05.png");
+        if (got != expect)
+            memory_free(got);
+        picture_cache_free(cache);
+    }
+    memory_free(expect);
+    source_close(source);
+}
+
+/* Writes a PNG file with a block of EXIF behind its header; orientation 0: without. */
+static void write_turned(const char *path, const Image *image, int orientation)
+{
+    enum { HEADER = 33, BLOCK = 26, CHUNK = 12 + BLOCK };
+    uint8_t chunk[CHUNK] = {0, 0, 0, BLOCK, 'e', 'X',  'I',  'f', 'I', 'I', 42, 0, 8,
+                            0, 0, 0, 1,     0,   0x12, 0x01, 3,   0,   1,   0,  0, 0};
+    chunk[8 + 18] = (uint8_t)orientation;
+    size_t size, more = orientation ? CHUNK : 0;
+    uint8_t *png = image_encode_png(image, &size), *file = malloc(size + CHUNK);
+    assert_true(png && file);
+    memcpy(file, png, HEADER);
+    memcpy(file + HEADER, chunk, more);
+    memcpy(file + HEADER + more, png + HEADER, size - HEADER);
+    assert_true(file_write(path, file, size + more));
+    memory_free(png);
+    free(file);
+}
+
+/* Pictures stored lying, with a tag, and the same stored upright: the same batches with `exif`, others without. */
+static void turned_pictures_are_cropped_upright(void **state)
+{
+    (void)state;
+    enum { STEPS = 12, ROWS = 40, COLUMNS = 30, COUNT = 12 };
+    char path[64];
+    assert_true(file_make_folder(HOME "/turned") && file_make_folder(HOME "/upright"));
+    for (int i = 0; i < COUNT; i++) {
+        Image upright, stored;
+        assert_true(image_new(&upright, ROWS, COLUMNS, 3) && image_new(&stored, COLUMNS, ROWS, 3));
+        for (int y = 0; y < ROWS; y++)
+            for (int x = 0; x < COLUMNS; x++) {
+                const uint8_t pixel[3] = {(uint8_t)(6 * y), (uint8_t)(8 * x), (uint8_t)(20 * i)};
+                memcpy(upright.data + (ptrdiff_t)(y * COLUMNS + x) * 3, pixel, 3);
+                /* Stored a quarter turned to the left. */
+                memcpy(stored.data + (ptrdiff_t)((COLUMNS - 1 - x) * ROWS + y) * 3, pixel, 3);
+            }
+        snprintf(path, sizeof path, HOME "/turned/%02d.png", i);
+        write_turned(path, &stored, 6);
+        snprintf(path, sizeof path, HOME "/upright/%02d.png", i);
+        write_turned(path, &upright, 0);
+        image_free(&upright);
+        image_free(&stored);
+    }
+    Source *turned = source_open(HOME "/turned", NULL), *upright = source_open(HOME "/upright", NULL);
+    assert_true(turned && upright);
+    LoaderOptions o = usual(upright);
+    Copy *expect = load(&o, STEPS);
+    o.source = turned;
+    o.exif = true;
+    for (int kept = 0; kept < 2; kept++) {
+        o.cache_mb = (size_t)kept;
+        Copy *got = load(&o, STEPS);
+        assert_memory_equal(expect, got, STEPS * sizeof *got);
+        memory_free(got);
+    }
+    o.exif = false;
+    Copy *other = load(&o, STEPS);
+    assert_true(memcmp(expect, other, STEPS * sizeof *other));
+    memory_free(other);
+    memory_free(expect);
+    source_close(turned);
+    source_close(upright);
+}
+
 static void too_many_bad_pictures_stop_at_the_same_batch(void **state)
 {
     (void)state;
@@ -460,7 +577,7 @@ static void what_cannot_be_is_refused(void **state)
     LoaderOptions o = usual(source);
     assert_refused(&o, "schedule.batch_size");
     o.batch = 2;
-    o.channels = 2;
+    o.channels = 65;
     assert_refused(&o, "image.channels");
     o = usual(source);
     o.train = false;
@@ -620,6 +737,8 @@ int main(void)
         cmocka_unit_test(batches_do_not_depend_on_how_they_are_made),
         cmocka_unit_test(one_pass_in_order_when_not_training),
         cmocka_unit_test(bad_pictures_are_replaced_and_named),
+        cmocka_unit_test(parts_of_files_make_the_same_batches),
+        cmocka_unit_test(turned_pictures_are_cropped_upright),
         cmocka_unit_test(too_many_bad_pictures_stop_at_the_same_batch),
         cmocka_unit_test(bad_pictures_of_earlier_sessions_count),
         cmocka_unit_test(an_error_of_the_machine_is_no_bad_picture),

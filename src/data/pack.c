@@ -80,17 +80,29 @@ static bool encode(const PackOptions *o, const Image *image, bool lossless, Made
     return made->bytes != NULL;
 }
 
+/* Also pictures that are packed as they are, to know that they are good. Only what a PNG or JPEG file of bytes can hold is made
+ * smaller. */
+static bool decode(const PackOptions *o, const Made *made, Image *image)
+{
+    ImageFacts facts;
+    if (!image_facts(made->bytes, made->size, picture_name, &facts))
+        return false;
+    bool shrinks = o->short_side && (facts.height < facts.width ? facts.height : facts.width) > o->short_side;
+    ImageRequest request = {.channels = facts.channels, .deep = !shrinks};
+    if (shrinks && facts.channels != 1 && facts.channels != 3)
+        return error_set("a picture of %d channels cannot be made smaller: pack it as it is, without --short-side",
+                         facts.channels);
+    return image_decode_part(made->bytes, made->size, picture_name, &request, image);
+}
+
 static bool make(const PackOptions *o, size_t i, ResizeScratch *scratch, Made *made)
 {
     Image image = {0};
-    int channels = 3;
     char key[SOURCE_KEY_SIZE];
     if (!source_file(o->source, i, &made->bytes, &made->size))
         return false;
     bool file = made->bytes != NULL;
-    bool ok = file ? image_probe(made->bytes, made->size, picture_name, NULL, NULL, &channels) &&
-                         image_decode(made->bytes, made->size, picture_name, channels, &image)
-                   : source_picture(o->source, i, channels, &image);
+    bool ok = file ? decode(o, made, &image) : source_picture(o->source, i, 3, &image);
     if (ok && file) {
         const char *format = image_format(made->bytes, made->size);
         const char *promised = image_suffix_format(source_key(o->source, i, key, sizeof key));

@@ -193,6 +193,34 @@ bool source_picture(const Source *source, size_t i, int channels, Image *out)
     return source->kind->picture(source, i, channels, out);
 }
 
+bool source_has_channels(const Source *source, int channels)
+{
+    return source->kind->file || channels == 1 || channels == 3 ||
+           error_set("the pictures of %s have 3 channels, not %d: set image.channels", source->where, channels);
+}
+
+bool source_part(const Source *source, size_t i, const ImageRequest *request, Image *out, ImageBox *box)
+{
+    char *bytes;
+    size_t size;
+    *out = (Image){0};
+    if (!source->kind->file) { /* drawn, or taken from a larger file: always whole */
+        if (!source_has_channels(source, request->channels) || !source_picture(source, i, request->channels, out))
+            return false;
+        *box = image_choose(request, out);
+        return true;
+    }
+    char *key = source_key(source, i, NULL, 0);
+    bool ok = key && (source_file(source, i, &bytes, &size) || error_context("%s", key));
+    if (ok) {
+        ok = image_decode_part(bytes, size, key, request, out);
+        *box = (ImageBox){0, 0, out->height, out->width};
+        memory_free(bytes);
+    }
+    memory_free(key);
+    return ok;
+}
+
 bool source_view(const Source *source, size_t i, int channels, Image *out)
 {
     return source->kind->view && source->kind->view(source, i, channels, out);

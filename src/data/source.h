@@ -70,6 +70,13 @@ const char *source_class_name(const Source *source, int label);
  * frees it with image_free(). False after error_set() with the sentence to put into the list of bad files. */
 bool source_picture(const Source *source, size_t i, int channels, Image *out);
 
+/* Whether pictures of that many channels may be asked for; what files hold shows when they are. False after error_set(). */
+bool source_has_channels(const Source *source, int channels);
+
+/* As source_picture(), but as `request` wants it: kept at its depth, upright, reduced, and the chosen part (image.h). *out
+ * holds at least that part, at *box of it. False after error_set(), also for pictures of another number of channels. */
+bool source_part(const Source *source, size_t i, const ImageRequest *request, Image *out, ImageBox *box);
+
 /* The picture of sample i where it already lies in memory in that form (CIFAR with 3 channels): *out borrows the source's bytes
  * and is never freed. False, without an error, for all others. */
 bool source_view(const Source *source, size_t i, int channels, Image *out);

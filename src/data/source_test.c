@@ -442,13 +442,15 @@ static void cache_keeps_what_fits(void **state)
     (void)state;
     SourceOptions options = {.world_count = 4, .world_height = 16, .world_width = 16};
     Source *source = open_or_fail("world", &options);
-    PictureCache *cache = picture_cache_new(source, 3, 2 * 16 * 16 * 3 + 500);
+    PictureCache *cache = picture_cache_new(source, &(ImageRequest){.channels = 3}, 2 * 16 * 16 * 3 + 500);
     assert_non_null(cache);
     for (int round = 0; round < 2; round++)
         for (size_t i = 0; i < 4; i++) {
             Image image, direct;
+            ImageBox box;
             bool kept;
-            assert_true(picture_cache_get(cache, i, &image, &kept));
+            assert_true(picture_cache_get(cache, i, NULL, NULL, false, &image, &box, &kept));
+            assert_int_equal(box.height * box.width, 16 * 16);
             assert_true(source_picture(source, i, 3, &direct));
             assert_memory_equal(image.data, direct.data, image_size(&image));
             assert_int_equal(kept, i < 2);

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "data/kinds.h"
 #include "data/sums.h"
 
@@ -27,10 +28,12 @@ static void *work(void *argument)
     Work *w = argument;
     PixelSums own = {0};
     char reason[sizeof w->reason] = "";
+    ImageRequest request = {.channels = w->channels, .deep = true};
     for (size_t i; !atomic_load(&w->stop) && (i = atomic_fetch_add(&w->next, 1)) < w->count;) {
-        Image image = {0};
-        bool view = source_view(w->source, w->samples[i], w->channels, &image);
-        if (!view && !source_picture(w->source, w->samples[i], w->channels, &image)) {
+        Image image;
+        ImageBox box;
+        bool view = source_view(w->source, w->samples[i], request.channels, &image);
+        if (!view && !source_part(w->source, w->samples[i], &request, &image, &box)) {
             snprintf(reason, sizeof reason, "%s", error_text());
             if (error_is_machine())
                 break;
@@ -51,16 +54,37 @@ static void *work(void *argument)
     return NULL;
 }
 
-static const char stored_format[] = "lacuna statistics 1: %llu %llu %llu %llu %llu %llu %llu\n";
+static const char stored_format[] = "lacuna statistics 2: %d %llu\n";
+static const char stored_channel[] = " %llx %llx %llx %llx\n"; /* halves of sum and square, the upper one first */
 
-static bool take_stored(const char *path, PixelSums *sums)
+static __int128 joined(unsigned long long high, unsigned long long low)
+{
+    return (__int128)((unsigned __int128)high << 64 | low);
+}
+
+static bool parse(const char *text, int channels, PixelSums *sums)
+{
+    unsigned long long pixels, n[4];
+    if (sscanf(text, stored_format, &sums->channels, &pixels) != 2 || sums->channels != channels || !pixels)
+        return false;
+    sums->pixels = pixels;
+    for (int c = 0; c < channels; c++) {
+        text = strchr(text, '\n');
+        if (!text || sscanf(++text, stored_channel, &n[0], &n[1], &n[2], &n[3]) != 4)
+            return false;
+        sums->sum[c] = joined(n[0], n[1]);
+        sums->square[c] = joined(n[2], n[3]);
+    }
+    return true;
+}
+
+static bool take_stored(const char *path, int channels, PixelSums *sums)
 {
     size_t size;
-    char *text = file_exists(path) ? file_read(path, 4096, &size) : NULL;
-    unsigned long long n[7];
-    bool ok = text && sscanf(text, stored_format, &n[0], &n[1], &n[2], &n[3], &n[4], &n[5], &n[6]) == 7 && n[0] > 0;
-    if (ok)
-        *sums = (PixelSums){n[0], {n[1], n[2], n[3]}, {n[4], n[5], n[6]}};
+    char *text = file_exists(path) ? file_read(path, 1 << 16, &size) : NULL;
+    bool ok = text && parse(text, channels, sums);
+    if (!ok)
+        *sums = (PixelSums){0};
     memory_free(text);
     error_clear();
     return ok;
@@ -68,11 +92,14 @@ static bool take_stored(const char *path, PixelSums *sums)
 
 static void store(const char *path, const PixelSums *s)
 {
-    char text[256];
-    int n = snprintf(text, sizeof text, stored_format, (unsigned long long)s->pixels, (unsigned long long)s->sum[0],
-                     (unsigned long long)s->sum[1], (unsigned long long)s->sum[2], (unsigned long long)s->square[0],
-                     (unsigned long long)s->square[1], (unsigned long long)s->square[2]);
-    file_write(path, text, (size_t)n);
+    Text text = {0};
+    text_add(&text, stored_format, s->channels, (unsigned long long)s->pixels);
+    for (int c = 0; c < s->channels; c++)
+        text_add(&text, stored_channel, (unsigned long long)((unsigned __int128)s->sum[c] >> 64), (unsigned long long)s->sum[c],
+                 (unsigned long long)((unsigned __int128)s->square[c] >> 64), (unsigned long long)s->square[c]);
+    if (!text.failed)
+        file_write(path, text.data, text.length);
+    text_free(&text);
     error_clear(); /* without the file the next start computes them again */
 }
 
@@ -91,11 +118,10 @@ bool source_statistics(const Source *source, const uint64_t *samples, size_t cou
     enum { MOST = 64 };
     pthread_t started[MOST];
     uint64_t *all = NULL, hash;
-    char *path = NULL;
+    char *path = NULL, kind[32];
+    snprintf(kind, sizeof kind, "statistics%d", channels);
     Work w = {.source = source, .channels = channels, .lock = PTHREAD_MUTEX_INITIALIZER};
     bool ok = false;
-    if (channels != 1 && channels != 3)
-        return error_set("statistics of %d channels are not available: 1 or 3", channels);
     if (!samples) {
         count = source->count;
         all = memory_new(count, sizeof *all);
@@ -108,8 +134,8 @@ bool source_statistics(const Source *source, const uint64_t *samples, size_t cou
     w.samples = samples;
     w.count = count;
     if (!source->no_cache && source->kind->fingerprint && source->kind->fingerprint(source, samples, count, &hash))
-        path = cache_path(channels == 1 ? "statistics1" : "statistics3", hash);
-    if (path && take_stored(path, &w.sums)) {
+        path = cache_path(kind, hash);
+    if (path && take_stored(path, channels, &w.sums)) {
         ok = true;
         goto done;
     }

@@ -8,12 +8,13 @@
 #include "base/memory.h"
 #include "data/kinds.h"
 
-enum { THREADS_MOST = 64, CHANNELS = 3 };
+enum { THREADS_MOST = 64, COLOURS = 3 };
 
 /* What one thread leaves for the one that visits. */
 typedef struct {
     PictureFacts facts;
-    char *why; /* owned */
+    char *why;       /* owned */
+    PixelSums *sums; /* owned */
     atomic_bool done;
 } Finding;
 
@@ -34,7 +35,8 @@ typedef struct {
 static uint64_t picture_hash(const Image *image)
 {
     const uint64_t factor = 0x9E3779B97F4A7C15u;
-    uint64_t hash = (uint64_t)image->height << 32 | (uint64_t)image->width;
+    uint64_t hash = (uint64_t)image->height << 32 | (uint64_t)image->width, kind = (uint64_t)image->depth * 256;
+    hash ^= (kind + (uint64_t)image->channels - COLOURS) << 24; /* nothing for bytes in colour */
     size_t size = image_size(image);
     for (size_t at = 0; at < size; at += 8) {
         uint64_t word = 0;
@@ -55,11 +57,19 @@ static bool read_picture(const Survey *s, size_t i, PictureFacts *facts, Image *
     if (!source_file(s->source, i, &bytes, &size))
         return false;
     if (!bytes) {
-        facts->channels = CHANNELS;
-        return source_picture(s->source, i, CHANNELS, image);
+        facts->channels = COLOURS;
+        return source_picture(s->source, i, COLOURS, image);
     }
-    bool ok = image_probe(bytes, size, picture_name, NULL, NULL, &facts->channels) &&
-              image_decode(bytes, size, picture_name, CHANNELS, image);
+    ImageFacts said;
+    ImageRequest request = {.deep = true};
+    bool ok = image_facts(bytes, size, picture_name, &said);
+    if (ok) {
+        request.channels = said.channels == 1 ? COLOURS : said.channels;
+        facts->channels = said.channels;
+        facts->alpha = said.alpha;
+        facts->depth = said.depth;
+        ok = image_decode_part(bytes, size, picture_name, &request, image);
+    }
     if (ok && (ok = (key = source_key(s->source, i, NULL, 0)) != NULL)) {
         const char *promised = image_suffix_format(key);
         facts->format = image_format(bytes, size);
@@ -86,9 +96,12 @@ static void look_at(Survey *s, size_t i)
     if (read_picture(s, i, &f->facts, &image)) {
         f->facts.height = image.height;
         f->facts.width = image.width;
-        if (s->measure) {
+        if (s->measure && (f->sums = memory_new(1, sizeof *f->sums))) {
             f->facts.hash = picture_hash(&image);
-            pixel_sums_add_picture(&f->facts.sums, &image);
+            pixel_sums_add_picture(f->sums, &image);
+            f->facts.sums = f->sums;
+        } else if (s->measure) {
+            give_up(s);
         }
     } else if (error_is_machine()) {
         give_up(s);
@@ -121,7 +134,9 @@ static bool visit_finished(Survey *s)
         Finding *f = &s->findings[s->visited];
         bool go_on = !atomic_load(&s->stop) && s->visit(s->context, s->visited, &f->facts);
         memory_free(f->why);
+        memory_free(f->sums);
         f->why = NULL;
+        f->sums = NULL;
         if (!go_on)
             return false;
     }
@@ -155,8 +170,10 @@ bool source_survey(const Source *source, int threads, bool measure, SurveyVisit 
     ok = ok && !atomic_load(&s.stop) && visit_finished(&s);
     if (s.failure)
         error_set("%s", s.failure);
-    for (size_t i = s.visited; i < s.count; i++)
+    for (size_t i = s.visited; i < s.count; i++) {
         memory_free(s.findings[i].why);
+        memory_free(s.findings[i].sums);
+    }
     memory_free(s.failure);
     memory_free(s.findings);
     pthread_mutex_destroy(&s.lock);

@@ -52,7 +52,7 @@ static bool write_png(const char *path, uint8_t *png, size_t size)
 
 static bool write_map(const char *path, const uint8_t *map, int height, int width)
 {
-    Image image = {height, width, 1, (uint8_t *)map}; /* only read */
+    Image image = {.height = height, .width = width, .channels = 1, .data = (uint8_t *)map}; /* only read */
     size_t size = 0;
     uint8_t *png = image_encode_png(&image, &size);
     return write_png(path, png, size);

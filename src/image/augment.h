@@ -24,9 +24,16 @@ const ImageStatistics *image_statistics_find(const char *name);
  * <= scale[1], 0 < ratio[0] <= ratio[1]. Each try draws area then aspect; the accepted one then top and left. */
 ImageBox crop_draw(Random *random, int height, int width, const double scale[2], const double ratio[2]);
 
+/* The largest rectangle in the middle of a picture with the shape `rows` x `columns`. */
+ImageBox crop_centre(int height, int width, int rows, int columns);
+
 /* Sections 1.4 and 1.5: pixels (height, width, channels) bytes to out (channels, height, width), (byte / 255 - mean[c]) /
  * std[c], mirrored left to right when `flip`. Allocates nothing. `mean` and `std` have one entry per channel. */
 void image_to_tensor(const uint8_t *pixels, int height, int width, int channels, bool flip, const float *mean, const float *std,
                      float *out);
+
+/* The same for floats (image_resize_deep()): (value - mean[c]) / std[c]. */
+void image_to_tensor_deep(const float *pixels, int height, int width, int channels, bool flip, const float *mean,
+                          const float *std, float *out);
 
 #endif

@@ -1,4 +1,5 @@
-/* JPEG through libjpeg-turbo, with its default (accurate) transform and upsampling. */
+/* JPEG through libjpeg-turbo, with its default (accurate) transform and upsampling. Of a part only what it needs is transformed
+ * and coloured; its samples are those of the whole picture (jpeg_part_test.c). */
 #include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 
 #include "base/error.h"
 #include "image/codec.h"
+#include "image/orientation.h"
 
 typedef struct {
     struct jpeg_decompress_struct info;
@@ -17,10 +19,8 @@ typedef struct {
     jmp_buf failed;
     const uint8_t *bytes;
     size_t size;
-    const ImageLimits *limits;
-    CodecTime time;
-    CodecHeader *header;
-    Image *out;
+    ImageFacts *facts;
+    const CodecJob *job;
 } Reader;
 
 /* libjpeg's way to fail: must not return. The reason is in the manager's message. */
@@ -63,15 +63,15 @@ static void stay_silent(j_common_ptr info)
 
 static bool too_many_scans(const Reader *reader)
 {
-    return error_set("the JPEG file has more than %d scans, the limit", reader->limits->max_scans);
+    return error_set("the JPEG file has more than %d scans, the limit", reader->job->limits->max_scans);
 }
 
 /* Called by libjpeg between rows and scans. */
 static void watch(j_common_ptr info)
 {
     Reader *reader = info->client_data;
-    bool few = reader->info.input_scan_number <= reader->limits->max_scans || too_many_scans(reader);
-    if (!few || !codec_time_left(&reader->time))
+    bool few = reader->info.input_scan_number <= reader->job->limits->max_scans || too_many_scans(reader);
+    if (!few || !codec_time_left(&reader->job->time))
         longjmp(reader->failed, 1);
 }
 
@@ -95,7 +95,7 @@ static bool scans_are_few(const Reader *reader)
             continue;
         }
         scans += marker == 0xDA;
-        if (scans > reader->limits->max_scans)
+        if (scans > reader->job->limits->max_scans)
             return too_many_scans(reader);
         size_t length = (size_t)at[2] << 8 | at[3], left = (size_t)(end - at) - 2;
         if (length < 2 || length > left)
@@ -124,9 +124,9 @@ static bool read_header(Reader *reader)
 {
     if (!open_file(reader))
         return false;
-    *reader->header = (CodecHeader){.height = (int)reader->info.image_height,
-                                    .width = (int)reader->info.image_width,
-                                    .grey = reader->info.num_components == 1};
+    *reader->facts = (ImageFacts){.height = (int)reader->info.image_height,
+                                  .width = (int)reader->info.image_width,
+                                  .channels = reader->info.num_components == 1 ? 1 : 3};
     return true;
 }
 
@@ -145,31 +145,76 @@ static void cmyk_to_rgb(const uint8_t *cmyk, int width, uint8_t *rgb)
             rgb[c] = (uint8_t)(cmyk[3] - multiply_bytes(255u - cmyk[c], cmyk[3]));
 }
 
+/* The kinds of files of which a part is decoded alone: whole colours or colours at half of the columns, the rows or both. */
+static bool has_parts(const struct jpeg_decompress_struct *info)
+{
+    const jpeg_component_info *c = info->comp_info;
+    if (info->arith_code || info->scale_denom != 1 || (info->num_components != 1 && info->num_components != 3))
+        return false;
+    return info->num_components == 1 || (c[0].h_samp_factor <= 2 && c[0].v_samp_factor <= 2 && c[1].h_samp_factor == 1 &&
+                                         c[1].v_samp_factor == 1 && c[2].h_samp_factor == 1 && c[2].v_samp_factor == 1);
+}
+
+/* Leaves all columns away that the part does not need: whole blocks, and one more beside the part, since colours between two
+ * blocks are made from both. *left becomes the part's first column in the rows that follow. */
+static void keep_columns(struct jpeg_decompress_struct *info, const ImageBox *box, JDIMENSION *left)
+{
+    JDIMENSION block = DCTSIZE * (JDIMENSION)info->max_h_samp_factor, right = *left + (JDIMENSION)box->width + block;
+    JDIMENSION first = *left > block ? *left - block : 0;
+    JDIMENSION columns = (right < info->output_width ? right : info->output_width) - first;
+    jpeg_crop_scanline(info, &first, &columns);
+    *left -= first;
+}
+
 static bool read_pixels(Reader *reader)
 {
     if (!open_file(reader))
         return false;
     struct jpeg_decompress_struct *info = &reader->info;
-    Image *out = reader->out;
+    const CodecJob *job = reader->job;
+    Image *out = job->out;
     bool cmyk = info->num_components == 4;
+    int samples = cmyk ? 4 : out->channels;
     if (jpeg_has_multiple_scans(info) && !scans_are_few(reader))
         return false;
     info->out_color_space = cmyk ? JCS_CMYK : out->channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
+    info->scale_num = 1;
+    info->scale_denom = (unsigned)job->scale;
     reader->progress.progress_monitor = watch;
     info->progress = &reader->progress;
     jpeg_start_decompress(info);
-    if (info->output_height != (JDIMENSION)out->height || info->output_width != (JDIMENSION)out->width ||
-        info->output_components != (cmyk ? 4 : out->channels))
+    JDIMENSION top = (JDIMENSION)job->box.top, left = (JDIMENSION)job->box.left, bottom = top + (JDIMENSION)job->box.height;
+    if (info->output_height < bottom || info->output_width < left + (JDIMENSION)job->box.width ||
+        info->output_components != samples)
         return error_set("the JPEG file's header contradicts itself");
-    JSAMPARRAY wide =
-        cmyk ? info->mem->alloc_sarray((j_common_ptr)info, JPOOL_IMAGE, info->output_width * 4, 1) : NULL; /* freed with info */
+    bool wide = codec_box_is_wide(&job->box, (int)info->output_width), parts = has_parts(info);
+    JSAMPARRAY buffer = !cmyk && wide
+                            ? NULL
+                            : info->mem->alloc_sarray((j_common_ptr)info, JPOOL_IMAGE, info->output_width * (JDIMENSION)samples,
+                                                      1); /* freed with info */
+    if (parts && !wide)
+        keep_columns(info, &job->box, &left);
+    if (parts && top)
+        jpeg_skip_scanlines(info, top);
     size_t stride = (size_t)out->width * (size_t)out->channels;
-    while (info->output_scanline < info->output_height) {
-        uint8_t *row = out->data + info->output_scanline * stride;
-        jpeg_read_scanlines(info, wide ? wide : &row, 1);
-        if (wide)
-            cmyk_to_rgb(wide[0], out->width, row);
+    while (info->output_scanline < bottom) {
+        bool inside = info->output_scanline >= top;
+        uint8_t *row = out->data + (inside ? info->output_scanline - top : 0) * stride;
+        jpeg_read_scanlines(info, buffer ? buffer : &row, 1);
+        if (cmyk && inside)
+            cmyk_to_rgb(buffer[0] + left * 4, out->width, row);
+        else if (buffer && inside)
+            memcpy(row, buffer[0] + left * (size_t)samples, stride);
     }
+    if (job->known)
+        return true;
+    /* Damage behind the part counts. Skipping to the very end would leave it unread. */
+    if (info->output_scanline < info->output_height && !buffer)
+        buffer = info->mem->alloc_sarray((j_common_ptr)info, JPOOL_IMAGE, info->output_width * (JDIMENSION)samples, 1);
+    if (parts && info->output_height - info->output_scanline > 1)
+        jpeg_skip_scanlines(info, info->output_height - info->output_scanline - 1);
+    while (info->output_scanline < info->output_height)
+        jpeg_read_scanlines(info, buffer, 1);
     return jpeg_finish_decompress(info);
 }
 
@@ -191,16 +236,36 @@ static bool jpeg_matches(const uint8_t *bytes, size_t size)
     return size >= 3 && bytes[0] == 0xFF && bytes[1] == 0xD8 && bytes[2] == 0xFF;
 }
 
-static bool jpeg_header(const uint8_t *bytes, size_t size, CodecHeader *header)
+static bool jpeg_header(const uint8_t *bytes, size_t size, ImageFacts *facts)
 {
-    Reader reader = {.bytes = bytes, .size = size, .header = header};
+    Reader reader = {.bytes = bytes, .size = size, .facts = facts};
     return run(&reader, read_header);
 }
 
-static bool jpeg_decode(const uint8_t *bytes, size_t size, const ImageLimits *limits, Image *out)
+static bool jpeg_decode(const uint8_t *bytes, size_t size, const CodecJob *job)
 {
-    Reader reader = {.bytes = bytes, .size = size, .limits = limits, .time = codec_time_start(limits), .out = out};
+    Reader reader = {.bytes = bytes, .size = size, .job = job};
     return run(&reader, read_pixels);
 }
 
-const Codec CODEC_JPEG = {"JPEG", {".jpg", ".jpeg"}, jpeg_matches, jpeg_header, jpeg_decode};
+/* From the first EXIF segment before the picture's data. */
+static int jpeg_orientation(const uint8_t *bytes, size_t size)
+{
+    enum { START_OF_SCAN = 0xDA, END = 0xD9, APP1 = 0xE1 };
+    for (size_t at = 2; at + 4 <= size && bytes[at] == 0xFF;) {
+        uint8_t marker = bytes[at + 1];
+        if (marker == 0xFF) { /* filling */
+            at++;
+            continue;
+        }
+        size_t length = (size_t)bytes[at + 2] << 8 | bytes[at + 3], left = size - at - 2;
+        if (marker == START_OF_SCAN || marker == END || length < 2 || length > left)
+            return 0;
+        if (marker == APP1 && length >= 8 && !memcmp(bytes + at + 4, "Exif\0", 6))
+            return orientation_find(bytes + at + 10, length - 8);
+        at += 2 + length;
+    }
+    return 0;
+}
+
+const Codec CODEC_JPEG = {"JPEG", {".jpg", ".jpeg"}, true, jpeg_matches, jpeg_header, jpeg_decode, jpeg_orientation};

@@ -6,6 +6,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "image/resize_parts.h"
 
 enum {
     WEIGHT_BITS = 22,
@@ -77,6 +78,16 @@ static const struct {
     double support;
     double (*weight)(double);
 } filters[RESIZE_FILTERS] = {{"bicubic", 2, bicubic}, {"bilinear", 1, bilinear}, {"lanczos", 3, lanczos}};
+
+double resize_filter_support(ResizeFilter filter)
+{
+    return filters[filter].support;
+}
+
+double resize_filter_weight(ResizeFilter filter, double x)
+{
+    return filters[filter].weight(x);
+}
 
 const char *resize_filter_name(ResizeFilter filter)
 {
@@ -175,6 +186,18 @@ ALWAYS_INLINE uint8_t clamp_sum(int32_t sum)
     return (uint8_t)(sum < 0 ? 0 : sum > 255 ? 255 : sum);
 }
 
+/* Output x of LANES samples from those in the strip. */
+ALWAYS_INLINE void strip_output(const uint8_t *strip, const Axis *axis, int x, uint8_t done[LANES])
+{
+    Sums sums;
+    start_sums(&sums);
+    const int32_t *weight = axis->weight + (size_t)x * (size_t)axis->taps;
+    const uint8_t *bytes = strip + (size_t)axis->first[x] * LANES;
+    for (int k = 0; k < axis->count[x]; k++)
+        add_tap(bytes + (size_t)k * LANES, weight[k], &sums);
+    store_sums(&sums, done);
+}
+
 /* Rows go through in strips: LANES (row, channel) pairs side by side, so that a tap is one weight times neighbouring bytes. */
 ALWAYS_INLINE void columns_body(const Samples *in, const Axis *axis, int outputs, uint8_t *strip, uint8_t *out)
 {
@@ -202,18 +225,45 @@ ALWAYS_INLINE void columns_body(const Samples *in, const Axis *axis, int outputs
             for (int i = 0; i < LANES; i++)
                 strip[(size_t)x * LANES + (size_t)i] = from[i][(size_t)x * channels];
         for (int x = 0; x < outputs; x++) {
-            Sums sums;
-            start_sums(&sums);
-            const int32_t *weight = axis->weight + (size_t)x * (size_t)axis->taps;
-            const uint8_t *bytes = strip + (size_t)axis->first[x] * LANES;
-            for (int k = 0; k < axis->count[x]; k++)
-                add_tap(bytes + (size_t)k * LANES, weight[k], &sums);
             uint8_t done[LANES];
-            store_sums(&sums, done);
+            strip_output(strip, axis, x, done);
 #pragma GCC unroll 8
             for (int i = 0; i < LANES; i++)
                 to[i][(size_t)x * channels] = done[i];
         }
+    }
+}
+
+/* The same for three channels, a row in each 4 bytes: one move a pixel in place of three. The fourth byte is the next pixel's
+ * first one, which does no harm but at the end of a row. */
+ALWAYS_INLINE void columns_rgb_body(const Samples *in, const Axis *axis, int outputs, uint8_t *strip, uint8_t *out)
+{
+    enum { ROWS = LANES / 4 };
+    size_t out_stride = (size_t)outputs * 3, last = (size_t)in->width - 1, out_last = (size_t)outputs - 1;
+    for (int start = 0; start < in->rows; start += ROWS) {
+        const uint8_t *from[ROWS];
+        uint8_t *to[ROWS];
+        for (int i = 0; i < ROWS; i++) { /* spare lanes repeat the last row */
+            size_t row = (size_t)(start + i < in->rows ? start + i : in->rows - 1);
+            from[i] = in->data + row * in->stride;
+            to[i] = out + row * out_stride;
+        }
+        for (size_t x = 0; x < last; x++)
+#pragma GCC unroll 8
+            for (int i = 0; i < ROWS; i++)
+                memcpy(strip + x * LANES + i * 4, from[i] + x * 3, 4);
+        for (int i = 0; i < ROWS; i++)
+            memcpy(strip + last * LANES + i * 4, from[i] + last * 3, 3);
+        uint8_t done[LANES];
+        for (size_t x = 0; x < out_last; x++) {
+            strip_output(strip, axis, (int)x, done);
+#pragma GCC unroll 8
+            for (int i = 0; i < ROWS; i++)
+                memcpy(to[i] + x * 3, done + i * 4, 4);
+        }
+        strip_output(strip, axis, (int)out_last, done);
+        for (int i = 0; i < ROWS; i++)
+            memcpy(to[i] + out_last * 3, done + i * 4, 3);
     }
 }
 
@@ -245,7 +295,10 @@ ALWAYS_INLINE void rows_body(const Samples *in, const Axis *axis, int outputs, u
 #define DEFINE_KERNELS(name, target)                                                                                  \
     target static void columns_##name(const Samples *in, const Axis *axis, int outputs, uint8_t *strip, uint8_t *out) \
     {                                                                                                                 \
-        columns_body(in, axis, outputs, strip, out);                                                                  \
+        if (in->channels == 3)                                                                                        \
+            columns_rgb_body(in, axis, outputs, strip, out);                                                          \
+        else                                                                                                          \
+            columns_body(in, axis, outputs, strip, out);                                                              \
     }                                                                                                                 \
     target static void rows_##name(const Samples *in, const Axis *axis, int outputs, uint8_t *out)                    \
     {                                                                                                                 \
@@ -341,21 +394,15 @@ static bool prepare(Work *work, ResizeScratch *scratch, const Image *in, ImageBo
     if (size.overflow)
         return error_set("resizing %d x %d pixels to %d x %d needs more memory than can be addressed", crop.height, crop.width,
                          height, width);
-    if (size.used > scratch->capacity) {
-        uint8_t *data = memory_new_aligned(size.used, 1);
-        if (!data)
-            return false;
-        memory_free(scratch->data);
-        scratch->data = data;
-        scratch->capacity = size.used;
-    }
-    Layout layout = {.base = scratch->data};
+    uint8_t *room = resize_room(scratch, size.used);
+    if (!room)
+        return false;
+    Layout layout = {.base = room};
     work_parts(&layout, work, in, crop, height, width, filter, rows_first);
     return true;
 }
 
-bool image_resize(const Image *in, ImageBox crop, int height, int width, ResizeFilter filter, ResizeScratch *scratch,
-                  uint8_t *out)
+bool resize_check(const Image *in, ImageBox crop, int height, int width)
 {
     if (height < 1 || width < 1)
         return error_set("a picture cannot be resized to %d x %d pixels", height, width);
@@ -363,6 +410,32 @@ bool image_resize(const Image *in, ImageBox crop, int height, int width, ResizeF
         crop.width > in->width - crop.left)
         return error_set("the crop of %d x %d pixels at row %d, column %d does not lie in the picture of %d x %d pixels",
                          crop.height, crop.width, crop.top, crop.left, in->height, in->width);
+    return true;
+}
+
+bool resize_rows_first(ImageBox crop, int height, int width)
+{
+    return crop.height > height && (int64_t)crop.height - height > 2 * ((int64_t)crop.width - width);
+}
+
+void *resize_room(ResizeScratch *scratch, size_t bytes)
+{
+    if (bytes > scratch->capacity) {
+        uint8_t *data = memory_new_aligned(bytes, 1);
+        if (!data)
+            return NULL;
+        memory_free(scratch->data);
+        scratch->data = data;
+        scratch->capacity = bytes;
+    }
+    return scratch->data;
+}
+
+bool image_resize(const Image *in, ImageBox crop, int height, int width, ResizeFilter filter, ResizeScratch *scratch,
+                  uint8_t *out)
+{
+    if (!resize_check(in, crop, height, width))
+        return false;
     const Kernels *kernels = pick_kernels(scratch);
     if (!kernels)
         return false;
@@ -379,8 +452,7 @@ bool image_resize(const Image *in, ImageBox crop, int height, int width, ResizeF
             memcpy(out + (size_t)y * row, from.data + (size_t)y * stride, row);
         return true;
     }
-    bool rows_first =
-        crop.height > height && (int64_t)crop.height - height > 2 * ((int64_t)crop.width - width); /* else columns first */
+    bool rows_first = resize_rows_first(crop, height, width);
     Work work;
     if (!prepare(&work, scratch, in, crop, height, width, filter, rows_first))
         return false;

@@ -25,10 +25,17 @@ typedef struct {
 
 void resize_scratch_free(ResizeScratch *scratch);
 
-/* Cuts `crop` out of `in` and brings it to height x width: out receives height * width * in->channels bytes, channels last.
- * Pixels outside the crop have no influence. Takes no memory when the scratch is large enough from an earlier call. False after
- * error_set() when the crop does not lie in the picture, a size is below 1, or memory is out. `out` must not overlap `in`. */
+/* Cuts `crop` out of `in`, a picture of bytes, and brings it to height x width: out receives height * width * in->channels
+ * bytes, channels last. Pixels outside the crop have no influence. Takes no memory when the scratch is large enough from an
+ * earlier call. False after error_set() when the crop does not lie in the picture, a size is below 1, or memory is out. `out`
+ * must not overlap `in`. */
 bool image_resize(const Image *in, ImageBox crop, int height, int width, ResizeFilter filter, ResizeScratch *scratch,
                   uint8_t *out);
+
+/* The same for a picture of any depth: out receives height * width * in->channels floats, bytes and 16-bit samples as shares of
+ * their largest number. The filter and the order of the axes are those of bytes, weights are exact, sums are taken in double,
+ * and what lies between the axes is kept in float. */
+bool image_resize_deep(const Image *in, ImageBox crop, int height, int width, ResizeFilter filter, ResizeScratch *scratch,
+                       float *out);
 
 #endif

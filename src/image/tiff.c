@@ -1,5 +1,7 @@
-/* TIFF and BigTIFF through libtiff: strips, tiles and planes; of several pictures in a file the first. */
+/* TIFF and BigTIFF through libtiff: strips, tiles and planes, any number of channels, 8 and 16 bits, half and single floats; of
+ * several pictures in a file the first. */
 #include <limits.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,11 +21,14 @@ typedef struct {
     uint64_t position;
     char reason[256]; /* of libtiff's first error, "" without one */
     TIFF *tiff;
-    CodecTime time;
     /* what the file announces */
     uint32_t height, width;
     uint16_t bits, samples, photometric, planar, compression;
-    int colours; /* samples that count: 1 or 3; the others are alpha */
+    bool real;    /* float samples */
+    int channels; /* without alpha */
+    bool alpha;
+    int taken; /* samples of a pixel that the job wants */
+    const CodecJob *job;
     const uint16_t *palette[3];
     enum { PALETTE_16, PALETTE_HIGH, PALETTE_LOW } palette_kind;
 } Reader;
@@ -114,7 +119,8 @@ static bool is_known_compression(const Reader *r)
     return false;
 }
 
-static bool find_colours(Reader *r)
+/* Channels beside grey or RGB are alpha when the file says so, else the picture has more channels. */
+static bool find_channels(Reader *r)
 {
     bool jpeg = r->compression == COMPRESSION_JPEG;
     uint16_t extra_count = 0, *extra = NULL;
@@ -122,28 +128,30 @@ static bool find_colours(Reader *r)
     case PHOTOMETRIC_MINISBLACK:
     case PHOTOMETRIC_MINISWHITE:
     case PHOTOMETRIC_PALETTE:
-        r->colours = 1;
+        r->channels = 1;
         break;
     case PHOTOMETRIC_RGB:
-        r->colours = 3;
+        r->channels = 3;
         break;
     case PHOTOMETRIC_YCBCR:
         if (!jpeg || r->planar != PLANARCONFIG_CONTIG || r->samples != 3)
             return error_set("the TIFF file holds YCbCr colours that are not JPEG's, which cannot be read yet");
-        r->colours = 3;
+        r->channels = 3;
         break;
     default:
         return error_set("the TIFF file's colours are of kind %u; grey, RGB and palettes can be read", r->photometric);
     }
-    if (r->samples == r->colours)
+    if (r->samples == r->channels)
         return true;
+    if (r->samples < r->channels || r->photometric == PHOTOMETRIC_PALETTE || r->photometric == PHOTOMETRIC_MINISWHITE)
+        return error_set("the TIFF file has %u channels, which does not fit its kind of colours (%u)", r->samples,
+                         r->photometric);
     TIFFGetFieldDefaulted(r->tiff, TIFFTAG_EXTRASAMPLES, &extra_count, &extra);
-    bool alpha = r->samples == r->colours + 1 && extra_count == 1 &&
-                 (extra[0] == EXTRASAMPLE_ASSOCALPHA || extra[0] == EXTRASAMPLE_UNASSALPHA);
-    if (alpha && r->photometric != PHOTOMETRIC_PALETTE)
-        return true;
-    return error_set("the TIFF file has %u channels; grey and RGB, each with or without alpha, and palettes can be read yet",
-                     r->samples);
+    r->alpha = r->samples == r->channels + 1 && extra_count == 1 &&
+               (extra[0] == EXTRASAMPLE_ASSOCALPHA || extra[0] == EXTRASAMPLE_UNASSALPHA);
+    r->channels = r->alpha ? r->channels : r->samples;
+    return r->samples <= IMAGE_CHANNELS_MAX ||
+           error_set("the TIFF file has %u channels; up to %d can be read", r->samples, IMAGE_CHANNELS_MAX);
 }
 
 /* Palettes have 16 bits, but many programs write bytes: as the upper half, or (against the rules) as they are. */
@@ -182,16 +190,18 @@ static bool read_kind(Reader *r)
     TIFFGetFieldDefaulted(tiff, TIFFTAG_SAMPLEFORMAT, &format);
     if (r->width < 1 || r->height < 1 || r->width > INT_MAX || r->height > INT_MAX)
         return error_set("the TIFF file announces %u x %u pixels", r->height, r->width);
-    if (format == SAMPLEFORMAT_IEEEFP)
-        return error_set("the TIFF file has float samples, which cannot be read yet: convert it to 8 or 16 bits");
-    if (format != SAMPLEFORMAT_UINT && format != SAMPLEFORMAT_VOID)
-        return error_set("the TIFF file has signed or complex samples; unsigned ones can be read");
-    if (r->bits != 8 && r->bits != 16)
-        return error_set("the TIFF file has %u bits a sample; 8 and 16 can be read", r->bits);
+    r->real = format == SAMPLEFORMAT_IEEEFP;
+    if (format != SAMPLEFORMAT_UINT && format != SAMPLEFORMAT_VOID && !r->real)
+        return error_set("the TIFF file has signed or complex samples; unsigned ones and floats can be read");
+    if (r->real ? r->bits != 16 && r->bits != 32 : r->bits != 8 && r->bits != 16)
+        return error_set("the TIFF file has %s%u bits a sample; 8 and 16, and floats of 16 and 32 can be read",
+                         r->real ? "floats of " : "", r->bits);
+    if (r->real && r->photometric != PHOTOMETRIC_MINISBLACK && r->photometric != PHOTOMETRIC_RGB)
+        return error_set("the TIFF file has float samples that are neither grey nor RGB, which cannot be read");
     if (!is_known_compression(r))
         return error_set("the TIFF file is compressed in way %u; none, LZW, deflate, PackBits and JPEG can be read",
                          r->compression);
-    return find_colours(r) && (r->photometric != PHOTOMETRIC_PALETTE || find_palette(r));
+    return find_channels(r) && (r->photometric != PHOTOMETRIC_PALETTE || find_palette(r));
 }
 
 static bool open_file(Reader *r)
@@ -216,13 +226,56 @@ static uint8_t byte_of_16(uint16_t value)
     return (uint8_t)((value + 128u) / 257u);
 }
 
-static uint8_t sample_byte(const Reader *r, const uint8_t *row, size_t i)
+/* A half float. Its numbers below 2^-14 are whole multiples of 2^-24. */
+static float float_of_half(uint16_t half)
 {
-    uint16_t wide;
-    if (r->bits == 8)
-        return row[i];
-    memcpy(&wide, row + 2 * i, 2);
-    return byte_of_16(wide);
+    int exponent = half >> 10 & 31, fraction = half & 1023;
+    float value = exponent == 31  ? (fraction ? NAN : INFINITY)
+                  : exponent == 0 ? ldexpf((float)fraction, -24)
+                                  : ldexpf((float)(fraction + 1024), exponent - 25);
+    return half >> 15 ? -value : value;
+}
+
+static uint16_t load_16(const uint8_t *row, size_t i)
+{
+    uint16_t value;
+    memcpy(&value, row + 2 * i, 2);
+    return value;
+}
+
+static float load_float(const Reader *r, const uint8_t *row, size_t i)
+{
+    float value;
+    if (r->bits == 16)
+        return float_of_half(load_16(row, i));
+    memcpy(&value, row + 4 * i, 4);
+    return value;
+}
+
+/* Sample i of a row to number `at` of the picture's. */
+static void put_sample(const Reader *r, const uint8_t *row, size_t i, Image *out, size_t at)
+{
+    bool turned = r->photometric == PHOTOMETRIC_MINISWHITE;
+    if (out->depth == IMAGE_F32) {
+        float value = load_float(r, row, i);
+        memcpy(out->data + 4 * at, &value, 4);
+    } else if (out->depth == IMAGE_U16) {
+        uint16_t value = turned ? (uint16_t)(65535 - load_16(row, i)) : load_16(row, i);
+        memcpy(out->data + 2 * at, &value, 2);
+    } else {
+        uint8_t value = r->bits == 8 ? row[i] : byte_of_16(load_16(row, i));
+        out->data[at] = turned ? (uint8_t)(255 - value) : value;
+    }
+}
+
+/* Training must not meet what is no number, and sums of squares must stay exact enough. */
+static bool check_floats(const Reader *r, const uint8_t *row, size_t count)
+{
+    const float largest = 1e6f;
+    for (size_t i = 0; r->real && i < count; i++)
+        if (!(fabsf(load_float(r, row, i)) <= largest))
+            return error_set("the TIFF file has a float sample that is not finite or beyond +-1000000");
+    return true;
 }
 
 static uint8_t palette_byte(const Reader *r, int c, uint8_t index)
@@ -233,63 +286,86 @@ static uint8_t palette_byte(const Reader *r, int c, uint8_t index)
                                             : byte_of_16(value);
 }
 
-/* Puts `count` pixels of a row at `to`. The row has all samples of a pixel side by side, or those of one plane alone. */
-static void put_pixels(const Reader *r, const uint8_t *row, size_t count, int plane, bool planes, uint8_t *to, int channels)
+/* Puts of a run of `count` pixels at (y, x) what lies in the part. The run has all samples of a pixel side by side, or those of
+ * one plane alone. */
+static void put_pixels(const Reader *r, const uint8_t *row, uint64_t y, uint64_t x, size_t count, int plane, bool planes)
 {
-    size_t step = planes ? 1 : r->samples;
-    int first = planes ? plane : 0, colours = planes ? 1 : r->colours;
-    for (size_t x = 0; x < count; x++, to += channels) {
-        for (int c = 0; c < colours; c++) {
-            uint8_t value = sample_byte(r, row, x * step + (size_t)c);
-            if (r->photometric == PHOTOMETRIC_MINISWHITE)
-                value = (uint8_t)(255 - value);
-            to[first + c] = value;
-        }
+    const ImageBox *box = &r->job->box;
+    Image *out = r->job->out;
+    uint64_t top = (uint64_t)box->top, left = (uint64_t)box->left, right = left + (uint64_t)box->width;
+    uint64_t first = x > left ? x : left, stop = x + count < right ? x + count : right;
+    if (y < top || y >= top + (uint64_t)box->height)
+        return;
+    size_t step = planes ? 1 : r->samples, channels = (size_t)out->channels;
+    int taken = planes ? 1 : r->taken;
+    size_t at = ((size_t)(y - top) * (size_t)box->width + (size_t)(first - left)) * channels;
+    for (; first < stop; first++, at += channels) {
+        for (int c = 0; c < taken; c++)
+            put_sample(r, row, (size_t)(first - x) * step + (size_t)c, out, at + (size_t)(planes ? plane : c));
         if (r->photometric == PHOTOMETRIC_PALETTE)
-            for (int c = 2, index = to[0]; c >= 0; c--)
-                to[c] = palette_byte(r, c, (uint8_t)index);
-        else if (r->colours == 1 && channels == 3)
-            to[1] = to[2] = to[0];
+            for (int c = 2, index = out->data[at]; c >= 0; c--)
+                out->data[at + (size_t)c] = palette_byte(r, c, (uint8_t)index);
+        else if (r->taken == 1 && channels == 3)
+            for (size_t c = 1, bytes = image_depth_bytes(out->depth); c < 3; c++)
+                memcpy(out->data + (at + c) * bytes, out->data + at * bytes, bytes);
     }
 }
 
 /* Row by row, so that a picture in one strip needs no second picture's memory. */
-static bool read_strips(Reader *r, int plane, bool planes, uint8_t *row, Image *out)
+static bool read_strips(Reader *r, int plane, bool planes, uint8_t *row)
 {
-    size_t stride = (size_t)out->width * (size_t)out->channels;
-    for (uint32_t y = 0; y < r->height; y++) {
-        if (!codec_time_left(&r->time))
+    const ImageBox *box = &r->job->box;
+    uint32_t from = 0, to = r->height, strip = r->height;
+    TIFFGetFieldDefaulted(r->tiff, TIFFTAG_ROWSPERSTRIP, &strip);
+    if (r->job->known) { /* a strip is read from its beginning on */
+        from = strip ? (uint32_t)box->top / strip * strip : 0;
+        to = (uint32_t)(box->top + box->height);
+    }
+    for (uint32_t y = from; y < to; y++) {
+        if (!codec_time_left(&r->job->time))
             return false;
         if (TIFFReadScanline(r->tiff, row, y, (uint16_t)plane) != 1 || r->reason[0])
             return fail(r);
-        put_pixels(r, row, r->width, plane, planes, out->data + y * stride, out->channels);
+        if (!check_floats(r, row, (size_t)r->width * (planes ? 1 : r->samples)))
+            return false;
+        put_pixels(r, row, y, 0, r->width, plane, planes);
     }
     return true;
 }
 
-static bool read_tiles(Reader *r, int plane, bool planes, uint8_t *tile, uint32_t tile_height, uint32_t tile_width, Image *out)
+static bool read_tiles(Reader *r, int plane, bool planes, uint8_t *tile, uint32_t tile_height, uint32_t tile_width)
 {
-    size_t stride = (size_t)out->width * (size_t)out->channels;
-    size_t tile_stride = (size_t)tile_width * (planes ? 1 : r->samples) * (r->bits / 8u);
+    const ImageBox *box = &r->job->box;
+    size_t samples = planes ? 1 : r->samples, tile_stride = (size_t)tile_width * samples * (r->bits / 8u);
+    uint64_t box_top = (uint64_t)box->top, box_left = (uint64_t)box->left;
     for (uint64_t top = 0; top < r->height; top += tile_height)
         for (uint64_t left = 0; left < r->width; left += tile_width) {
-            if (!codec_time_left(&r->time))
+            bool outside = top >= box_top + (uint64_t)box->height || top + tile_height <= box_top ||
+                           left >= box_left + (uint64_t)box->width || left + tile_width <= box_left;
+            if (r->job->known && outside)
+                continue;
+            if (!codec_time_left(&r->job->time))
                 return false;
             if (TIFFReadTile(r->tiff, tile, (uint32_t)left, (uint32_t)top, 0, (uint16_t)plane) < 0 || r->reason[0])
                 return fail(r);
             size_t rows = r->height - top < tile_height ? (size_t)(r->height - top) : tile_height;
             size_t columns = r->width - left < tile_width ? (size_t)(r->width - left) : tile_width;
-            for (size_t y = 0; y < rows; y++)
-                put_pixels(r, tile + y * tile_stride, columns, plane, planes,
-                           out->data + (top + y) * stride + left * (size_t)out->channels, out->channels);
+            for (size_t y = 0; y < rows; y++) {
+                if (!check_floats(r, tile + y * tile_stride, columns * samples))
+                    return false;
+                put_pixels(r, tile + y * tile_stride, top + y, left, columns, plane, planes);
+            }
         }
     return true;
 }
 
-static bool read_pixels(Reader *r, Image *out)
+static bool read_pixels(Reader *r)
 {
-    if (r->height != (uint32_t)out->height || r->width != (uint32_t)out->width)
+    const ImageBox *box = &r->job->box;
+    int channels = r->job->out->channels;
+    if (r->height < (uint32_t)(box->top + box->height) || r->width < (uint32_t)(box->left + box->width))
         return error_set("the TIFF file's header contradicts itself");
+    r->taken = channels == r->samples ? r->samples : r->channels;
     /* Sizes of tiles, too, are checked as if every sample were stored: the colours of YCbCr may be fewer. */
     if (r->compression == COMPRESSION_JPEG)
         TIFFSetField(r->tiff, TIFFTAG_JPEGCOLORMODE, JPEGCOLORMODE_RGB);
@@ -300,16 +376,15 @@ static bool read_pixels(Reader *r, Image *out)
         return error_set("the TIFF file does not say how large its tiles are");
     size_t pixel = (planes ? 1u : r->samples) * (r->bits / 8u), size;
     if (!size_multiply(tile_height, tile_width, &size) || !size_multiply(size, pixel, &size) ||
-        size > SLACK + 2 * (size_t)out->height * (size_t)out->width * pixel)
+        size > SLACK + 2 * (size_t)r->height * (size_t)r->width * pixel)
         return error_set("the TIFF file announces tiles of %u x %u pixels, far more than its picture has", tile_height,
                          tile_width);
     if ((tiled ? TIFFTileSize64(r->tiff) : TIFFScanlineSize64(r->tiff)) != size)
         return error_set("the TIFF file's header contradicts itself");
     uint8_t *buffer = memory_new(size, 1);
     bool good = buffer != NULL;
-    for (int plane = 0; good && plane < (planes ? r->colours : 1); plane++)
-        good = tiled ? read_tiles(r, plane, planes, buffer, tile_height, tile_width, out)
-                     : read_strips(r, plane, planes, buffer, out);
+    for (int plane = 0; good && plane < (planes ? r->taken : 1); plane++)
+        good = tiled ? read_tiles(r, plane, planes, buffer, tile_height, tile_width) : read_strips(r, plane, planes, buffer);
     memory_free(buffer);
     return good;
 }
@@ -326,24 +401,32 @@ static void close_file(Reader *r)
         TIFFClose(r->tiff);
 }
 
-static bool tiff_header(const uint8_t *bytes, size_t size, CodecHeader *header)
+static bool tiff_header(const uint8_t *bytes, size_t size, ImageFacts *facts)
 {
     Reader reader = {.bytes = bytes, .size = size};
+    uint16_t orientation = 0;
     bool good = open_file(&reader);
-    if (good)
-        *header = (CodecHeader){.height = (int)reader.height,
-                                .width = (int)reader.width,
-                                .grey = reader.colours == 1 && reader.photometric != PHOTOMETRIC_PALETTE};
+    if (good) {
+        TIFFGetField(reader.tiff, TIFFTAG_ORIENTATION, &orientation);
+        *facts = (ImageFacts){.height = (int)reader.height,
+                              .width = (int)reader.width,
+                              .channels = reader.photometric == PHOTOMETRIC_PALETTE ? 3 : reader.channels,
+                              .alpha = reader.alpha,
+                              .depth = reader.real         ? IMAGE_F32
+                                       : reader.bits == 16 ? IMAGE_U16
+                                                           : IMAGE_U8,
+                              .orientation = orientation};
+    }
     close_file(&reader);
     return good;
 }
 
-static bool tiff_decode(const uint8_t *bytes, size_t size, const ImageLimits *limits, Image *out)
+static bool tiff_decode(const uint8_t *bytes, size_t size, const CodecJob *job)
 {
-    Reader reader = {.bytes = bytes, .size = size, .time = codec_time_start(limits)};
-    bool good = open_file(&reader) && read_pixels(&reader, out);
+    Reader reader = {.bytes = bytes, .size = size, .job = job};
+    bool good = open_file(&reader) && read_pixels(&reader);
     close_file(&reader);
     return good;
 }
 
-const Codec CODEC_TIFF = {"TIFF", {".tif", ".tiff"}, tiff_matches, tiff_header, tiff_decode};
+const Codec CODEC_TIFF = {"TIFF", {".tif", ".tiff"}, false, tiff_matches, tiff_header, tiff_decode, NULL};

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "image/codec.h"
+#include "image/orientation.h"
 
 static bool webp_matches(const uint8_t *bytes, size_t size)
 {
@@ -29,7 +30,7 @@ static bool fail(VP8StatusCode status, size_t size)
     }
 }
 
-static bool webp_header(const uint8_t *bytes, size_t size, CodecHeader *header)
+static bool webp_header(const uint8_t *bytes, size_t size, ImageFacts *facts)
 {
     WebPBitstreamFeatures features;
     VP8StatusCode status = WebPGetFeatures(bytes, size, &features);
@@ -39,22 +40,25 @@ static bool webp_header(const uint8_t *bytes, size_t size, CodecHeader *header)
         return error_set("this is an animated WebP file; only single pictures can be read, store its frames as files first");
     if (features.width < 1 || features.height < 1)
         return error_set("the WebP file announces a picture without pixels");
-    *header = (CodecHeader){.height = features.height, .width = features.width}; /* WebP has no grey pictures */
+    /* WebP has no grey pictures. */
+    *facts = (ImageFacts){.height = features.height, .width = features.width, .channels = 3, .alpha = features.has_alpha != 0};
     return true;
 }
 
-static bool webp_decode(const uint8_t *bytes, size_t size, const ImageLimits *limits, Image *out)
+/* The whole picture into `whole`, three channels or four. Without alpha the colours under it stay as they are. libwebp passes
+ * over a picture once, so the limit of pixels is one of time, too. */
+static bool decode_whole(const uint8_t *bytes, size_t size, Image *whole)
 {
-    (void)limits; /* libwebp passes over a picture once: the limit of pixels is one of time, too */
     WebPDecoderConfig config;
     if (!WebPInitDecoderConfig(&config))
         return error_set("libwebp could not be started: it is another version than this program was built for");
-    config.output.colorspace = MODE_RGB; /* alpha is left away, the colours under it stay as they are */
+    config.output.colorspace = whole->channels == 4 ? MODE_RGBA : MODE_RGB;
     config.output.is_external_memory = 1;
-    config.output.u.RGBA = (WebPRGBABuffer){.rgba = out->data, .stride = out->width * 3, .size = image_size(out)};
+    config.output.u.RGBA =
+        (WebPRGBABuffer){.rgba = whole->data, .stride = whole->width * whole->channels, .size = image_size(whole)};
     VP8StatusCode status = WebPDecode(bytes, size, &config);
     bool good = status == VP8_STATUS_OK;
-    if (good && (config.output.width != out->width || config.output.height != out->height))
+    if (good && (config.output.width != whole->width || config.output.height != whole->height))
         good = error_set("the WebP file's header contradicts itself");
     else if (!good)
         fail(status, size);
@@ -62,4 +66,44 @@ static bool webp_decode(const uint8_t *bytes, size_t size, const ImageLimits *li
     return good;
 }
 
-const Codec CODEC_WEBP = {"WebP", {".webp"}, webp_matches, webp_header, webp_decode};
+static bool webp_decode(const uint8_t *bytes, size_t size, const CodecJob *job)
+{
+    ImageFacts facts;
+    Image whole, *out = job->out;
+    const ImageBox *box = &job->box;
+    if (!webp_header(bytes, size, &facts))
+        return false;
+    if (out->height == facts.height && out->width == facts.width)
+        return decode_whole(bytes, size, out);
+    if (!image_new(&whole, facts.height, facts.width, out->channels))
+        return false;
+    bool good = decode_whole(bytes, size, &whole);
+    size_t pixel = (size_t)out->channels, part = (size_t)box->width * pixel;
+    for (int y = 0; good && y < box->height; y++)
+        memcpy(out->data + (size_t)y * part,
+               whole.data + ((size_t)(box->top + y) * (size_t)whole.width + (size_t)box->left) * pixel, part);
+    image_free(&whole);
+    return good;
+}
+
+/* From the first chunk EXIF; some programs write JPEG's mark before it. */
+static int webp_orientation(const uint8_t *bytes, size_t size)
+{
+    enum { FILE_HEADER = 12, CHUNK_HEADER = 8 };
+    for (size_t at = FILE_HEADER; at + CHUNK_HEADER <= size;) {
+        const uint8_t *chunk = bytes + at, *content = chunk + CHUNK_HEADER;
+        size_t length = (size_t)chunk[4] | (size_t)chunk[5] << 8 | (size_t)chunk[6] << 16 | (size_t)chunk[7] << 24;
+        size_t left = size - at - CHUNK_HEADER;
+        if (length > left)
+            return 0;
+        if (!memcmp(chunk, "EXIF", 4)) {
+            size_t mark = length >= 6 && !memcmp(content, "Exif\0", 6) ? 6 : 0;
+            return orientation_find(content + mark, length - mark);
+        }
+        at += CHUNK_HEADER + length;
+        at += length & 1 && at < size; /* filling to an even place */
+    }
+    return 0;
+}
+
+const Codec CODEC_WEBP = {"WebP", {".webp"}, false, webp_matches, webp_header, webp_decode, webp_orientation};

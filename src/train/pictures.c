@@ -1,5 +1,6 @@
 #include "train/pictures.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,12 +12,14 @@
 /* data.workers: auto. More than a few never wait for the picture's file on one machine's training. */
 enum { WORKERS_AUTO_MOST = 4 };
 
+_Static_assert((int)RECIPE_CHANNELS_MAX <= (int)LOADER_CHANNELS, "every recipe's channels can be loaded");
+
 static bool open_sources(const Recipe *r, Pictures *p)
 {
     SourceOptions options = {
         .world_count = (size_t)r->data.world_images, .world_height = r->image.size[0], .world_width = r->image.size[1]};
     p->source = source_open(r->data.train, &options);
-    if (!p->source)
+    if (!p->source || !source_has_channels(p->source, r->image.channels))
         return error_context("data.train");
     if (!r->data.val[0])
         return true;
@@ -24,7 +27,7 @@ static bool open_sources(const Recipe *r, Pictures *p)
     options.world_seed = 1;
     options.world_count = options.world_count / 10 + 1;
     p->val_source = source_open(r->data.val, &options);
-    return p->val_source || error_context("data.val");
+    return (p->val_source && source_has_channels(p->val_source, r->image.channels)) || error_context("data.val");
 }
 
 static bool list_all(const Source *source, SampleList *list)
@@ -46,20 +49,51 @@ static void thin_out(SampleList *list, size_t most)
     list->count = most;
 }
 
+/* With image.draft pictures keep so many pixels that the smallest crop has no fewer than the result. That is a matter of the
+ * picture alone, so that it can be kept decoded. */
+ImageRequest pictures_form(const Recipe *r)
+{
+    ImageRequest form = {.channels = r->image.channels, .deep = true, .exif = r->image.exif};
+    for (int side = 0; r->image.draft && side < 2; side++)
+        form.draft[side] = (int)ceil(r->image.size[side] / sqrt(r->augment.crop_scale[0]));
+    return form;
+}
+
+static LoaderOptions common_options(const Recipe *r)
+{
+    ImageRequest form = pictures_form(r);
+    int workers = r->data.workers;
+    if (workers == RECIPE_AUTO)
+        workers = cpu_count() < WORKERS_AUTO_MOST ? cpu_count() : WORKERS_AUTO_MOST;
+    LoaderOptions o = {.seed = r->run.seed,
+                       .height = r->image.size[0],
+                       .width = r->image.size[1],
+                       .channels = r->image.channels,
+                       .filter = r->augment.interpolation == INTERPOLATION_BILINEAR  ? RESIZE_BILINEAR
+                                 : r->augment.interpolation == INTERPOLATION_LANCZOS ? RESIZE_LANCZOS
+                                                                                     : RESIZE_BICUBIC,
+                       .exif = form.exif,
+                       .draft = {form.draft[0], form.draft[1]},
+                       .workers = workers,
+                       .max_bad = r->data.max_bad};
+    recipe_statistics(&r->image.mean, false, r->image.channels, o.mean);
+    recipe_statistics(&r->image.std, true, r->image.channels, o.std);
+    return o;
+}
+
 bool pictures_open(const Recipe *r, Pictures *p)
 {
     *p = (Pictures){0};
-    bool ok = r->image.channels == 1 || r->image.channels == 3 ||
-              error_set("image.channels %d: pictures from files have 1 or 3 channels", r->image.channels);
-    ok = ok && open_sources(r, p);
+    bool ok = open_sources(r, p);
     if (ok && p->val_source)
         ok = list_all(p->source, &p->train) && list_all(p->val_source, &p->val);
     else if (ok)
         ok = source_split(p->source, r->data.val_share, &p->train, &p->val);
     size_t room = (size_t)r->data.cache_mb << 20, val_room = p->val_source ? room / 8 : 0;
-    ok = ok && (p->cache = picture_cache_new(p->source, r->image.channels, room - val_room));
+    ImageRequest form = pictures_form(r);
+    ok = ok && (p->cache = picture_cache_new(p->source, &form, room - val_room));
     if (ok && p->val_source)
-        ok = (p->val_cache = picture_cache_new(p->val_source, r->image.channels, val_room)) != NULL;
+        ok = (p->val_cache = picture_cache_new(p->val_source, &form, val_room)) != NULL;
     if (!ok) {
         pictures_close(p);
         return false;
@@ -95,25 +129,6 @@ bool pictures_statistics(const Pictures *p, Recipe *r)
     recipe_statistics_set(&r->image.mean, channels, mean);
     recipe_statistics_set(&r->image.std, channels, std);
     return true;
-}
-
-static LoaderOptions common_options(const Recipe *r)
-{
-    int workers = r->data.workers;
-    if (workers == RECIPE_AUTO)
-        workers = cpu_count() < WORKERS_AUTO_MOST ? cpu_count() : WORKERS_AUTO_MOST;
-    LoaderOptions o = {.seed = r->run.seed,
-                       .height = r->image.size[0],
-                       .width = r->image.size[1],
-                       .channels = r->image.channels,
-                       .filter = r->augment.interpolation == INTERPOLATION_BILINEAR  ? RESIZE_BILINEAR
-                                 : r->augment.interpolation == INTERPOLATION_LANCZOS ? RESIZE_LANCZOS
-                                                                                     : RESIZE_BICUBIC,
-                       .workers = workers,
-                       .max_bad = r->data.max_bad};
-    recipe_statistics(&r->image.mean, false, r->image.channels, o.mean);
-    recipe_statistics(&r->image.std, true, r->image.channels, o.std);
-    return o;
 }
 
 LoaderOptions pictures_train_options(const Pictures *p, const Recipe *r)

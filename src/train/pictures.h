@@ -24,6 +24,9 @@ typedef struct {
 bool pictures_open(const Recipe *recipe, Pictures *p);
 void pictures_close(Pictures *p);
 
+/* How the recipe wants pictures of their source: channels, image.exif, image.draft. */
+ImageRequest pictures_form(const Recipe *recipe);
+
 /* Replaces `auto` in image.mean and image.std by what the training pictures have (1.5), and anything else by its numbers. */
 bool pictures_statistics(const Pictures *p, Recipe *recipe);
 

@@ -15,6 +15,7 @@ enum { AT_ONCE = 4 /* pictures of an evaluation */, COLUMNS_BEFORE = 2, CAPTION_
 typedef struct {
     const Recipe *recipe;
     int channels, height, width, patch, columns; /* of the picture; columns of its grid */
+    int shown;                                   /* channels that are drawn: the first three, or one as grey */
     int places, numbers;                         /* patches, numbers of one */
     float mean[RECIPE_CHANNELS_MAX], std[RECIPE_CHANNELS_MAX];
     float *true_patch, *picture; /* working memory */
@@ -44,6 +45,7 @@ static bool drawing_make(Drawing *d, const Recipe *r)
     int rows;
     *d = (Drawing){.recipe = r,
                    .channels = r->image.channels,
+                   .shown = r->image.channels < 3 ? 1 : 3,
                    .height = r->image.size[0],
                    .width = r->image.size[1],
                    .patch = r->encoder.patch};
@@ -108,7 +110,7 @@ static bool reconstruction(Drawing *d, int decoder, const float *image, const ui
         for (int k = 0; k < d->numbers; k++)
             d->picture[element(d, shuffled, l, k)] = (float)((double)from[k] * root + mean);
     }
-    return image_from_tensor(d->picture, d->channels, d->height, d->width, d->mean, d->std, out);
+    return image_from_tensor(d->picture, d->shown, d->height, d->width, d->mean, d->std, out);
 }
 
 /* Up to AT_ONCE rows of cells. */
@@ -123,7 +125,7 @@ static bool draw_rows(Drawing *d, Trainer *t, const float *images, const uint8_t
         const float *image = images + (size_t)i * size;
         Image *row = cells + i * columns;
         for (int k = 0; k < COLUMNS_BEFORE; k++)
-            if (!image_from_tensor(image, d->channels, d->height, d->width, d->mean, d->std, &row[k]))
+            if (!image_from_tensor(image, d->shown, d->height, d->width, d->mean, d->std, &row[k]))
                 return false;
         sheet_hide(&row[1], hidden + (size_t)i * (size_t)d->places, d->patch);
     }

@@ -50,6 +50,12 @@ static char *text_of(const uint8_t *data, size_t size)
 
 /* ---- pictures */
 
+static ImageBox middle(void *context, int height, int width)
+{
+    (void)context;
+    return (ImageBox){height / 4, width / 3, (height + 1) / 2, (width + 1) / 2};
+}
+
 /* All codecs share this: the first bytes decide which one is asked. Announced sizes are limited, or most time would go into a
  * few large pictures. */
 static void read_picture(const uint8_t *data, size_t size)
@@ -66,9 +72,27 @@ static void read_picture(const uint8_t *data, size_t size)
         }
         image_free(&image);
     }
-    int height, width, channels;
-    if (image_probe(data, size, "part", &height, &width, &channels))
-        expect(height > 0 && width > 0 && (channels == 1 || channels == 3), "a probed picture has a size");
+    ImageFacts facts;
+    if (!image_facts(data, size, "part", &facts))
+        return;
+    expect(facts.height > 0 && facts.width > 0 && facts.channels > 0 && facts.channels <= IMAGE_CHANNELS_MAX,
+           "a picture looked at has a size");
+    expect(facts.orientation >= 1 && facts.orientation <= 8, "its orientation is one of eight");
+    for (int known = 0; known < 2; known++) {
+        Image part;
+        ImageRequest request = {.channels = facts.channels + (facts.alpha && known),
+                                .deep = true,
+                                .exif = true,
+                                .known = known,
+                                .limits = &limits,
+                                .choose = middle,
+                                .draft = {known ? 40 : 0, 40}};
+        if (image_decode_part(data, size, "part", &request, &part)) {
+            expect(part.channels == request.channels && part.depth == facts.depth, "a part keeps channels and depth");
+            touch(part.data, image_size(&part));
+        }
+        image_free(&part);
+    }
 }
 
 /* ---- sources */
