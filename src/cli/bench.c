@@ -106,7 +106,7 @@ static bool draw_input(const Recipe *r, int batch, float **images, uint8_t **hid
     for (size_t i = 0; i < size; i++)
         (*images)[i] = (float)random_normal(&random);
     for (int i = 0; i < batch; i++)
-        mask_random(&random, places, recipe_visible(r), *hidden + (size_t)i * (size_t)places);
+        mask_draw(r, &random, *hidden + (size_t)i * (size_t)places);
     return true;
 }
 

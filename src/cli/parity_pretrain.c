@@ -1,10 +1,12 @@
 /* Golden cases of training: kind `pretrain`. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "cli/parity_case.h"
+#include "image/augment.h"
 #include "recipe/recipe.h"
 #include "train/schedule.h"
 #include "train/trainer.h"
@@ -13,7 +15,8 @@ typedef struct {
     ParityCase *golden;
     Recipe recipe;
     int steps, steps_per_epoch, batch, micro_batch;
-    int places;      /* L */
+    int places; /* L */
+    MimTeacher teacher;
     Trainer *train;  /* does the steps */
     Trainer *looker; /* does the first one without savings, to read predictions and targets of all places */
     float *images;   /* of the present step */
@@ -52,7 +55,8 @@ static bool read_sizes(Run *run)
 /* Inputs that this kind of case does not have would be skipped without a word. */
 static bool check_names(const Run *run)
 {
-    static const char *const known[] = {"image.", "noise.", "mask.", "keep.", "weight.", "expect.", "grad.", "after."};
+    static const char *const known[] = {"image.",   "noise.",  "mask.", "keep.", "weight.",
+                                        "teacher.", "expect.", "grad.", "after."};
     const SafeTensors *stored = run->golden->stored;
     for (size_t i = 0; i < safetensors_count(stored); i++) {
         const char *name = safetensors_at(stored, i)->name;
@@ -63,8 +67,53 @@ static bool check_names(const Run *run)
             return error_set("tensor %s is not carried out yet", name);
         if (!strncmp(name, "weight.", 7) && param_find(trainer_params(run->train), name + 7) < 0)
             return error_set("%s is not a parameter of this recipe's model", name);
+        if (!strncmp(name, "teacher.", 8) && param_find(trainer_teacher_params(run->train), name + 8) < 0)
+            return error_set("%s is not a parameter of the case's teacher", name);
     }
     return true;
+}
+
+/* ---- the teacher */
+
+/* Whole names of picture statistics, which the student's pictures have and the teacher wants. */
+static bool read_statistics(const json_t *names, int channels, MimTeacher *teacher)
+{
+    const ImageStatistics *from = image_statistics_find(json_string_value(json_array_get(names, 0))),
+                          *to = image_statistics_find(json_string_value(json_array_get(names, 1)));
+    if (!from || !to || channels != 3)
+        return error_set("case.teacher.image_stats does not name two known statistics of three channels");
+    teacher->renormalise = true;
+    for (int k = 0; k < channels; k++) {
+        teacher->scale[k] = from->std[k] / to->std[k];
+        teacher->shift[k] = (from->mean[k] - to->mean[k]) / to->std[k];
+    }
+    return true;
+}
+
+/* case.teacher: keys of an encoder, and what only teachers have. */
+static bool read_teacher(Run *run)
+{
+    const json_t *about = json_object_get(run->golden->about, "teacher");
+    json_t *encoder = json_deep_copy(about), *whole = json_object();
+    const json_t *statistics = json_object_get(about, "image_stats");
+    Recipe teacher;
+    bool ok = encoder && whole;
+    if (ok) {
+        json_object_del(encoder, "projection");
+        json_object_del(encoder, "image_stats");
+        json_object_set(whole, "encoder", encoder);
+        json_object_set(whole, "image", json_object_get(run->golden->root, "image"));
+        char *text = json_dumps(whole, 0);
+        ok = text && recipe_parse(&teacher, text, strlen(text), "case.teacher");
+        free(text);
+    }
+    json_decref(encoder);
+    json_decref(whole);
+    if (!ok)
+        return error_context("case.teacher");
+    run->teacher = mim_teacher_alike(&teacher, teacher.encoder.depth);
+    run->teacher.projected = json_integer_value(json_object_get(about, "projection"));
+    return !statistics || read_statistics(statistics, run->recipe.image.channels, &run->teacher);
 }
 
 static int64_t param_shape(const Param *p, int64_t shape[SHAPE_MAX])
@@ -97,6 +146,25 @@ static bool load_weights(Run *run, Trainer *t, bool tables)
         if (!table)
             return false;
         memcpy(table, trainer_fixed(t) + p->offset, (size_t)p->count * sizeof *table);
+    }
+    return true;
+}
+
+static bool load_teacher(Run *run, Trainer *t)
+{
+    const ParamSet *set = trainer_teacher_params(t);
+    for (size_t i = 0; i < set->count; i++) {
+        const Param *p = &set->params[i];
+        char name[256];
+        int64_t shape[SHAPE_MAX];
+        param_shape(p, shape);
+        snprintf(name, sizeof name, "teacher.%s", p->name);
+        float *values = p->kind == PARAM_TRAINED ? parity_input(run->golden, name, p->shape.n, shape) : NULL;
+        if (values)
+            memcpy(trainer_teacher_weights(t) + p->offset, values, (size_t)p->count * sizeof *values);
+        memory_free(values);
+        if (!values && p->kind == PARAM_TRAINED)
+            return false;
     }
     return true;
 }
@@ -204,7 +272,7 @@ static bool look(Run *run)
         return false;
     for (int k = 0; k < run->recipe.decoder_count; k++) {
         char name[64];
-        int64_t shape[] = {run->batch, run->places, trainer_outputs(run->looker, k)};
+        int64_t shape[] = {run->batch, trainer_places(run->looker, k), trainer_outputs(run->looker, k)};
         tensor_name(name, "expect.pred", k);
         float *predictions = parity_result(run->golden, name, 3, shape);
         tensor_name(name, "expect.target", k);
@@ -251,10 +319,19 @@ bool parity_pretrain(ParityCase *c, const ParityOptions *options)
     Run run = {.golden = c};
     TrainerOptions how = {.device = options->device, .plain = options->plain};
     bool ok = false;
-    if (!recipe_load_case(&run.recipe, c->path) || !recipe_check(&run.recipe) || !read_sizes(&run))
+    if (!recipe_load_case(&run.recipe, c->path))
+        goto done;
+    if (safetensors_find(c->stored, "mask.0"))
+        run.recipe.mask.kind = MASK_RANDOM; /* masks are given: whether this kind could be drawn does not matter */
+    if (!recipe_check(&run.recipe) || !read_sizes(&run))
         goto done;
     run.recipe.run.precision = options->bf16 ? RUN_PRECISION_BF16 : RUN_PRECISION_F32;
     c->loss_tolerance = options->bf16 ? BF16_LOSS : 0;
+    if (json_object_get(c->about, "teacher")) {
+        if (!read_teacher(&run))
+            goto done;
+        how.teacher = &run.teacher;
+    }
     how.batch = run.batch;
     how.micro_batch = run.micro_batch;
     if (!(run.train = trainer_open(&run.recipe, &how)))
@@ -269,7 +346,8 @@ bool parity_pretrain(ParityCase *c, const ParityOptions *options)
     if (!run.hidden || !run.kept)
         goto done;
     memset(run.kept, 1, batch * branches);
-    ok = check_names(&run) && load_weights(&run, run.train, true) && load_weights(&run, run.looker, false) && do_steps(&run);
+    ok = check_names(&run) && load_weights(&run, run.train, true) && load_weights(&run, run.looker, false) &&
+         load_teacher(&run, run.train) && load_teacher(&run, run.looker) && do_steps(&run);
 done:
     trainer_close(run.train);
     trainer_close(run.looker);

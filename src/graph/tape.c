@@ -418,6 +418,17 @@ void tape_use_params(Tape *tape, ParamSet *set, const char *name, bool trainable
     tape->uses[tape->use_count++] = (ParamUse){.name = copy, .set = set};
 }
 
+ParamsInUse tape_params_in_use(const Tape *tape)
+{
+    return (ParamsInUse){tape->use, tape->trainable};
+}
+
+void tape_params_use_again(Tape *tape, ParamsInUse params)
+{
+    tape->use = params.use;
+    tape->trainable = params.trainable;
+}
+
 void tape_layer(Tape *tape, int layer)
 {
     tape->layer = layer;

@@ -115,6 +115,14 @@ void scope_pop(Tape *tape);
 /* Parameters asked for from now on come from this set; their weights lie in storage NAME (trained) and NAME.fixed, their
  * gradients in NAME.grad. trainable false: no gradients (a teacher, evaluation). */
 void tape_use_params(Tape *tape, ParamSet *set, const char *name, bool trainable);
+/* The set in use, to be taken up again after another one (a teacher in the middle of its student). */
+typedef struct {
+    int use;
+    bool trainable;
+} ParamsInUse;
+ParamsInUse tape_params_in_use(const Tape *tape);
+void tape_params_use_again(Tape *tape, ParamsInUse params);
+
 /* Layer number (for layer-wise rates) given to parameters declared from now on. */
 void tape_layer(Tape *tape, int layer);
 

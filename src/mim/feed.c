@@ -18,9 +18,9 @@ static void feed_encoder(const Inputs *in, const Mim *m, int64_t i, const uint8_
     int32_t *patches = in->patches, *index = in->index, *inverse = in->inverse, *place = in->place, *replaced = in->replaced;
     int first = m->encoder.class_tokens;
     int64_t token = i * m->tokens, seen = 0;
-    if (first) {
-        index[token] = -1;
-        place[token] = 0;
+    for (int k = 0; k < first; k++) {
+        index[token + k] = -1 - k;
+        place[token + k] = k;
     }
     for (int l = 0; l < m->places; l++) {
         int64_t whole = i * m->places + l;
@@ -80,58 +80,82 @@ static void feed_tokens(Program *p, const Mim *m, MimView view, const uint8_t *h
     for (int64_t i = 0, to = 0; tokens && i < m->batch; i++) {
         const uint8_t *mask = hidden + (i < count ? i : 0) * m->places;
         int64_t own = i * m->tokens;
-        for (int k = 0; inverse && k < first; k++)
-            inverse[own + k] = -1;
-        own += first;
+        for (int k = 0; inverse && k < first; k++, own++) {
+            inverse[own] = mim_view_class(view) ? (int32_t)to : -1;
+            if (mim_view_class(view))
+                tokens[to++] = (int32_t)own;
+        }
         for (int l = 0; l < m->places; l++) {
+            bool counts = mim_view_all(view);
             if (mask[l]) {
                 tokens[to++] = -1 - (first + l);
             } else if (inverse) {
-                inverse[own] = (int32_t)to;
-                tokens[to++] = (int32_t)own++;
+                inverse[own] = counts ? (int32_t)to : -1;
+                if (counts)
+                    tokens[to++] = (int32_t)own;
+                own++;
             }
         }
     }
 }
 
+/* Where the next counted row of a view goes, and what is written there. */
+typedef struct {
+    int32_t *rows, *inverse, *places, *teacher;
+    char *weight;
+    int64_t to;
+} ViewInputs;
+
+/* Place l of picture i; l < 0: its class token l + class. */
+static void feed_place(Program *p, const Mim *m, ViewInputs *in, int64_t i, int l, bool counts, bool weighs)
+{
+    int first = m->encoder.class_tokens;
+    int64_t from = i * (first + m->places) + first + l;
+    if (in->inverse)
+        in->inverse[from] = counts ? (int32_t)in->to : -1;
+    if (!counts)
+        return;
+    if (in->rows)
+        in->rows[in->to] = (int32_t)from;
+    if (in->places)
+        in->places[in->to] = (int32_t)(i * m->places + l);
+    if (in->teacher)
+        in->teacher[in->to] = (int32_t)(i * (m->teacher.vit.class_tokens + m->places) + m->teacher.vit.class_tokens + l);
+    float one = weighs ? 1 : 0;
+    if (in->weight)
+        program_write_real(p, in->weight + (size_t)in->to * device_element(program_device(p), DTYPE_REAL), &one, 1);
+    in->to++;
+}
+
 /* The rows of pictures 0.. that a loss looks at, packed; behind them, up to the program's room, rows of weight 0. */
 static void feed_view(Program *p, const Mim *m, MimView view, const uint8_t *hidden, int64_t count)
 {
-    int32_t *rows = view_input(p, view, "rows"), *inverse = view_input(p, view, "inverse"),
-            *places = view_input(p, view, "places");
-    char *weight = view_input(p, view, "weight");
-    if (!places)
+    ViewInputs in = {.rows = view_input(p, view, "rows"),
+                     .inverse = view_input(p, view, "inverse"),
+                     .places = view_input(p, view, "places"),
+                     .teacher = view_input(p, view, "teacher"),
+                     .weight = view_input(p, view, "weight")};
+    if (!in.places && !in.teacher)
         return;
     feed_tokens(p, m, view, hidden, count);
+    bool all = mim_view_all(view);
     int first = m->encoder.class_tokens;
-    int64_t to = 0, room = mim_view_rows(m, view);
-    size_t real = device_element(program_device(p), DTYPE_REAL);
     for (int64_t i = 0; i < m->batch; i++) {
         const uint8_t *mask = hidden + (i < count ? i : 0) * m->places;
-        int64_t from = i * (first + m->places);
-        for (int k = 0; inverse && k < first; k++)
-            inverse[from + k] = -1;
-        for (int l = 0; l < m->places; l++) {
-            bool counts = view == MIM_ALL || m->plain || mask[l];
-            if (inverse)
-                inverse[from + first + l] = counts ? (int32_t)to : -1;
-            if (!counts)
-                continue;
-            if (rows)
-                rows[to] = (int32_t)(from + first + l);
-            places[to] = (int32_t)(i * m->places + l);
-            float one = i < count && (view == MIM_ALL || mask[l]) ? 1 : 0;
-            if (weight)
-                program_write_real(p, weight + (size_t)to * real, &one, 1);
-            to++;
-        }
+        for (int k = 0; k < first; k++)
+            feed_place(p, m, &in, i, k - first, mim_view_class(view), i < count);
+        for (int l = 0; l < m->places; l++)
+            feed_place(p, m, &in, i, l, all || m->plain || mask[l], i < count && (all || mask[l]));
     }
-    for (; to < room; to++) {
+    for (int64_t room = mim_view_rows(m, view); in.to < room; in.to++) {
         const float none = 0;
-        if (rows)
-            rows[to] = first;
-        places[to] = 0;
-        program_write_real(p, weight + (size_t)to * real, &none, 1);
+        if (in.rows)
+            in.rows[in.to] = first;
+        if (in.places)
+            in.places[in.to] = 0;
+        if (in.teacher)
+            in.teacher[in.to] = 0;
+        program_write_real(p, in.weight + (size_t)in.to * device_element(program_device(p), DTYPE_REAL), &none, 1);
     }
 }
 
@@ -151,13 +175,26 @@ bool mim_accepts(const Mim *m, const uint8_t *hidden, int64_t count, int64_t *ba
     return *batch_hidden > 0 || error_set("no patch of the batch is hidden, so there is nothing to learn from");
 }
 
+/* A picture with the teacher's statistics. */
+static void feed_teacher(Program *p, const Mim *m, const float *picture, char *to)
+{
+    const VitConfig *c = &m->encoder;
+    size_t plane = (size_t)(c->rows * c->patch) * (size_t)(c->columns * c->patch);
+    size_t real = device_element(program_device(p), DTYPE_REAL);
+    for (size_t k = 0; k < (size_t)c->channels; k++)
+        for (size_t i = 0; i < plane; i++) {
+            float x = picture[k * plane + i] * m->teacher.scale[k] + m->teacher.shift[k];
+            program_write_real(p, to + (k * plane + i) * real, &x, 1);
+        }
+}
+
 void mim_feed(Program *p, const Mim *m, const float *images, const uint8_t *hidden, int64_t count, const uint8_t *kept,
               int64_t stride, int64_t batch_pictures, int64_t batch_hidden)
 {
     const VitConfig *c = &m->encoder;
     size_t size = (size_t)c->channels * (size_t)(c->rows * c->patch) * (size_t)(c->columns * c->patch);
     size_t real = device_element(program_device(p), DTYPE_REAL);
-    char *image = program_input(p, "image");
+    char *image = program_input(p, "image"), *teacher_image = program_input(p, "teacher.image");
     Inputs in = {.patches = program_input(p, "encoder.patches"),
                  .index = program_input(p, "encoder.index"),
                  .inverse = program_input(p, "encoder.inverse"),
@@ -170,13 +207,16 @@ void mim_feed(Program *p, const Mim *m, const float *images, const uint8_t *hidd
         int64_t from = i < count ? i : 0;
         const uint8_t *mask = hidden + from * m->places;
         program_write_real(p, image + (size_t)i * size * real, images + (size_t)from * size, size);
+        if (teacher_image)
+            feed_teacher(p, m, images + (size_t)from * size, teacher_image + (size_t)i * size * real);
         feed_encoder(&in, m, i, mask);
         feed_decoder(&in, m, i, mask);
     }
     for (int view = 0; view < MIM_VIEWS; view++) {
         feed_view(p, m, (MimView)view, hidden, count);
         void *scale = view_input(p, (MimView)view, "scale");
-        double counted = view == MIM_ALL ? (double)m->places * (double)batch_pictures : (double)batch_hidden;
+        double counted = mim_view_all((MimView)view) ? (double)m->places * (double)batch_pictures : (double)batch_hidden;
+        counted += mim_view_class((MimView)view) ? (double)c->class_tokens * (double)batch_pictures : 0;
         float value = (float)(1.0 / counted);
         if (scale)
             program_write_real(p, scale, &value, 1);
@@ -197,11 +237,13 @@ void mim_read_places(Program *p, Segment segment, const Mim *m, int decoder, boo
 {
     char name[32];
     snprintf(name, sizeof name, "%s.%d", target ? "target" : "pred", decoder);
-    MimView view = m->recipe->decoders[decoder].loss.on == LOSS_ON_ALL ? MIM_ALL : MIM_MASKED;
-    const int32_t *places = view_input(p, view, "places");
+    MimView view = mim_view_of(m, decoder);
+    /* Rows of (N, class + L), in this view's order: of each picture those of its places. */
+    const int32_t *places = view_input(p, view, "places"), *teacher = view_input(p, view, "teacher");
     const char *from = program_kept(p, segment, name);
     size_t outputs = (size_t)mim_outputs(m, decoder), real = device_element(program_device(p), DTYPE_REAL);
-    memset(out, 0, (size_t)m->batch * (size_t)m->places * outputs * sizeof *out);
+    int64_t all = mim_target_places(m, decoder), its_class = m->teacher.vit.class_tokens, skipped = its_class + m->places - all;
+    memset(out, 0, (size_t)(m->batch * all) * outputs * sizeof *out);
     const char *weight = view_input(p, view, "weight");
     for (int64_t row = 0; from && row < mim_view_rows(m, view); row++) {
         float counts = 1;
@@ -209,6 +251,8 @@ void mim_read_places(Program *p, Segment segment, const Mim *m, int decoder, boo
             program_read_real(p, weight + (size_t)row * real, &counts, 1);
         if (counts == 0)
             continue; /* room that was not used */
-        program_read_real(p, from + (size_t)row * outputs * real, out + (size_t)places[row] * outputs, outputs);
+        int64_t to = places ? places[row]
+                            : teacher[row] / (its_class + m->places) * all + teacher[row] % (its_class + m->places) - skipped;
+        program_read_real(p, from + (size_t)row * outputs * real, out + (size_t)to * outputs, outputs);
     }
 }

@@ -9,11 +9,8 @@
 #include "ops/cosine/cosine.h"
 #include "ops/distance/distance.h"
 #include "ops/gather/gather.h"
-#include "ops/layer_norm/layer_norm.h"
-#include "ops/patches/patches.h"
-#include "ops/standardise/standardise.h"
 
-const char *const mim_view_names[MIM_VIEWS] = {"masked", "all"};
+const char *const mim_view_names[MIM_VIEWS] = {"masked", "all", "masked_class", "all_class"};
 
 /* ---- from recipe to sizes */
 
@@ -23,7 +20,25 @@ static InitFamily family_of(const Recipe *r)
         return FAMILY_BEIT;
     if (r->encoder.init == ENCODER_INIT_XAVIER)
         return FAMILY_XAVIER;
+    if (r->encoder.init == ENCODER_INIT_MASKFEAT)
+        return FAMILY_MASKFEAT;
     return r->encoder.input == ENCODER_INPUT_MASK_TOKEN ? FAMILY_BEIT : FAMILY_XAVIER;
+}
+
+static VitPosition position_of(const Recipe *r)
+{
+    switch (r->encoder.position) {
+    case ENCODER_POSITION_SINCOS:
+        return VIT_POSITION_SINCOS;
+    case ENCODER_POSITION_LEARNED:
+        return VIT_POSITION_LEARNED;
+    case ENCODER_POSITION_RELATIVE:
+        return VIT_POSITION_RELATIVE;
+    case ENCODER_POSITION_RELATIVE_PER_BLOCK:
+        return VIT_POSITION_RELATIVE_PER_BLOCK;
+    default:
+        return VIT_POSITION_NONE;
+    }
 }
 
 static VitConfig encoder_of(const Recipe *r)
@@ -47,9 +62,7 @@ static VitConfig encoder_of(const Recipe *r)
                        .columns = columns,
                        .depth = r->encoder.depth,
                        .class_tokens = r->encoder.class_token,
-                       .position = r->encoder.position == ENCODER_POSITION_LEARNED  ? VIT_POSITION_LEARNED
-                                   : r->encoder.position == ENCODER_POSITION_SINCOS ? VIT_POSITION_SINCOS
-                                                                                    : VIT_POSITION_NONE,
+                       .position = position_of(r),
                        .patch_bias = r->encoder.patch_bias,
                        .norm_pre = r->encoder.norm_pre,
                        .mask_token = r->encoder.input == ENCODER_INPUT_MASK_TOKEN};
@@ -66,10 +79,52 @@ static bool add_branches(Mim *m, double rate, int depth)
     return true;
 }
 
-bool mim_open(Mim *m, const Recipe *r, int64_t batch, bool plain, bool evaluate, bool keep)
+MimTeacher mim_teacher_alike(const Recipe *r, int depth)
+{
+    MimTeacher teacher = {.vit = encoder_of(r)};
+    teacher.vit.depth = depth;
+    teacher.vit.mask_token = false;
+    return teacher;
+}
+
+bool mim_needs_teacher(const Recipe *r)
+{
+    for (int k = 0; k < r->decoder_count; k++)
+        if (r->decoders[k].target.kind == TARGET_FEATURES)
+            return true;
+    return false;
+}
+
+/* What a teacher must have for the recipe's targets. */
+static bool teacher_fits(const Mim *m)
+{
+    const VitConfig *own = &m->encoder, *its = &m->teacher.vit;
+    if (own->rows != its->rows || own->columns != its->columns)
+        return error_set(
+            "target.teacher has a grid of %d x %d patches and the encoder one of %d x %d; choose encoder.patch and "
+            "image.size so that they are alike",
+            its->rows, its->columns, own->rows, own->columns);
+    if (own->channels != its->channels)
+        return error_set("target.teacher sees pictures of %d channels, but image.channels is %d", its->channels, own->channels);
+    for (int k = 0; k < m->recipe->decoder_count; k++) {
+        const RecipeTarget *target = &m->recipe->decoders[k].target;
+        if (target->kind != TARGET_FEATURES)
+            continue;
+        if (target->projection && !m->teacher.projected)
+            return error_set("target.projection: the teacher has no projection; leave the key out");
+        if (target->class_token && own->class_tokens != its->class_tokens)
+            return error_set("target.class_token: the teacher has %d class tokens and encoder.class_token is %d",
+                             its->class_tokens, own->class_tokens);
+    }
+    return true;
+}
+
+bool mim_open(Mim *m, const Recipe *r, const MimTeacher *teacher, ParamSet *teacher_params, int64_t batch, bool plain,
+              bool evaluate, bool keep)
 {
     *m = (Mim){.recipe = r,
                .encoder = encoder_of(r),
+               .teacher_params = teacher_params,
                .batch = batch,
                .places = recipe_patches(r),
                .visible = recipe_visible(r),
@@ -80,6 +135,10 @@ bool mim_open(Mim *m, const Recipe *r, int64_t batch, bool plain, bool evaluate,
         return error_set(
             "run.micro_batch: %lld pictures of %d patches are more than a program can number; use a smaller micro-batch",
             (long long)batch, m->places);
+    if (teacher)
+        m->teacher = *teacher;
+    if (mim_needs_teacher(r) && !teacher_fits(m))
+        return false;
     m->tokens = m->encoder.class_tokens + (m->encoder.mask_token ? m->places : m->visible);
     for (int i = 0; i < r->optimizer.no_decay.count; i++)
         m->no_decay[i] = r->optimizer.no_decay.names[i];
@@ -93,19 +152,48 @@ bool mim_open(Mim *m, const Recipe *r, int64_t batch, bool plain, bool evaluate,
 
 int mim_outputs(const Mim *m, int decoder)
 {
-    (void)decoder; /* pixels, for every decoder so far */
-    return m->encoder.channels * m->encoder.patch * m->encoder.patch;
+    const RecipeTarget *target = &m->recipe->decoders[decoder].target;
+    int channels = m->encoder.channels, patch = m->encoder.patch, cells;
+    switch (target->kind) {
+    case TARGET_HOG:
+        cells = patch / target->cell;
+        return channels * target->bins * cells * cells;
+    case TARGET_FEATURES:
+        return (int)(target->projection ? m->teacher.projected : m->teacher.vit.block.width);
+    default:
+        return channels * patch * patch;
+    }
+}
+
+MimView mim_view_of(const Mim *m, int decoder)
+{
+    const RecipeDecoder *d = &m->recipe->decoders[decoder];
+    bool all = d->loss.on == LOSS_ON_ALL;
+    if (d->target.kind == TARGET_FEATURES && d->target.class_token)
+        return all ? MIM_ALL_CLASS : MIM_MASKED_CLASS;
+    return all ? MIM_ALL : MIM_MASKED;
+}
+
+int mim_target_places(const Mim *m, int decoder)
+{
+    return m->places + (mim_view_class(mim_view_of(m, decoder)) ? m->encoder.class_tokens : 0);
+}
+
+/* Whether the rows of a view are those of every place. */
+static bool view_has_every(const Mim *m, MimView view)
+{
+    return mim_view_all(view) || m->plain || m->encoder.mask_token;
 }
 
 int64_t mim_view_rows(const Mim *m, MimView view)
 {
-    bool every = view == MIM_ALL || m->plain || m->encoder.mask_token;
-    return m->batch * (every ? m->places : m->places - m->visible);
+    int tokens = mim_view_class(view) ? m->encoder.class_tokens : 0;
+    return m->batch * (tokens + (view_has_every(m, view) ? m->places : m->places - m->visible));
 }
 
 bool mim_view_weighted(const Mim *m, MimView view)
 {
-    return m->evaluate || (view == MIM_MASKED && (m->plain || m->encoder.mask_token));
+    return m->evaluate || (!mim_view_all(view) && (m->plain || m->encoder.mask_token));
 }
 
 bool mim_shares_tokens(const Mim *m)
@@ -122,7 +210,7 @@ static Ref indices(Tape *t, const char *name, int64_t count)
     return tape_input(t, name, DTYPE_I32, shape_1(count));
 }
 
-static Ref view_input(Tape *t, MimView view, const char *what, DType dtype, Shape shape)
+Ref mim_view_input(Tape *t, MimView view, const char *what, DType dtype, Shape shape)
 {
     char name[64];
     snprintf(name, sizeof name, "%s.%s", mim_view_names[view], what);
@@ -160,12 +248,17 @@ static void encode(Tape *t, const Mim *m, Ref image, Ref *states)
                    .place = indices(t, "encoder.place", n * m->tokens)};
     tape_layer(t, 0);
     states[0] = tape_name(t, vit_embed(t, image, c, &in), "embed");
+    Ref bias = REF_NONE;
     for (int i = 0; i < c->depth; i++) {
         Ref keep[2];
         keep_of(t, m, 2 * i, keep);
+        bool shared = c->position == VIT_POSITION_RELATIVE;
+        tape_layer(t, shared ? c->depth + 1 : i + 1);
+        if (!shared || i == 0)
+            bias = vit_relative_bias(t, c, i);
         tape_layer(t, i + 1);
         scope_push(t, "blocks.%d", i);
-        states[i + 1] = vit_block(t, states[i], &c->block, keep, i);
+        states[i + 1] = vit_block(t, states[i], &c->block, keep, bias, i);
         scope_pop(t);
         tape_name(t, states[i + 1], "blocks.%d", i);
     }
@@ -178,24 +271,25 @@ static void encode(Tape *t, const Mim *m, Ref image, Ref *states)
 static VitRows view_rows(Tape *t, const Mim *m, MimView view)
 {
     int64_t rows = mim_view_rows(m, view), from = m->batch * (m->encoder.class_tokens + m->places);
-    return (VitRows){.index = view_input(t, view, "rows", DTYPE_I32, shape_1(rows)),
-                     .inverse = view_input(t, view, "inverse", DTYPE_I32, shape_1(from)),
+    return (VitRows){.index = mim_view_input(t, view, "rows", DTYPE_I32, shape_1(rows)),
+                     .inverse = mim_view_input(t, view, "inverse", DTYPE_I32, shape_1(from)),
                      .count = rows / m->batch};
 }
 
-/* The same, in tokens of the encoder and shared ones. Of hidden places none is the encoder's. */
+/* The same, in tokens of the encoder and shared ones. Hidden patches alone have none of the encoder's. */
 static VitRows view_tokens(Tape *t, const Mim *m, MimView view)
 {
     int64_t rows = mim_view_rows(m, view);
-    return (VitRows){
-        .index = view_input(t, view, "tokens", DTYPE_I32, shape_1(rows)),
-        .inverse = view == MIM_ALL ? view_input(t, view, "tokens_inverse", DTYPE_I32, shape_1(m->batch * m->tokens)) : REF_NONE,
-        .count = rows / m->batch};
+    return (VitRows){.index = mim_view_input(t, view, "tokens", DTYPE_I32, shape_1(rows)),
+                     .inverse = view != MIM_MASKED
+                                    ? mim_view_input(t, view, "tokens_inverse", DTYPE_I32, shape_1(m->batch * m->tokens))
+                                    : REF_NONE,
+                     .count = rows / m->batch};
 }
 
 static Ref counted_rows(Tape *t, const Mim *m, MimView view, Ref x)
 {
-    if (view == MIM_ALL && m->encoder.class_tokens == 0 && !m->plain)
+    if (mim_view_all(view) && (m->encoder.class_tokens == 0 || mim_view_class(view)) && !m->plain)
         return x; /* all of them, in order */
     VitRows rows = view_rows(t, m, view);
     return gather(t, (GatherArgs){.x = x,
@@ -207,11 +301,9 @@ static Ref counted_rows(Tape *t, const Mim *m, MimView view, Ref x)
                                   .shape = shape_2(mim_view_rows(m, view), ref_columns(t, x))});
 }
 
-/* The map `name` of a tap, through the encoder's final norm when the tap is `last`. */
-static LinearArgs tap_map(Tape *t, const Mim *m, const RecipeDecoder *d, const Norm *final, const char *name, int64_t out)
+/* A map from a tap's tokens, through the encoder's final norm when the tap is `last`. */
+static LinearArgs tap_map(const Mim *m, const RecipeDecoder *d, const Norm *final, LinearArgs map)
 {
-    const BlockConfig *b = &m->encoder.block;
-    LinearArgs map = layer_map(t, name, out, b->width, true, b->family, -1);
     return d->tap == TAP_LAST && m->recipe->encoder.final_norm ? norm_before(map, *final) : map;
 }
 
@@ -252,7 +344,8 @@ static Ref transformer_decoder(Tape *t, const Mim *m, const RecipeDecoder *d, Re
                                MimView view, int outputs)
 {
     const VitConfig *c = &m->encoder;
-    x = layer_apply(t, tap_map(t, m, d, final, "embed", d->width), x);
+    LinearArgs embed = layer_map(t, "embed", d->width, c->block.width, true, c->block.family, -1);
+    x = layer_apply(t, tap_map(m, d, final, embed), x);
     VitTokens tokens = decoder_tokens(t, m, x, d->width);
     BlockConfig block = c->block;
     block.width = d->width;
@@ -272,25 +365,35 @@ static Ref transformer_decoder(Tape *t, const Mim *m, const RecipeDecoder *d, Re
         tokens = (VitTokens){.own = vit_block_part(t, &tokens, last ? &wanted : NULL, &block, keep, i), .shared = REF_NONE};
         scope_pop(t);
     }
-    Norm norm = norm_params(t, "norm", d->width, c->block.norm_eps);
+    Norm norm = norm_params(t, "norm", d->width, c->block.norm_eps, init_constant(0));
     LinearArgs pred = layer_map(t, "pred", outputs, d->width, true, c->block.family, -1);
     return layer_apply(t, norm_before(pred, norm), fewer ? tokens.own : counted_rows(t, m, view, tokens.own));
 }
 
-/* ---- targets and losses */
-
-static Ref target_of(Tape *t, const Mim *m, const RecipeTarget *target, MimView view, Ref image)
+/* A linear map of the tokens that count. SimMIM's head lies outside its encoder's family; MaskFeat's starts at zero. */
+static Ref linear_decoder(Tape *t, const Mim *m, const RecipeDecoder *d, Ref x, const Norm *final, MimView view, int outputs)
 {
-    Ref places = view_input(t, view, "places", DTYPE_I32, shape_1(mim_view_rows(m, view)));
-    Ref x = patches(t, image, places, m->encoder.patch, PATCH_CHANNEL_LAST);
-    return target->normalise == NORMALISE_PATCH ? standardise(t, x) : x;
+    const BlockConfig *b = &m->encoder.block;
+    LinearArgs map = layer_none();
+    Init weight = init_weight(b->family, outputs, b->width, -1), bias = init_constant(0);
+    if (d->kind == DECODER_PIXEL_SHUFFLE)
+        weight = bias = init_pixel_head(b->width);
+    else if (b->family == FAMILY_MASKFEAT)
+        weight = init_constant(0);
+    scope_push(t, "pred");
+    map.w = param(t, "weight", shape_2(outputs, b->width), weight);
+    map.b = param(t, "bias", shape_1(outputs), bias);
+    scope_pop(t);
+    return layer_apply(t, tap_map(m, d, final, map), counted_rows(t, m, view, x));
 }
+
+/* ---- losses */
 
 static Ref loss_of(Tape *t, const Mim *m, const RecipeLoss *loss, MimView view, Ref pred, Ref target)
 {
     int64_t rows = mim_view_rows(m, view);
-    Ref weight = mim_view_weighted(m, view) ? view_input(t, view, "weight", DTYPE_REAL, shape_1(rows)) : REF_NONE;
-    Ref scale = view_input(t, view, "scale", DTYPE_REAL, shape_0());
+    Ref weight = mim_view_weighted(m, view) ? mim_view_input(t, view, "weight", DTYPE_REAL, shape_1(rows)) : REF_NONE;
+    Ref scale = mim_view_input(t, view, "scale", DTYPE_REAL, shape_0());
     DistanceArgs args = {.pred = pred, .target = target, .weight = weight, .scale = scale, .beta = loss->beta};
     switch (loss->kind) {
     case LOSS_L2:
@@ -314,38 +417,35 @@ void mim_forward(Tape *t, const Mim *m, Ref losses[RECIPE_DECODERS_MAX])
     const Recipe *r = m->recipe;
     const VitConfig *c = &m->encoder;
     enum { DEPTH_MOST = MIM_BRANCHES_MOST / 2 };
-    Ref states[DEPTH_MOST + 1], targets[MIM_VIEWS][2];
-    for (int v = 0; v < MIM_VIEWS; v++)
-        targets[v][0] = targets[v][1] = REF_NONE;
+    Ref states[DEPTH_MOST + 1];
     tape_decay_rule(t, m->no_decay, r->optimizer.no_decay.count, r->optimizer.decay_all);
     Ref image = tape_input(t, "image", DTYPE_REAL, shape_4(m->batch, c->channels, r->image.size[0], r->image.size[1]));
+    MimTargets targets = {.image = image, .teacher_tokens = REF_NONE};
     encode(t, m, image, states);
     Norm final = {REF_NONE, REF_NONE, 0};
     for (int k = 0; k < r->decoder_count; k++)
         if (r->decoders[k].tap == TAP_LAST && r->encoder.final_norm && !ref_given(final.gamma))
-            final = norm_params(t, "norm", c->block.width, c->block.norm_eps);
+            final = norm_params(t, "norm", c->block.width, c->block.norm_eps, init_constant(0));
     int branch = 2 * c->depth;
     for (int k = 0; k < r->decoder_count; k++) {
         const RecipeDecoder *d = &r->decoders[k];
-        MimView view = d->loss.on == LOSS_ON_ALL ? MIM_ALL : MIM_MASKED;
+        MimView view = mim_view_of(m, k);
         Ref x = states[d->tap == TAP_LAST ? c->depth : d->tap], pred;
         scope_push(t, "decoders.%d", k);
-        if (d->kind == DECODER_LINEAR)
-            pred = layer_apply(t, tap_map(t, m, d, &final, "pred", mim_outputs(m, k)), counted_rows(t, m, view, x));
+        if (d->kind != DECODER_TRANSFORMER)
+            pred = linear_decoder(t, m, d, x, &final, view, mim_outputs(m, k));
         else
             pred = transformer_decoder(t, m, d, x, &final, branch, view, mim_outputs(m, k));
         scope_pop(t);
         branch += 2 * d->depth;
-        Ref *target = &targets[view][d->target.normalise == NORMALISE_PATCH];
-        if (!ref_given(*target))
-            *target = target_of(t, m, &d->target, view, image);
-        losses[k] = loss_of(t, m, &d->loss, view, pred, *target);
+        Ref target = mim_target(t, m, &targets, k);
+        losses[k] = loss_of(t, m, &d->loss, view, pred, target);
         if (m->keep) {
             char name[32];
             snprintf(name, sizeof name, "pred.%d", k);
             tape_keep(t, pred, name);
             snprintf(name, sizeof name, "target.%d", k);
-            tape_keep(t, *target, name);
+            tape_keep(t, target, name);
         }
     }
 }

@@ -8,10 +8,27 @@
 
 enum { MIM_BRANCHES_MOST = 1024 };
 
+/* The frozen network whose tokens are the targets of kind `features` (9.1). */
+typedef struct {
+    VitConfig vit;     /* vit.depth: the blocks that are carried out; 0: the tokens that would enter the first */
+    int64_t projected; /* width of its tokens behind its projection; 0: it has none */
+    bool renormalise;  /* it sees pictures with statistics of its own: x becomes (x std + mean - its mean) / its std */
+    float scale[RECIPE_CHANNELS_MAX], shift[RECIPE_CHANNELS_MAX]; /* which is x scale + shift, channel by channel */
+} MimTeacher;
+
+/* A teacher of the recipe's own architecture with its first `depth` blocks, as `target.teacher: random` and `initial` have it.
+ */
+MimTeacher mim_teacher_alike(const Recipe *recipe, int depth);
+
+/* Whether a decoder has targets of kind `features`. */
+bool mim_needs_teacher(const Recipe *recipe);
+
 /* What a recipe comes to for a program of `batch` pictures. */
 typedef struct {
     const Recipe *recipe; /* borrowed */
     VitConfig encoder;
+    MimTeacher teacher;       /* when mim_needs_teacher() */
+    ParamSet *teacher_params; /* its set, in storages "teacher" and "teacher.fixed"; borrowed */
     int64_t batch;
     int places;                      /* L */
     int visible;                     /* patches that stay; hidden ones are places - visible */
@@ -24,12 +41,13 @@ typedef struct {
     const char *no_decay[RECIPE_NAMES_MAX];
 } Mim;
 
-/* false after error_set(). */
-bool mim_open(Mim *mim, const Recipe *recipe, int64_t batch, bool plain, bool evaluate, bool keep);
+/* teacher: NULL when the recipe needs none. false after error_set(). */
+bool mim_open(Mim *mim, const Recipe *recipe, const MimTeacher *teacher, ParamSet *teacher_params, int64_t batch, bool plain,
+              bool evaluate, bool keep);
 
 /* Appends the forward pass to the tape's present segment, with the parameters in use; losses[k] is decoder k's loss, a scalar:
  * its part of the batch's sum divided by what counts in the whole batch. Inputs (all filled by mim_feed()): "image" (batch, C,
- * H, W), indices, scales, "drop_path.B" factors. */
+ * H, W), "teacher.image" the same for a teacher with statistics of its own, indices, scales, "drop_path.B" factors. */
 void mim_forward(Tape *tape, const Mim *mim, Ref losses[RECIPE_DECODERS_MAX]);
 
 /* Fills a program's inputs for its next run. images: `count` <= batch pictures (C, H, W); the rest of the batch repeats the
@@ -43,11 +61,12 @@ void mim_feed(Program *program, const Mim *mim, const float *images, const uint8
  * somewhere something is hidden. Sets *batch_hidden to their sum. false after error_set(). */
 bool mim_accepts(const Mim *mim, const uint8_t *hidden, int64_t count, int64_t *batch_hidden);
 
-/* Numbers that decoder k predicts for a place. */
+/* Numbers that decoder k predicts for a place, and its places: the class tokens when they are predicted, then L patches. */
 int mim_outputs(const Mim *mim, int decoder);
+int mim_target_places(const Mim *mim, int decoder);
 
-/* Reads "pred.K" (targets false) or "target.K" of a run of that segment into (batch, L, outputs), image order; places that were
- * left out become zeros. */
+/* Reads "pred.K" (targets false) or "target.K" of a run of that segment into (batch, places, outputs), class tokens first, then
+ * image order; places that were left out become zeros. */
 void mim_read_places(Program *program, Segment segment, const Mim *mim, int decoder, bool target, float *out);
 
 #endif

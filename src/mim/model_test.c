@@ -35,7 +35,7 @@ static void blocks_can_be_kept(void **state)
     Ref losses[RECIPE_DECODERS_MAX];
     Device device;
     Tape *tape = tape_new();
-    assert_true(device_open("ref", 1, &device) && mim_open(&mim, &recipe, 2, false, true, false));
+    assert_true(device_open("ref", 1, &device) && mim_open(&mim, &recipe, NULL, NULL, 2, false, true, false));
     tape_keep_matching(tape, "blocks.*");
     tape_segment(tape, SEGMENT_EVALUATE);
     tape_use_params(tape, &set, "params", false);
@@ -71,7 +71,7 @@ static void blocks_that_no_loss_reads_are_left_out(void **state)
         Tape *tape = tape_new();
         recipe.decoder_count = 1; /* tap 2 */
         recipe.encoder.depth = depth;
-        assert_true(device_open("ref", 1, &device) && mim_open(&mim, &recipe, 2, false, false, false));
+        assert_true(device_open("ref", 1, &device) && mim_open(&mim, &recipe, NULL, NULL, 2, false, false, false));
         tape_segment(tape, SEGMENT_ONLY);
         tape_use_params(tape, &set, "params", true);
         mim_forward(tape, &mim, losses);
@@ -93,7 +93,7 @@ static void drop_path_rises_from_zero(void **state)
 {
     (void)state;
     Mim mim;
-    assert_true(mim_open(&mim, &recipe, 2, false, false, false));
+    assert_true(mim_open(&mim, &recipe, NULL, NULL, 2, false, false, false));
     static const double rates[] = {0, 0, .1, .1, .2, .2, 0, 0, 0, 0, .4, .4};
     assert_int_equal(mim.branch_count, 12);
     for (int b = 0; b < 12; b++)
@@ -106,7 +106,7 @@ static void masks_that_do_not_fit_are_refused(void **state)
     Mim mim;
     int64_t count;
     uint8_t hidden[32];
-    assert_true(mim_open(&mim, &recipe, 2, false, false, false));
+    assert_true(mim_open(&mim, &recipe, NULL, NULL, 2, false, false, false));
     for (int i = 0; i < 32; i++)
         hidden[i] = i % 16 < 12;
     assert_true(mim_accepts(&mim, hidden, 2, &count));
@@ -115,12 +115,12 @@ static void masks_that_do_not_fit_are_refused(void **state)
     assert_false(mim_accepts(&mim, hidden, 2, &count));
     assert_non_null(strstr(error_text(), "picture 1 hides 13 of 16"));
     recipe.encoder.input = ENCODER_INPUT_MASK_TOKEN;
-    assert_true(mim_open(&mim, &recipe, 2, false, false, false));
+    assert_true(mim_open(&mim, &recipe, NULL, NULL, 2, false, false, false));
     assert_true(mim_accepts(&mim, hidden, 2, &count));
     assert_int_equal(count, 25);
     memset(hidden, 0, sizeof hidden);
     assert_false(mim_accepts(&mim, hidden, 2, &count));
-    assert_false(mim_open(&mim, &recipe, (int64_t)1 << 28, false, false, false));
+    assert_false(mim_open(&mim, &recipe, NULL, NULL, (int64_t)1 << 28, false, false, false));
     assert_non_null(strstr(error_text(), "run.micro_batch"));
 }
 

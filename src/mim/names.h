@@ -4,12 +4,26 @@
 
 #include "mim/model.h"
 
-/* The places that a loss looks at. Inputs of a view are VIEW.rows, VIEW.inverse (between rows of (N, class + L) and counted
- * rows), VIEW.places (rows of (N, L)), VIEW.scale (1 / what counts in the batch) and, when weighted, VIEW.weight. Where hidden
- * places share their tokens, VIEW.tokens and VIEW.tokens_inverse stand between the encoder's rows (N, T) and counted rows; a
- * hidden place is shared token class + l. */
-typedef enum { MIM_MASKED, MIM_ALL, MIM_VIEWS } MimView;
+/* The places that a loss looks at: hidden patches or all, and class tokens or not. Inputs of a view are VIEW.rows, VIEW.inverse
+ * (between rows of (N, class + L) and counted rows), VIEW.places (rows of (N, L), views without class tokens), VIEW.teacher
+ * (rows of the teacher's (N, class + L)), VIEW.scale (1 / what counts in the batch) and, when weighted, VIEW.weight. Where
+ * hidden places share their tokens, VIEW.tokens and VIEW.tokens_inverse stand between the encoder's rows (N, T) and counted
+ * rows; a hidden place is shared token class + l. */
+typedef enum { MIM_MASKED, MIM_ALL, MIM_MASKED_CLASS, MIM_ALL_CLASS, MIM_VIEWS } MimView;
 extern const char *const mim_view_names[MIM_VIEWS];
+
+static inline bool mim_view_all(MimView view)
+{
+    return view == MIM_ALL || view == MIM_ALL_CLASS;
+}
+
+static inline bool mim_view_class(MimView view)
+{
+    return view == MIM_MASKED_CLASS || view == MIM_ALL_CLASS;
+}
+
+/* That of a decoder's loss. */
+MimView mim_view_of(const Mim *mim, int decoder);
 
 /* Rows that are predicted. All places, or the hidden ones: their number is fixed when visible patches alone enter the encoder;
  * else it varies between pictures, and there is room for all, those that count first. */
@@ -18,5 +32,17 @@ bool mim_view_weighted(const Mim *mim, MimView view);
 
 /* Whether a decoder's tokens of hidden places, the same in each picture, are computed once and not for each. */
 bool mim_shares_tokens(const Mim *mim);
+
+/* An input of a view. */
+Ref mim_view_input(Tape *tape, MimView view, const char *what, DType dtype, Shape shape);
+
+/* What the targets of a micro-batch have in common: values that several decoders read are made once. */
+typedef struct {
+    Ref image, teacher_tokens;
+    Ref made[RECIPE_DECODERS_MAX]; /* of each decoder so far */
+} MimTargets;
+
+/* The target of decoder k (2, 9.1, 10, 11), rows as the view of its loss has them. */
+Ref mim_target(Tape *tape, const Mim *mim, MimTargets *targets, int decoder);
 
 #endif

@@ -25,7 +25,7 @@ static uint8_t hidden[PICTURES * PLACES], kept[64 * PICTURES];
 /* A program of some pictures, its parameters random. */
 typedef struct {
     Mim mim;
-    ParamSet set;
+    ParamSet set, teacher_set;
     Tape *tape;
     Program *program;
 } Built;
@@ -59,11 +59,11 @@ static int begin(void **state)
 }
 
 /* Weights from their names alone, so that both forms have the same. */
-static void fill_parameters(const Built *b)
+static void fill_parameters(Program *program, const ParamSet *set, const char *trained_name, const char *fixed_name)
 {
-    double *trained = program_storage(b->program, "params"), *fixed = program_storage(b->program, "params.fixed");
-    for (size_t i = 0; i < b->set.count; i++) {
-        const Param *p = &b->set.params[i];
+    double *trained = program_storage(program, trained_name), *fixed = program_storage(program, fixed_name);
+    for (size_t i = 0; i < set->count; i++) {
+        const Param *p = &set->params[i];
         Random random = random_stream(2, RANDOM_TEST, 0, 0, random_hash(p->name));
         for (int64_t k = 0; k < p->count; k++)
             (p->kind == PARAM_TRAINED ? trained : fixed)[p->offset + k] =
@@ -76,7 +76,10 @@ static void build(Built *b, int batch, bool plain, bool evaluate)
     static const char *const names[] = {"loss.0", "loss.1", "loss.2", "loss.3"};
     Device device;
     *b = (Built){.tape = tape_new()};
-    assert_true(device_open("ref64", 1, &device) && mim_open(&b->mim, &recipe, batch, plain, evaluate, false));
+    MimTeacher teacher = mim_teacher_alike(&recipe, 2);
+    assert_true(device_open("ref64", 1, &device));
+    if (!mim_open(&b->mim, &recipe, &teacher, &b->teacher_set, batch, plain, evaluate, false))
+        fail_msg("%s", error_text());
     Segment first = evaluate ? SEGMENT_EVALUATE : SEGMENT_FIRST, last = evaluate ? SEGMENT_EVALUATE : SEGMENT_LAST;
     for (int s = (int)first; s <= (int)last; s++) {
         Ref losses[RECIPE_DECODERS_MAX];
@@ -94,7 +97,8 @@ static void build(Built *b, int batch, bool plain, bool evaluate)
     b->program = program_make(b->tape, &device, NULL, 0);
     if (!b->program)
         fail_msg("%s", error_text());
-    fill_parameters(b);
+    fill_parameters(b->program, &b->set, "params", "params.fixed");
+    fill_parameters(b->program, &b->teacher_set, "teacher", "teacher.fixed");
 }
 
 static void drop(Built *b)
@@ -102,6 +106,7 @@ static void drop(Built *b)
     program_free(b->program);
     tape_free(b->tape);
     param_set_free(&b->set);
+    param_set_free(&b->teacher_set);
 }
 
 /* Runs pictures first.. through a segment and adds its losses. */
@@ -230,11 +235,46 @@ static void mask_tokens_in_the_encoder_match_too(void **state)
         }
 }
 
+/* Each kind of target, with and without class tokens among the places that count. */
+static void every_target_matches_too(void **state)
+{
+    (void)state;
+    static const char *const encoders[] = {"", ", class_token: 2, position: learned", ", class_token: 2"},
+                             *const targets[] = {"{kind: hog, cell: 2}", "{normalise: window, window: 5}",
+                                                 "{kind: features, normalise: token, class_token: true}",
+                                                 "{kind: features, final_norm: true}"},
+                             *const masked[] = {", input: mask_token, position: relative",
+                                                ", input: mask_token, position: relative_per_block, class_token: 0"};
+    char rest[200];
+    for (size_t k = 0; k < sizeof targets / sizeof *targets; k++) {
+        for (size_t e = 0; e < sizeof encoders / sizeof *encoders; e++) {
+            snprintf(rest, sizeof rest, "target: %s\n", targets[k]);
+            parse(encoders[e],
+                  "  - {tap: 2, width: 8, depth: 2, heads: 2, loss: {on: all}}\n"
+                  "  - {tap: last, width: 8, depth: 2, heads: 2}\n",
+                  rest);
+            assert_true(compare_step() < 1);
+            compare_evaluation();
+        }
+        for (size_t e = 0; e < 2; e++) {
+            if (e && strstr(targets[k], "class_token"))
+                continue;
+            snprintf(rest, sizeof rest, "target: %s\nmask: {kind: unit, unit: 8, ratio: 0.7}\n", targets[k]);
+            parse(masked[e], "  - {tap: 2, kind: linear}\n  - {tap: last, kind: linear, loss: {on: all}}\n", rest);
+            assert_true(compare_step() <= 1);
+            compare_evaluation();
+        }
+    }
+    parse(masked[0], "  - {kind: pixel_shuffle}\n", "mask: {kind: unit, unit: 8, ratio: 0.7}\n");
+    assert_true(compare_step() <= 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_form_matches_the_plain_one),
         cmocka_unit_test(mask_tokens_in_the_encoder_match_too),
+        cmocka_unit_test(every_target_matches_too),
     };
     return cmocka_run_group_tests(tests, begin, NULL);
 }

@@ -10,6 +10,8 @@ Init init_weight(InitFamily family, int64_t out, int64_t in, int branch)
 {
     if (family == FAMILY_BEIT)
         return (Init){INIT_CUT_NORMAL, 0.02, branch >= 0 ? sqrt(2.0 * (branch + 1)) : 1};
+    if (family == FAMILY_MASKFEAT)
+        return (Init){INIT_NORMAL, 0.02, 0};
     return (Init){INIT_UNIFORM, sqrt(6.0 / (double)(in + out)), 0};
 }
 
@@ -28,6 +30,16 @@ Init init_patch_bias(InitFamily family, int64_t numbers)
 Init init_token(InitFamily family)
 {
     return family == FAMILY_BEIT ? (Init){INIT_CUT_NORMAL, 0.02, 1} : (Init){INIT_NORMAL, 0.02, 0};
+}
+
+Init init_bias(InitFamily family)
+{
+    return init_constant(family == FAMILY_MASKFEAT ? 0.02 : 0);
+}
+
+Init init_pixel_head(int64_t width)
+{
+    return (Init){INIT_UNIFORM, 1 / sqrt((double)width), 0};
 }
 
 Init init_constant(double value)
@@ -77,7 +89,8 @@ void init_params(const ParamSet *set, uint64_t seed, uint32_t stage, float *trai
         float *to = (p->kind == PARAM_TRAINED ? trained : fixed) + p->offset;
         if (p->init.kind == INIT_SINCOS) {
             int rows = (int)p->init.a, columns = (int)p->init.b, width = (int)shape_columns(&p->shape);
-            position_sincos(rows, columns, width, p->count > (int64_t)rows * columns * width, to);
+            int64_t places = (int64_t)rows * columns * width; /* rows of class tokens stay zero */
+            position_sincos(rows, columns, width, false, to + p->count - places);
             continue;
         }
         Random random = random_stream(seed, RANDOM_INIT, stage, 0, random_hash(p->name));

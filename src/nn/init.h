@@ -5,7 +5,7 @@
 
 #include "graph/param.h"
 
-typedef enum { FAMILY_XAVIER, FAMILY_BEIT } InitFamily;
+typedef enum { FAMILY_XAVIER, FAMILY_BEIT, FAMILY_MASKFEAT } InitFamily;
 
 /* Weight (out, in) of a linear map; branch >= 0: it ends a residual branch of the block of that index, which BEiT's family
  * scales down. */
@@ -16,10 +16,16 @@ Init init_patch_bias(InitFamily family, int64_t numbers);
 /* Class tokens, mask tokens, learned position tables. */
 Init init_token(InitFamily family);
 Init init_constant(double value);
+/* Biases of linear maps and norms. */
+Init init_bias(InitFamily family);
+/* Weight and bias of SimMIM's head on tokens of that width, which starts apart from the encoder's family (10). */
+Init init_pixel_head(int64_t width);
 /* Fixed sin-cos table (3.1) of a grid, with or without a class row of zeros. */
 Init init_sincos(int rows, int columns);
 
-/* Draws all parameters of a set into its two buffers (padding is set to zero). stage: of dBOT, 0 otherwise. */
+/* Draws all parameters of a set into its two buffers (padding is set to zero). stage: of dBOT, 0 otherwise; INIT_TEACHER for a
+ * random teacher, which differs from every student. */
+enum { INIT_TEACHER = 0x7FFFFFFF };
 void init_params(const ParamSet *set, uint64_t seed, uint32_t stage, float *trained, float *fixed);
 
 #endif

@@ -1,9 +1,9 @@
 #include "nn/layers.h"
 
-Norm norm_params(Tape *t, const char *name, int64_t width, double eps)
+Norm norm_params(Tape *t, const char *name, int64_t width, double eps, Init bias)
 {
     scope_push(t, "%s", name);
-    Norm norm = {param(t, "weight", shape_1(width), init_constant(1)), param(t, "bias", shape_1(width), init_constant(0)), eps};
+    Norm norm = {param(t, "weight", shape_1(width), init_constant(1)), param(t, "bias", shape_1(width), bias), eps};
     scope_pop(t);
     return norm;
 }
@@ -26,7 +26,7 @@ LinearArgs layer_map(Tape *t, const char *name, int64_t out, int64_t in, bool bi
     scope_push(t, "%s", name);
     map.w = param(t, "weight", shape_2(out, in), init_weight(family, out, in, branch));
     if (bias)
-        map.b = param(t, "bias", shape_1(out), init_constant(0));
+        map.b = param(t, "bias", shape_1(out), init_bias(family));
     scope_pop(t);
     return map;
 }

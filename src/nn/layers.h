@@ -6,13 +6,13 @@
 #include "nn/init.h"
 #include "ops/linear/linear.h"
 
-/* LayerNorm's parameters SCOPE.name.weight and .bias, width long. */
+/* LayerNorm's parameters SCOPE.name.weight and .bias, width long; the weight starts at 1. */
 typedef struct {
     Ref gamma, beta;
     double eps;
 } Norm;
 
-Norm norm_params(Tape *tape, const char *name, int64_t width, double eps);
+Norm norm_params(Tape *tape, const char *name, int64_t width, double eps, Init bias);
 
 /* linear()'s arguments with everything left out. */
 LinearArgs layer_none(void);

@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "base/memory.h"
 #include "nn/layers.h"
 #include "ops/attention/attention.h"
 #include "ops/gather/gather.h"
@@ -9,6 +10,7 @@
 #include "ops/layer_norm/layer_norm.h"
 #include "ops/linear/linear.h"
 #include "ops/patches/patches.h"
+#include "ops/relative_bias/relative_bias.h"
 
 /* Those rows, of `own` (left out when none of them is taken) and `shared`. */
 static Ref join(Tape *t, const VitTokens *x, const VitRows *rows, Ref own, Ref shared)
@@ -39,20 +41,21 @@ static Ref map_at(Tape *t, LinearArgs map, const VitTokens *x, const VitRows *ro
 }
 
 /* Attention of norm1 x: queries `asking` (tokens of these rows) over all tokens, or of all over all when rows is NULL. */
-static Ref block_attention(Tape *t, const VitTokens *x, const VitRows *rows, Ref asking, const BlockConfig *c, Norm norm1)
+static Ref block_attention(Tape *t, const VitTokens *x, const VitRows *rows, Ref asking, const BlockConfig *c, Norm norm1,
+                           Ref bias)
 {
     int64_t d = c->width;
     LinearArgs map = norm_before(layer_map(t, "qkv", 3 * d, d, c->qkv_bias == VIT_BIAS_ALL, c->family, -1), norm1);
     map.dtype = tape_activation(t);
     Ref q_bias = REF_NONE, v_bias = REF_NONE;
     if (c->qkv_bias == VIT_BIAS_NO_K) {
-        q_bias = param(t, "q_bias", shape_1(d), init_constant(0));
-        v_bias = param(t, "v_bias", shape_1(d), init_constant(0));
+        q_bias = param(t, "q_bias", shape_1(d), init_bias(c->family));
+        v_bias = param(t, "v_bias", shape_1(d), init_bias(c->family));
     }
     if (!rows) {
         if (ref_given(q_bias))
             map.b = key_free_bias(t, q_bias, v_bias);
-        return self_attention(t, map_at(t, map, x, &x->rows), c->heads);
+        return self_attention(t, map_at(t, map, x, &x->rows), c->heads, bias);
     }
     LinearArgs q = layer_outputs(t, map, 0, d), kv = layer_outputs(t, map, d, 2 * d);
     if (ref_given(q_bias)) {
@@ -69,7 +72,9 @@ static Ref block_attention(Tape *t, const VitTokens *x, const VitRows *rows, Ref
                                         .mask = REF_NONE});
 }
 
-Ref vit_block_part(Tape *t, const VitTokens *tokens, const VitRows *wanted, const BlockConfig *c, const Ref keep[2], int index)
+/* Of vit_block() and vit_block_part(); with `wanted` there is no bias. */
+static Ref block(Tape *t, const VitTokens *tokens, const VitRows *wanted, const BlockConfig *c, const Ref keep[2], Ref bias,
+                 int index)
 {
     int64_t d = c->width, hidden = llround(c->mlp_ratio * (double)d);
     Prologue act = c->activation == ACTIVATION_QUICK_GELU ? PROLOGUE_QUICK_GELU : PROLOGUE_GELU;
@@ -77,9 +82,9 @@ Ref vit_block_part(Tape *t, const VitTokens *tokens, const VitRows *wanted, cons
     Ref x = wanted                      ? tokens_at(t, tokens, wanted)
             : ref_given(tokens->shared) ? tokens_at(t, tokens, &tokens->rows)
                                         : tokens->own;
-    Norm norm1 = norm_params(t, "norm1", d, c->norm_eps);
+    Norm norm1 = norm_params(t, "norm1", d, c->norm_eps, init_bias(c->family));
     scope_push(t, "attn");
-    Ref heads = block_attention(t, tokens, wanted, x, c, norm1);
+    Ref heads = block_attention(t, tokens, wanted, x, c, norm1, bias);
     LinearArgs map = layer_map(t, "proj", d, d, true, c->family, index);
     scope_pop(t);
     if (c->layer_scale > 0)
@@ -87,7 +92,7 @@ Ref vit_block_part(Tape *t, const VitTokens *tokens, const VitRows *wanted, cons
     map.row_scale = keep[0];
     map.residual = x;
     x = layer_apply(t, map, heads);
-    Norm norm2 = norm_params(t, "norm2", d, c->norm_eps);
+    Norm norm2 = norm_params(t, "norm2", d, c->norm_eps, init_bias(c->family));
     scope_push(t, "mlp");
     LinearArgs widen = norm_before(layer_map(t, "fc1", hidden, d, true, c->family, -1), norm2);
     widen.dtype = tape_activation(t);
@@ -102,9 +107,54 @@ Ref vit_block_part(Tape *t, const VitTokens *tokens, const VitRows *wanted, cons
     return layer_apply(t, map, wide);
 }
 
-Ref vit_block(Tape *t, Ref x, const BlockConfig *c, const Ref keep[2], int index)
+Ref vit_block_part(Tape *t, const VitTokens *tokens, const VitRows *wanted, const BlockConfig *c, const Ref keep[2], int index)
 {
-    return vit_block_part(t, &(VitTokens){.own = x, .shared = REF_NONE}, NULL, c, keep, index);
+    return block(t, tokens, wanted, c, keep, REF_NONE, index);
+}
+
+Ref vit_block(Tape *t, Ref x, const BlockConfig *c, const Ref keep[2], Ref bias, int index)
+{
+    return block(t, &(VitTokens){.own = x, .shared = REF_NONE}, NULL, c, keep, bias, index);
+}
+
+Ref vit_relative_bias(Tape *t, const VitConfig *c, int index)
+{
+    Shape shape = shape_2(relative_bias_rows(c->rows, c->columns), c->block.heads);
+    RelativeBiasArgs args = {.rows = c->rows, .columns = c->columns, .class_tokens = c->class_tokens};
+    if (c->position != VIT_POSITION_RELATIVE && c->position != VIT_POSITION_RELATIVE_PER_BLOCK)
+        return REF_NONE;
+    if (c->position == VIT_POSITION_RELATIVE)
+        scope_push(t, "rel_pos_bias");
+    else
+        scope_push(t, "blocks.%d.attn", index);
+    args.table = param(t, "relative_position_bias_table", shape, init_constant(0));
+    scope_pop(t);
+    return relative_bias(t, args);
+}
+
+VitInput vit_whole(Tape *t, const VitConfig *c, int64_t batch)
+{
+    int64_t places = (int64_t)c->rows * c->columns, tokens = c->class_tokens + places;
+    VitInput in = {.batch = batch,
+                   .tokens = tokens,
+                   .patches = REF_NONE,
+                   .replaced = REF_NONE,
+                   .replaced_inverse = REF_NONE,
+                   .index = REF_NONE,
+                   .inverse = REF_NONE,
+                   .place = REF_NONE};
+    int32_t *index = memory_new((size_t)(batch * tokens), sizeof *index);
+    if (!index) {
+        tape_fail(t, NULL);
+        return in;
+    }
+    for (int64_t i = 0; i < batch * tokens; i++) {
+        int64_t at = i % tokens - c->class_tokens;
+        index[i] = (int32_t)(at < 0 ? -1 - i % tokens : i / tokens * places + at);
+    }
+    in.index = tape_constant_i32(t, shape_1(batch * tokens), index);
+    memory_free(index);
+    return in;
 }
 
 Ref vit_embed(Tape *t, Ref image, const VitConfig *c, const VitInput *in)
@@ -131,7 +181,7 @@ Ref vit_embed(Tape *t, Ref image, const VitConfig *c, const VitInput *in)
     }
     Ref token = REF_NONE, table = REF_NONE;
     if (c->class_tokens)
-        token = param(t, "cls_token", shape_3(1, 1, d), init_token(b->family));
+        token = param(t, "cls_token", shape_3(1, c->class_tokens, d), init_token(b->family));
     Shape table_shape = shape_3(1, places + c->class_tokens, d);
     if (c->position == VIT_POSITION_SINCOS)
         table = param_fixed(t, "pos_embed", table_shape, init_sincos(c->rows, c->columns));
@@ -146,6 +196,6 @@ Ref vit_embed(Tape *t, Ref image, const VitConfig *c, const VitInput *in)
                                .shape = shape_3(in->batch, in->tokens, d)});
     if (!c->norm_pre)
         return x;
-    Norm norm = norm_params(t, "norm_pre", d, b->norm_eps);
+    Norm norm = norm_params(t, "norm_pre", d, b->norm_eps, init_bias(b->family));
     return layer_norm(t, x, norm.gamma, norm.beta, norm.eps);
 }

@@ -7,7 +7,13 @@
 #include "ops/activation/activation.h"
 
 typedef enum { VIT_BIAS_ALL, VIT_BIAS_NONE, VIT_BIAS_NO_K } VitBias;
-typedef enum { VIT_POSITION_NONE, VIT_POSITION_SINCOS, VIT_POSITION_LEARNED } VitPosition;
+typedef enum {
+    VIT_POSITION_NONE,
+    VIT_POSITION_SINCOS,
+    VIT_POSITION_LEARNED,
+    VIT_POSITION_RELATIVE,          /* biases of the attention, one table for all blocks */
+    VIT_POSITION_RELATIVE_PER_BLOCK /* a table each */
+} VitPosition;
 
 typedef struct {
     int64_t width;
@@ -22,15 +28,15 @@ typedef struct {
 typedef struct {
     BlockConfig block;
     int channels, patch, rows, columns; /* grid of patches */
-    int depth, class_tokens;            /* class_tokens 0 or 1 */
+    int depth, class_tokens;
     VitPosition position;
     bool patch_bias, norm_pre;
     bool mask_token; /* hidden patches are replaced, not dropped */
 } VitConfig;
 
 /* x (N, T, D) through SCOPE.*: y = x + dp(ls1 attn(norm1 x)); y + dp(ls2 mlp(norm2 y)). keep: (N) factors of the two branches
- * (drop path), or REF_NONE. index: of the block, for init. */
-Ref vit_block(Tape *tape, Ref x, const BlockConfig *config, const Ref keep[2], int index);
+ * (drop path), or REF_NONE. bias: (heads, T, T) added to the attention's logits, or REF_NONE. index: of the block, for init. */
+Ref vit_block(Tape *tape, Ref x, const BlockConfig *config, const Ref keep[2], Ref bias, int index);
 
 /* Rows that are taken from tokens, `count` for each of the N sequences: I32 (N count), as gather() reads it. inverse: for each
  * token the row that it becomes, or -1; left out when none of a sequence's own tokens is taken. */
@@ -63,6 +69,13 @@ typedef struct {
     Ref inverse;
     Ref place; /* I32 (N T): row of the position table */
 } VitInput;
+
+/* The rows of whole pictures, none hidden: (N, class + L) tokens in image order. */
+VitInput vit_whole(Tape *tape, const VitConfig *config, int64_t batch);
+
+/* The bias of block `index`'s attention over class tokens and all patches; REF_NONE unless positions are relative. Called in
+ * the scope of the encoder. */
+Ref vit_relative_bias(Tape *tape, const VitConfig *config, int index);
 
 /* image (N, C, H, W) -> tokens (N, T, D) that enter the first block. */
 Ref vit_embed(Tape *tape, Ref image, const VitConfig *config, const VitInput *input);

@@ -73,7 +73,7 @@ static void check_block(const BlockConfig *config, const Expect *expect, const c
     tape_segment(tape, SEGMENT_ONLY);
     tape_use_params(tape, &set, "params", true);
     Ref x = tape_input(tape, "x", DTYPE_REAL, shape_3(1, TOKENS, WIDTH)), none[2] = {REF_NONE, REF_NONE};
-    Ref y = vit_block(tape, x, config, none, 0);
+    Ref y = vit_block(tape, x, config, none, REF_NONE, 0);
     tape_keep(tape, y, "y");
     /* Half the sum of squares: l2 against zeros is the mean over the width, summed over rows. */
     const double zeros[TOKENS * WIDTH] = {0}, half = WIDTH / 2.0;

@@ -593,7 +593,7 @@ static Ref large_products(Tape *tape, int index)
     DType type = tape_activation(tape);
     if (index >= MAPS) {
         const int *a = heads[index - MAPS];
-        return self_attention(tape, tape_input(tape, "qkv", type, shape_3(a[0], a[1], 3 * a[2])), a[3]);
+        return self_attention(tape, tape_input(tape, "qkv", type, shape_3(a[0], a[1], 3 * a[2])), a[3], REF_NONE);
     }
     int rows = maps[index].rows, n = maps[index].n, k = maps[index].k;
     bool norm = maps[index].prologue == PROLOGUE_LAYER_NORM;

@@ -87,7 +87,7 @@ static Ref random_composition(Tape *tape, int index)
                                                 .row_scale = REF_NONE,
                                                 .residual = REF_NONE,
                                                 .dtype = tape_activation(tape)});
-            x = linear(tape, (LinearArgs){.x = self_attention(tape, qkv, 2),
+            x = linear(tape, (LinearArgs){.x = self_attention(tape, qkv, 2, REF_NONE),
                                           .w = tape_input(tape, name[2], DTYPE_REAL, shape_2(WIDTH, WIDTH)),
                                           .b = REF_NONE,
                                           .gamma = REF_NONE,

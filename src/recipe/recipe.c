@@ -74,9 +74,34 @@ int recipe_patches(const Recipe *r)
     return rows * columns;
 }
 
+int recipe_grid_step(const Recipe *r)
+{
+    return r->mask.ratio < 1 ? (int)fmin(nearbyint(sqrt(1 / (1 - r->mask.ratio))), 1 << 14) : 1 << 14;
+}
+
+int recipe_least_block(const Recipe *r)
+{
+    if (r->mask.min_block != RECIPE_AUTO)
+        return r->mask.min_block;
+    return (int)fmax(1, nearbyint(16 * recipe_patches(r) / 196.0));
+}
+
 int recipe_visible(const Recipe *r)
 {
-    return (int)floor(recipe_patches(r) * (1 - r->mask.ratio));
+    int rows, columns, side, step, patches = recipe_patches(r);
+    recipe_grid(r, &rows, &columns);
+    switch (r->mask.kind) {
+    case MASK_BLOCK:
+        return patches - (int)nearbyint(patches * r->mask.ratio);
+    case MASK_UNIT:
+        side = r->mask.unit / r->encoder.patch;
+        return side < 1 ? 0 : patches - (int)ceil(rows / side * (columns / side) * r->mask.ratio) * side * side;
+    case MASK_GRID:
+        step = recipe_grid_step(r);
+        return (rows + step - 1) / step * ((columns + step - 1) / step);
+    default:
+        return (int)floor(patches * (1 - r->mask.ratio));
+    }
 }
 
 bool recipe_statistics(const RecipeStatistics *s, bool deviation, int channels, float *out)
@@ -145,8 +170,37 @@ static bool check_blocks(const Recipe *r, const char *prefix, int width, int hea
     return true;
 }
 
+static bool check_mask_kind(const Recipe *r)
+{
+    int patch = r->encoder.patch, unit = r->mask.unit, step = recipe_grid_step(r);
+    if (r->mask.kind == MASK_UNIT && (unit % patch || r->image.size[0] % unit || r->image.size[1] % unit))
+        return error_set("mask.unit %d must be a multiple of encoder.patch %d and divide image.size %d x %d", unit, patch,
+                         r->image.size[0], r->image.size[1]);
+    if (r->mask.kind == MASK_GRID && (step < 2 || fabs(1 - 1 / ((double)step * step) - r->mask.ratio) > 1e-6))
+        return error_set("mask.kind grid keeps every second, third, .. patch each way: mask.ratio must be 0.75, 0.888889, .. "
+                         "(1 - 1 / q^2), not %g",
+                         r->mask.ratio);
+    if (r->mask.kind == MASK_BLOCK && r->encoder.input == ENCODER_INPUT_VISIBLE)
+        return error_set(
+            "mask.kind block hides different numbers of patches in different pictures, which encoder.input visible "
+            "cannot have; use encoder.input mask_token, or mask.kind random");
+    return true;
+}
+
+static bool check_positions(const Recipe *r)
+{
+    bool relative =
+        r->encoder.position == ENCODER_POSITION_RELATIVE || r->encoder.position == ENCODER_POSITION_RELATIVE_PER_BLOCK;
+    if (relative && r->encoder.input == ENCODER_INPUT_VISIBLE)
+        return error_set("encoder.position %s needs the whole grid of patches: use it with encoder.input mask_token",
+                         recipe_word("encoder.position", (int)r->encoder.position));
+    return true;
+}
+
 static bool check_masks(const Recipe *r)
 {
+    if (!check_mask_kind(r))
+        return false;
     int patches = recipe_patches(r), visible = recipe_visible(r);
     if (visible < 1)
         return error_set(
@@ -155,6 +209,42 @@ static bool check_masks(const Recipe *r)
     if (visible >= patches)
         return error_set("mask.ratio %g hides none of the %d patches of image.size and encoder.patch; at least 1 is needed",
                          r->mask.ratio, patches);
+    return true;
+}
+
+/* Keys of a teacher belong to the run: all decoders have the same one. */
+static bool same_teacher(const RecipeTarget *a, const RecipeTarget *b)
+{
+    return !strcmp(a->teacher, b->teacher) && !memcmp(&a->mean, &b->mean, sizeof a->mean) &&
+           !memcmp(&a->std, &b->std, sizeof a->std) && !memcmp(a->image_size, b->image_size, sizeof a->image_size);
+}
+
+static bool check_target(const Recipe *r, int k)
+{
+    const RecipeDecoder *d = &r->decoders[k];
+    const RecipeTarget *t = &d->target;
+    static const unsigned fits[] = {[TARGET_PIXELS] = 1u << NORMALISE_NONE | 1u << NORMALISE_PATCH | 1u << NORMALISE_WINDOW,
+                                    [TARGET_HOG] = 1u << NORMALISE_NONE,
+                                    [TARGET_FEATURES] = 1u << NORMALISE_NONE | 1u << NORMALISE_TOKEN,
+                                    [TARGET_TOKENS] = 1u << NORMALISE_NONE | 1u << NORMALISE_PATCH};
+    const char *kind = recipe_word("target.kind", (int)t->kind),
+               *normalise = recipe_word("target.normalise", (int)t->normalise);
+    if (!(fits[t->kind] >> t->normalise & 1))
+        return error_set("decoders.%d: target.normalise %s does not go with target.kind %s", k, normalise, kind);
+    if (d->kind == DECODER_PIXEL_SHUFFLE && t->kind != TARGET_PIXELS)
+        return error_set("decoders.%d.kind pixel_shuffle predicts pixels: target.kind %s needs kind linear or transformer", k,
+                         kind);
+    if (t->kind == TARGET_HOG && r->encoder.patch % t->cell)
+        return error_set("decoders.%d: target.cell %d does not divide encoder.patch %d", k, t->cell, r->encoder.patch);
+    if (t->kind == TARGET_HOG && t->gaussian == 1)
+        return error_set("decoders.%d: target.gaussian 1 is no window; give 0 or at least 2", k);
+    if (t->normalise == NORMALISE_WINDOW && (t->window < 3 || t->window % 2 == 0))
+        return error_set("decoders.%d: target.window %d is not an odd number from 3 on", k, t->window);
+    if (t->class_token && (t->kind != TARGET_FEATURES || r->encoder.class_token == 0))
+        return error_set("decoders.%d: target.class_token needs target.kind features and an encoder.class_token", k);
+    if (t->kind == TARGET_FEATURES && !same_teacher(t, &r->target))
+        return error_set("decoders.%d.target: teacher, mean, std and image_size are those of the run; give them under target",
+                         k);
     return true;
 }
 
@@ -173,6 +263,8 @@ static bool check_decoder(const Recipe *r, int k)
                          "transformer",
                          k, recipe_word("decoders.K.kind", (int)d->kind));
     }
+    if (!check_target(r, k))
+        return false;
     int numbers = r->encoder.patch * r->encoder.patch * r->image.channels;
     if (d->target.normalise == NORMALISE_PATCH && numbers < 2)
         return error_set(
@@ -184,7 +276,7 @@ static bool check_decoder(const Recipe *r, int k)
 
 bool recipe_check(const Recipe *r)
 {
-    if (!check_pictures(r) || !check_masks(r) ||
+    if (!check_pictures(r) || !check_masks(r) || !check_positions(r) ||
         !check_blocks(r, "encoder", r->encoder.width, r->encoder.heads, r->encoder.position == ENCODER_POSITION_SINCOS))
         return false;
     if (r->decoder_count < 1)

@@ -245,6 +245,9 @@ bool recipe_set_flag(Recipe *r, const char *name, const char *value, bool *known
  * the names of the keys. To be called once all sources are read. */
 bool recipe_check(const Recipe *r);
 
+/* Whether two targets are the same in every key. */
+bool recipe_target_equal(const RecipeTarget *a, const RecipeTarget *b);
+
 /* Appends the whole recipe as YAML, every default written out, `lacuna: VERSION` first. Loading that gives the same recipe, and
  * writing it again the same bytes. */
 void recipe_write(const Recipe *r, Text *out);
@@ -260,8 +263,14 @@ double recipe_lr(const Recipe *r);
 void recipe_grid(const Recipe *r, int *rows, int *columns);
 int recipe_patches(const Recipe *r);
 
-/* Patches that stay visible: floor(patches x (1 - mask.ratio)) in double arithmetic. */
+/* Patches that stay visible (docs/spec/pretraining.md 4), in double arithmetic: floor(patches x (1 - mask.ratio)) with
+ * `random`; what the hidden units leave with `unit`; those of the grid; with `block` the fewest, as masks of this kind may fall
+ * short. */
 int recipe_visible(const Recipe *r);
+
+/* Of `grid`: a patch stays whose row and column this number divides. Of `block`: mask.min_block as a number. */
+int recipe_grid_step(const Recipe *r);
+int recipe_least_block(const Recipe *r);
 
 /* The numbers of image.mean (deviation: false) or image.std (true), `channels` of them, into `out`. False after error_set()
  * when they are `auto` (the program computes those) or their number does not fit. */

@@ -124,6 +124,19 @@ void recipe_write(const Recipe *r, Text *out)
     }
 }
 
+bool recipe_target_equal(const RecipeTarget *a, const RecipeTarget *b)
+{
+    size_t count;
+    const RecipeKey *rows = schema_rows(&count);
+    for (size_t i = 0; i < count; i++) {
+        size_t at = rows[i].offset - offsetof(Recipe, target);
+        if (!strncmp(rows[i].key, "target.", 7) && schema_own_bit(&rows[i]) &&
+            memcmp((const char *)a + at, (const char *)b + at, schema_field_bytes(&rows[i])))
+            return false;
+    }
+    return true;
+}
+
 /* One line when a field differs. */
 static int compare(const RecipeKey *row, const char *key, const void *a, const void *b, Text *out)
 {

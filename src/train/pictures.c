@@ -200,10 +200,10 @@ LoaderOptions pictures_val_options(const Pictures *p, const Recipe *r, int batch
 
 void pictures_masks(const Recipe *r, bool validate, uint32_t epoch, const uint64_t *samples, size_t count, uint8_t *hidden)
 {
-    int places = recipe_patches(r), visible = recipe_visible(r);
+    size_t places = (size_t)recipe_patches(r);
     for (size_t i = 0; i < count; i++) {
         Random random = validate ? random_stream(r->run.seed, RANDOM_VALIDATE, 0, 0, samples[i])
                                  : random_stream(r->run.seed, RANDOM_MASK, 0, epoch, samples[i]);
-        mask_random(&random, places, visible, hidden + i * (size_t)places);
+        mask_draw(r, &random, hidden + i * places);
     }
 }

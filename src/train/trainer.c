@@ -105,7 +105,8 @@ static void build_update(Trainer *t, Built *b)
 
 static int64_t buffer_count(const Trainer *t, int which)
 {
-    return which == FIXED ? t->params.fixed_count : t->params.trained_count;
+    const ParamSet *set = which == TEACHER || which == TEACHER_FIXED ? &t->teacher_params : &t->params;
+    return which == FIXED || which == TEACHER_FIXED ? set->fixed_count : set->trained_count;
 }
 
 static bool new_buffers(Trainer *t)
@@ -166,10 +167,9 @@ static bool finish(Trainer *t, Built *b)
         return (b->program = program_plan(b->tape, &t->options.device)) != NULL;
     if (!new_buffers(t))
         return false;
-    Binding bindings[] = {{"params", t->buffers[WEIGHTS].data},
-                          {"params.fixed", t->buffers[FIXED].data},
-                          {"params.grad", t->buffers[GRADIENT].data},
-                          {"params.moment1", t->buffers[MOMENT1].data},
+    Binding bindings[] = {{"params", t->buffers[WEIGHTS].data},        {"params.fixed", t->buffers[FIXED].data},
+                          {"teacher", t->buffers[TEACHER].data},       {"teacher.fixed", t->buffers[TEACHER_FIXED].data},
+                          {"params.grad", t->buffers[GRADIENT].data},  {"params.moment1", t->buffers[MOMENT1].data},
                           {"params.moment2", t->buffers[MOMENT2].data}};
     return (b->program = program_make(b->tape, &t->options.device, bindings, sizeof bindings / sizeof *bindings)) != NULL;
 }
@@ -184,7 +184,8 @@ static bool build_train(Trainer *t)
 {
     const TrainerOptions *o = &t->options;
     Built *b = &t->train;
-    if (!mim_open(&b->mim, &t->recipe, o->micro_batch, o->plain, false, o->keep_predictions) || !(b->tape = tape_new()))
+    if (!mim_open(&b->mim, &t->recipe, &t->teacher, &t->teacher_params, o->micro_batch, o->plain, false, o->keep_predictions) ||
+        !(b->tape = tape_new()))
         return false;
     int parts = o->batch / o->micro_batch;
     build_micro_batch(t, b, parts == 1 ? SEGMENT_ONLY : SEGMENT_FIRST);
@@ -202,7 +203,8 @@ static bool build_evaluate(Trainer *t)
     Built *b = &t->evaluate;
     if (b->program)
         return true;
-    if (!mim_open(&b->mim, &t->recipe, o->micro_batch, o->plain, true, o->keep_predictions) || !(b->tape = tape_new()))
+    if (!mim_open(&b->mim, &t->recipe, &t->teacher, &t->teacher_params, o->micro_batch, o->plain, true, o->keep_predictions) ||
+        !(b->tape = tape_new()))
         return false;
     build_micro_batch(t, b, SEGMENT_EVALUATE);
     build_total(t, b);
@@ -220,6 +222,7 @@ Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options)
         return NULL;
     t->recipe = *recipe;
     t->options = *options;
+    t->teacher = options->teacher ? *options->teacher : mim_teacher_alike(recipe, recipe->encoder.depth);
     bool ok = !options->device.f64 || error_set("training keeps its weights in f32: use device ref, not ref64");
     if (ok && (options->micro_batch < 1 || options->batch % options->micro_batch))
         ok = error_set("run.micro_batch %d does not divide the batch of %d pictures", options->micro_batch, options->batch);
@@ -229,8 +232,10 @@ Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options)
         trainer_close(t);
         return NULL;
     }
-    if (!options->plan_only)
+    if (!options->plan_only) {
         init_params(&t->params, recipe->run.seed, 0, host_buffer(t, WEIGHTS), host_buffer(t, FIXED));
+        init_params(&t->teacher_params, recipe->run.seed, INIT_TEACHER, host_buffer(t, TEACHER), host_buffer(t, TEACHER_FIXED));
+    }
     return t;
 }
 
@@ -246,6 +251,7 @@ void trainer_close(Trainer *t)
         buffer_free(&t->options.device, t->buffers[i].data);
     }
     param_set_free(&t->params);
+    param_set_free(&t->teacher_params);
     memory_free(t);
 }
 
@@ -286,7 +292,7 @@ bool trainer_begin(Trainer *t, const TrainerBatch *batch)
     if (!program_run(b->program, SEGMENT_UPDATE) || !program_fetch(b->program, "metrics", (int)(t->begun % PROGRAM_FETCHES)))
         return false;
     for (int i = 0; i < BUFFERS; i++)
-        t->buffers[i].stale = i != FIXED && t->buffers[i].host != t->buffers[i].data;
+        t->buffers[i].stale = (i == WEIGHTS || i >= GRADIENT) && t->buffers[i].host != t->buffers[i].data;
     t->steps++;
     t->begun++;
     t->last = b;
@@ -348,6 +354,11 @@ int trainer_outputs(const Trainer *t, int decoder)
     return mim_outputs(t->train.program ? &t->train.mim : &t->evaluate.mim, decoder);
 }
 
+int trainer_places(const Trainer *t, int decoder)
+{
+    return mim_target_places(t->train.program ? &t->train.mim : &t->evaluate.mim, decoder);
+}
+
 void trainer_prediction(const Trainer *t, int decoder, float *out)
 {
     mim_read_places(t->last->program, t->last_segment, &t->last->mim, decoder, false, out);
@@ -390,6 +401,21 @@ float *trainer_moment2(Trainer *t)
     return host_buffer(t, MOMENT2);
 }
 
+const ParamSet *trainer_teacher_params(const Trainer *t)
+{
+    return &t->teacher_params;
+}
+
+float *trainer_teacher_weights(Trainer *t)
+{
+    return host_buffer(t, TEACHER);
+}
+
+float *trainer_teacher_fixed(Trainer *t)
+{
+    return host_buffer(t, TEACHER_FIXED);
+}
+
 int64_t trainer_steps(const Trainer *t)
 {
     return t->steps;
@@ -417,7 +443,9 @@ double trainer_branch_rate(const Trainer *t, int branch)
 int64_t trainer_bytes(const Trainer *t)
 {
     bool evaluates = t->options.evaluate_only;
-    int64_t numbers = (evaluates ? 1 : 4) * t->params.trained_count + t->params.fixed_count;
+    int64_t numbers = 0;
+    for (int i = 0; i < (evaluates ? GRADIENT : BUFFERS); i++)
+        numbers += buffer_count(t, i);
     return numbers * (int64_t)sizeof(float) + program_bytes(evaluates ? t->evaluate.program : t->train.program);
 }
 

@@ -6,18 +6,20 @@
 #include "device/device.h"
 #include "graph/param.h"
 #include "graph/program.h"
+#include "mim/model.h"
 #include "recipe/recipe.h"
 
 typedef struct Trainer Trainer;
 
 typedef struct {
     Device device;
-    int batch;             /* pictures of an optimizer step */
-    int micro_batch;       /* pictures of a program; divides batch */
-    bool plain;            /* without the exact savings */
-    bool keep_predictions; /* predictions and targets can be read after a step (first micro-batch) */
-    bool evaluate_only;    /* no gradients, no optimizer: forward passes */
-    bool plan_only;        /* sizes and costs alone: no weights, no arena, nothing can be run */
+    int batch;                 /* pictures of an optimizer step */
+    int micro_batch;           /* pictures of a program; divides batch */
+    bool plain;                /* without the exact savings */
+    bool keep_predictions;     /* predictions and targets can be read after a step (first micro-batch) */
+    bool evaluate_only;        /* no gradients, no optimizer: forward passes */
+    bool plan_only;            /* sizes and costs alone: no weights, no arena, nothing can be run */
+    const MimTeacher *teacher; /* of targets of kind `features`; NULL: of the recipe's own architecture. Copied */
 } TrainerOptions;
 
 /* One optimizer step's input, owned by the caller. */
@@ -46,7 +48,8 @@ typedef struct {
 } TrainerFault;
 
 /* Builds the programs for a checked recipe, in f32 or bf16 as run.precision says (`auto`: f32), and draws the initial weights
- * from run.seed. NULL after error_set(). */
+ * from run.seed. The teacher, when targets need one, starts with a draw of its own (`target.teacher: random`); any other is put
+ * into trainer_teacher_weights(). NULL after error_set(). */
 Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options);
 void trainer_close(Trainer *t);
 
@@ -71,9 +74,11 @@ bool trainer_diagnose(Trainer *t, const TrainerBatch *batch, TrainerFault *fault
 bool trainer_evaluate(Trainer *t, const float *images, const uint8_t *hidden, int count, TrainerMetrics *metrics);
 
 /* With keep_predictions: predictions and targets (as the loss sees them: normalised) of decoder k for micro_batch pictures of
- * the last trainer_step()'s last micro-batch, or of the last trainer_evaluate()'s last one: (micro_batch, L, outputs) in image
- * order. Without `plain` places that the loss does not look at are zeros. */
+ * the last trainer_step()'s last micro-batch, or of the last trainer_evaluate()'s last one: (micro_batch, places, outputs), the
+ * places those of trainer_places(): class tokens when they are predicted, then patches in image order. Without `plain` places
+ * that the loss does not look at are zeros. */
 int trainer_outputs(const Trainer *t, int decoder);
+int trainer_places(const Trainer *t, int decoder);
 void trainer_prediction(const Trainer *t, int decoder, float *out);
 void trainer_target(const Trainer *t, int decoder, float *out);
 
@@ -88,6 +93,11 @@ float *trainer_fixed(Trainer *t);
 float *trainer_gradient(Trainer *t);
 float *trainer_moment1(Trainer *t);
 float *trainer_moment2(Trainer *t);
+
+/* The frozen teacher, empty without one. */
+const ParamSet *trainer_teacher_params(const Trainer *t);
+float *trainer_teacher_weights(Trainer *t);
+float *trainer_teacher_fixed(Trainer *t);
 
 /* Finite steps taken so far: AdamW's t. Set when a checkpoint is read. */
 int64_t trainer_steps(const Trainer *t);

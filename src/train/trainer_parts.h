@@ -12,7 +12,7 @@ typedef struct {
     Program *program; /* storage "metrics": losses of the decoders, their weighted sum, status of grad_norm() */
 } Built;
 
-enum { WEIGHTS, FIXED, GRADIENT, MOMENT1, MOMENT2, BUFFERS };
+enum { WEIGHTS, FIXED, TEACHER, TEACHER_FIXED, GRADIENT, MOMENT1, MOMENT2, BUFFERS };
 
 /* Numbers of the device, and where the host sees them: the same memory, or a copy. */
 typedef struct {
@@ -25,7 +25,8 @@ typedef struct {
 struct Trainer {
     Recipe recipe;
     TrainerOptions options;
-    ParamSet params;
+    ParamSet params, teacher_params;
+    MimTeacher teacher;
     Built train, evaluate; /* evaluate is built when it is first asked for */
     Built *last;           /* whose predictions can be read */
     Segment last_segment;

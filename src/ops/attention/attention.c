@@ -13,8 +13,9 @@ CPU_DECLARE(attention_grad);
 CUDA_DECLARE(attention_grad);
 CUDA_DECLARE(attention);
 
-static const char *const in_names[] = {"q", "kv"}, *const out_names[] = {"o", "lse"};
-static const char *const grad_in_names[] = {"do", "q", "kv", "o", "lse"}, *const grad_out_names[] = {"dq", "dkv"};
+static const char *const in_names[] = {"q", "kv", "bias"}, *const out_names[] = {"o", "lse"};
+static const char *const grad_in_names[] = {"do", "q", "kv", "o", "lse", "bias"}, *const grad_out_names[] = {"dq", "dkv",
+                                                                                                             "dbias"};
 
 /* `products` matrix products of Tq x Tk x d a head; each value is read or written once. */
 static Cost product_cost(const Call *c, double products)
@@ -54,14 +55,15 @@ static const Op attention_grad_op = {.name = "attention_grad",
 
 static void gradient(Tape *tape, const Node *node)
 {
-    Ref q = node->in[ATTENTION_Q], kv = node->in[ATTENTION_KV];
+    Ref q = node->in[ATTENTION_Q], kv = node->in[ATTENTION_KV], bias = node->in[ATTENTION_BIAS];
     uint32_t accumulate = 0;
     Ref dq = grad_into(tape, q, ATTENTION_GRAD_DQ, &accumulate), dkv = REF_NONE;
     if (q.slot != kv.slot)
         dkv = grad_into(tape, kv, ATTENTION_GRAD_DKV, &accumulate);
+    Ref dbias = grad_into(tape, bias, ATTENTION_GRAD_DBIAS, &accumulate);
     tape_append(tape, &attention_grad_op, node->attr,
-                (Ref[]){grad_of(tape, node->out[ATTENTION_O]), q, kv, node->out[ATTENTION_O], node->out[ATTENTION_LSE]},
-                (Ref[]){dq, dkv}, accumulate);
+                (Ref[]){grad_of(tape, node->out[ATTENTION_O]), q, kv, node->out[ATTENTION_O], node->out[ATTENTION_LSE], bias},
+                (Ref[]){dq, dkv, dbias}, accumulate);
 }
 
 static Ref example(Tape *tape, int index)
@@ -73,11 +75,16 @@ static Ref example(Tape *tape, int index)
         return self_attention(tape,
                               tape_input(tape, "qkv", tape_activation(tape),
                                          shape_3(packed[index].groups, packed[index].tokens, 3 * packed[index].width)),
-                              packed[index].heads);
-    if (index > 6)
+                              packed[index].heads, REF_NONE);
+    if (index == 5 || index == 6) { /* with a bias; more groups than its gradient has parts */
+        int groups = index == 5 ? 19 : 2, tokens = index == 5 ? 5 : 35;
+        Ref bias = tape_input(tape, "bias", DTYPE_REAL, shape_3(2, tokens, tokens));
+        return self_attention(tape, tape_input(tape, "qkv", tape_activation(tape), shape_3(groups, tokens, 18)), 2, bias);
+    }
+    if (index > 8)
         return REF_NONE;
     /* Queries of their own: fewer than keys. */
-    int queries = index == 5 ? 2 : 19, keys = index == 5 ? 5 : 33;
+    int queries = index == 7 ? 2 : 19, keys = index == 7 ? 5 : 33;
     return attention(tape, (AttentionArgs){.q = tape_input(tape, "q", tape_activation(tape), shape_3(2, queries, 6)),
                                            .kv = tape_input(tape, "kv", tape_activation(tape), shape_3(2, keys, 12)),
                                            .v_column = 6,
@@ -111,13 +118,15 @@ Ref attention(Tape *tape, AttentionArgs a)
     if (tape_failed(tape))
         return REF_NONE;
     const Shape *q = ref_shape(tape, a.q), *kv = ref_shape(tape, a.kv);
-    if (ref_given(a.index) || ref_given(a.bias) || ref_given(a.mask))
-        return tape_fail(tape, "attention: row index, bias and mask are not carried out yet");
+    if (ref_given(a.index) || ref_given(a.mask))
+        return tape_fail(tape, "attention: row index and mask are not carried out yet");
     if (q->n != 3 || kv->n != 3 || q->d[0] != kv->d[0])
         return tape_fail(tape, "attention: q and kv are not (groups, rows, columns) of the same groups");
     DType dtype = tape_value(tape, a.q.slot)->dtype;
     if (dtype != tape_value(tape, a.kv.slot)->dtype)
         return tape_fail(tape, "attention: q and kv have different types");
+    if (ref_given(a.bias) && !shape_equal(ref_shape(tape, a.bias), &(Shape){.n = 3, .d = {a.heads, q->d[1], kv->d[1]}}))
+        return tape_fail(tape, "attention: the bias is not (heads, queries, keys)");
     if (a.heads < 1 || a.width % a.heads)
         return tape_fail(tape, "attention: width %lld is not divisible by %d heads", (long long)a.width, a.heads);
     /* The gradient kernels write q's, k's and v's columns and nothing else, each once. */
@@ -138,14 +147,14 @@ Ref attention(Tape *tape, AttentionArgs a)
                           .width = a.width,
                           .heads = a.heads,
                           .scale = a.scale > 0 ? a.scale : 1 / sqrt((double)a.width / a.heads)};
-    bool needs_grad = ref_needs_grad(tape, a.q) || ref_needs_grad(tape, a.kv);
+    bool needs_grad = ref_needs_grad(tape, a.q) || ref_needs_grad(tape, a.kv) || ref_needs_grad(tape, a.bias);
     Ref out[] = {tape_temp(tape, dtype, shape_3(attr.groups, attr.queries, a.width), needs_grad),
                  tape_temp(tape, DTYPE_REAL, shape_3(attr.groups, a.heads, attr.queries), false)};
-    tape_append(tape, &attention_op, &attr, (Ref[]){a.q, a.kv}, out, 0);
+    tape_append(tape, &attention_op, &attr, (Ref[]){a.q, a.kv, a.bias}, out, 0);
     return out[0];
 }
 
-Ref self_attention(Tape *tape, Ref qkv, int heads)
+Ref self_attention(Tape *tape, Ref qkv, int heads, Ref bias)
 {
     int64_t width = ref_columns(tape, qkv) / 3;
     if (!tape_failed(tape) && ref_columns(tape, qkv) != 3 * width)
@@ -158,6 +167,6 @@ Ref self_attention(Tape *tape, Ref qkv, int heads)
                                            .width = width,
                                            .heads = heads,
                                            .index = REF_NONE,
-                                           .bias = REF_NONE,
+                                           .bias = bias,
                                            .mask = REF_NONE});
 }

@@ -1,5 +1,5 @@
-/* Multi-head attention within groups of rows (spec/pretraining.md 5.1): o = softmax(scale q k^T) v for each head, the map never
- * stored. */
+/* Multi-head attention within groups of rows (spec/pretraining.md 5.1): o = softmax(scale q k^T + bias) v for each head, the
+ * map never stored. */
 #ifndef LACUNA_OPS_ATTENTION_H
 #define LACUNA_OPS_ATTENTION_H
 
@@ -14,14 +14,14 @@ typedef struct {
     int heads;
     double scale; /* 0: 1 / sqrt(d) */
     Ref index;    /* I32 rows of a group in another order (windows, shifts); reserved: must be left out */
-    Ref bias;     /* (heads, Tq, Tk) added to the logits; reserved: must be left out */
+    Ref bias;     /* REAL (heads, Tq, Tk) added to the logits of every group, or left out */
     Ref mask;     /* additive mask; reserved: must be left out */
 } AttentionArgs;
 
 /* Returns (G, Tq, width). */
 Ref attention(Tape *tape, AttentionArgs args);
 
-/* The usual form: qkv (G, T, 3 D) with rows q | k | v. Returns (G, T, D). */
-Ref self_attention(Tape *tape, Ref qkv, int heads);
+/* The usual form: qkv (G, T, 3 D) with rows q | k | v, bias as above or REF_NONE. Returns (G, T, D). */
+Ref self_attention(Tape *tape, Ref qkv, int heads, Ref bias);
 
 #endif

@@ -86,6 +86,17 @@ static void multiply_map(Left left, int64_t rows, int64_t depth, bool pairs, con
         }
 }
 
+/* Adds head h's bias to its logits, which are yet to be scaled. */
+static void add_bias(const AttentionAttr *a, const Tensor *bias, int64_t h, float *map, int64_t stride)
+{
+    float unscale = (float)(1 / a->scale);
+    const float *from = bias->data ? (const float *)bias->data + h * a->queries * a->keys : NULL;
+    for (int64_t i = 0; from && i < a->queries; i++)
+        for (int64_t j = 0; j < a->keys; j += LANES)
+            vec_store(map + i * stride + j,
+                      vec_load(map + i * stride + j) + vec_read(from + i * a->keys + j, a->keys - j) * unscale);
+}
+
 /* to (+)= left times panels; scale: NULL, or a factor for each row. */
 static void multiply_out(Left left, int64_t depth, bool pairs, const Unit *panels, const float *scale, const Rows *to, bool add)
 {
@@ -154,6 +165,7 @@ void CPU(attention)(const Call *c, Worker *worker)
                  out = head_rows(&c->out[ATTENTION_O], g, a->queries, column, d);
             multiply_map(left_rows(&query, pairs, room), a->queries, unit_count(d, pairs), pairs,
                          pack_all_across(&key, pairs, keys), a->keys, map, stride);
+            add_bias(a, &c->in[ATTENTION_BIAS], u % a->heads, map, stride);
             for (int64_t i = 0; i < a->queries; i++)
                 lse[u * a->queries + i] = softmax_row(map + i * stride, a->keys, (float)a->scale, pairs, &inverse[i]);
             multiply_out((Left){map, stride, 1}, unit_count(a->keys, pairs), pairs, pack_all_down(&value, pairs, values),
@@ -214,53 +226,123 @@ static float dot(const Rows *x, const Rows *y, int64_t row)
     return vec_sum(sum);
 }
 
+/* to = or += the gradient of the bias in one group: p (dp - both). */
+static void add_bias_gradient(const AttentionAttr *a, const float *map, const float *dmap, int64_t stride, const float *log_sum,
+                              const float *both, bool add, float *to)
+{
+    for (int64_t i = 0; i < a->queries; i++)
+        for (int64_t j = 0; j < a->keys; j += LANES) {
+            Vec p = vec_exp(vec_load(map + i * stride + j) * (float)a->scale - log_sum[i]);
+            vec_put(to + i * a->keys + j, p * (vec_load(dmap + i * stride + j) - both[i]), a->keys - j, add);
+        }
+}
+
+/* A thread's memory, and what all heads have in common. */
+typedef struct {
+    const Call *call;
+    bool packed, pairs; /* q and kv are one value; units are pairs of bf16 */
+    int64_t d, stride, units, key_units, query_units;
+    float *map, *dmap, *both;
+    Unit *keys_across, *values_across, *keys, *queries, *douts, *room;
+} Backward;
+
+static Backward backward_of(const Call *c, const Worker *worker)
+{
+    const AttentionAttr *a = c->attr;
+    const Tensor *q = &c->in[ATTENTION_GRAD_Q];
+    bool pairs = HAS_PAIRS && q->dtype == DTYPE_BF16;
+    int64_t d = a->width / a->heads, stride = attention_padded(a->keys), wide = attention_padded(d);
+    Backward b = {.call = c,
+                  .packed = q->data == c->in[ATTENTION_GRAD_KV].data,
+                  .pairs = pairs,
+                  .d = d,
+                  .stride = stride,
+                  .units = unit_count(d, pairs),
+                  .key_units = unit_count(a->keys, pairs),
+                  .query_units = unit_count(a->queries, pairs),
+                  .map = (float *)c->work + worker->thread * attention_grad_floats(a->queries, a->keys, d)};
+    b.dmap = b.map + (a->queries + 1) * stride;
+    b.both = b.dmap + (a->queries + 1) * stride;
+    b.keys_across = b.both + attention_padded(a->queries);
+    b.values_across = b.keys_across + d * stride;
+    b.keys = b.values_across + d * stride;
+    b.queries = b.keys + a->keys * wide;
+    b.douts = b.queries + a->queries * wide;
+    b.room = b.douts + a->queries * wide;
+    return b;
+}
+
+/* Of head h of group g. bias: where its gradient is added, or NULL. */
+static void backward_head(const Backward *b, int64_t g, int64_t h, float *bias, bool add_bias_to)
+{
+    const Call *c = b->call;
+    const AttentionAttr *a = c->attr;
+    const Tensor *q = &c->in[ATTENTION_GRAD_Q], *kv = &c->in[ATTENTION_GRAD_KV];
+    const Tensor *dq = &c->out[ATTENTION_GRAD_DQ], *dkv = b->packed ? dq : &c->out[ATTENTION_GRAD_DKV];
+    bool add_q = call_accumulates(c, ATTENTION_GRAD_DQ), add_kv = b->packed ? add_q : call_accumulates(c, ATTENTION_GRAD_DKV);
+    bool pairs = b->pairs;
+    int64_t d = b->d, stride = b->stride, column = h * d;
+    float *map = b->map, *dmap = b->dmap, *both = b->both;
+    Rows query = head_rows(q, g, a->queries, a->q_column + column, d), key = head_rows(kv, g, a->keys, a->k_column + column, d),
+         value = head_rows(kv, g, a->keys, a->v_column + column, d),
+         dout = head_rows(&c->in[ATTENTION_GRAD_DO], g, a->queries, column, d),
+         out = head_rows(&c->in[ATTENTION_GRAD_O], g, a->queries, column, d);
+    multiply_map(left_rows(&query, pairs, b->room), a->queries, b->units, pairs, pack_all_across(&key, pairs, b->keys_across),
+                 a->keys, map, stride);
+    add_bias(a, &c->in[ATTENTION_GRAD_BIAS], h, map, stride);
+    multiply_map(left_rows(&dout, pairs, b->room), a->queries, b->units, pairs,
+                 pack_all_across(&value, pairs, b->values_across), a->keys, dmap, stride);
+    for (int64_t i = 0; i < a->queries; i++)
+        both[i] = dot(&dout, &out, i);
+    const float *log_sum = (const float *)c->in[ATTENTION_GRAD_LSE].data + (g * a->heads + h) * a->queries;
+    if (bias)
+        add_bias_gradient(a, map, dmap, stride, log_sum, both, add_bias_to, bias);
+    for (int64_t i = 0; i < a->queries; i += pairs ? 2 : 1)
+        if (pairs)
+            grad_row_pair(map + i * stride, dmap + i * stride, stride, a->keys, (float)a->scale, log_sum + i, both + i,
+                          i + 1 < a->queries);
+        else
+            grad_row(map + i * stride, dmap + i * stride, a->keys, (float)a->scale, log_sum[i], both[i]);
+    if (dq->data) {
+        Rows to = head_rows(dq, g, a->queries, a->q_column + column, d);
+        multiply_out((Left){dmap, stride, 1}, b->key_units, pairs, pack_all_down(&key, pairs, b->keys), NULL, &to, add_q);
+    }
+    if (dkv->data) {
+        Left p = {map, 1, pairs ? 2 * stride : stride}, ds = {pairs ? map + stride : dmap, 1, p.along};
+        Rows dk = head_rows(dkv, g, a->keys, a->k_column + column, d), dv = head_rows(dkv, g, a->keys, a->v_column + column, d);
+        multiply_out(ds, b->query_units, pairs, pack_all_down(&query, pairs, b->queries), NULL, &dk, add_kv);
+        multiply_out(p, b->query_units, pairs, pack_all_down(&dout, pairs, b->douts), NULL, &dv, add_kv);
+    }
+}
+
+/* With the gradient of a bias: each task has a head and a part of the groups, one after the other. */
+static void backward_with_bias(const Backward *b, Worker *worker, const Tensor *dbias)
+{
+    const AttentionAttr *a = b->call->attr;
+    int64_t parts = attention_bias_parts(a->groups), tasks = parts * a->heads, size = a->queries * a->keys,
+            all = a->heads * size;
+    float *sums = (float *)b->call->work + worker->threads * attention_grad_floats(a->queries, a->keys, b->d);
+    for (int64_t t; (t = worker_next(worker, tasks)) < tasks;) {
+        int64_t h = t % a->heads;
+        Span s = block_of(t / a->heads, parts, a->groups);
+        for (int64_t g = s.first; g < s.end; g++)
+            backward_head(b, g, h, sums + t / a->heads * all + h * size, g > s.first);
+    }
+    worker_sync(worker);
+    for (Span s; span_next(worker, TILE_FLOATS, all, &s);)
+        partials_add(sums, parts, all, s, dbias->data, call_accumulates(b->call, ATTENTION_GRAD_DBIAS));
+}
+
 void CPU(attention_grad)(const Call *c, Worker *worker)
 {
     const AttentionAttr *a = c->attr;
-    const Tensor *q = &c->in[ATTENTION_GRAD_Q], *kv = &c->in[ATTENTION_GRAD_KV];
-    bool packed = q->data == kv->data, pairs = HAS_PAIRS && q->dtype == DTYPE_BF16;
-    const Tensor *dq = &c->out[ATTENTION_GRAD_DQ], *dkv = packed ? dq : &c->out[ATTENTION_GRAD_DKV];
-    bool add_q = call_accumulates(c, ATTENTION_GRAD_DQ), add_kv = packed ? add_q : call_accumulates(c, ATTENTION_GRAD_DKV);
-    int64_t d = a->width / a->heads, stride = attention_padded(a->keys), wide = attention_padded(d), heads = heads_of_task(a);
-    int64_t units = unit_count(d, pairs), key_units = unit_count(a->keys, pairs), query_units = unit_count(a->queries, pairs);
-    float *map = (float *)c->work + worker->thread * attention_grad_floats(a->queries, a->keys, d);
-    float *dmap = map + (a->queries + 1) * stride, *both = dmap + (a->queries + 1) * stride;
-    Unit *keys_across = both + attention_padded(a->queries), *values_across = keys_across + d * stride,
-         *keys = values_across + d * stride, *queries = keys + a->keys * wide, *douts = queries + a->queries * wide,
-         *room = douts + a->queries * wide;
-    const float *lse = c->in[ATTENTION_GRAD_LSE].data;
-    int64_t tasks = a->groups * a->heads / heads;
+    Backward b = backward_of(c, worker);
+    if (c->out[ATTENTION_GRAD_DBIAS].data) {
+        backward_with_bias(&b, worker, &c->out[ATTENTION_GRAD_DBIAS]);
+        return;
+    }
+    int64_t heads = heads_of_task(a), tasks = a->groups * a->heads / heads;
     for (int64_t t; (t = worker_next(worker, tasks)) < tasks;)
-        for (int64_t u = t * heads; u < (t + 1) * heads; u++) {
-            int64_t g = u / a->heads, column = u % a->heads * d;
-            Rows query = head_rows(q, g, a->queries, a->q_column + column, d),
-                 key = head_rows(kv, g, a->keys, a->k_column + column, d),
-                 value = head_rows(kv, g, a->keys, a->v_column + column, d),
-                 dout = head_rows(&c->in[ATTENTION_GRAD_DO], g, a->queries, column, d),
-                 out = head_rows(&c->in[ATTENTION_GRAD_O], g, a->queries, column, d);
-            multiply_map(left_rows(&query, pairs, room), a->queries, units, pairs, pack_all_across(&key, pairs, keys_across),
-                         a->keys, map, stride);
-            multiply_map(left_rows(&dout, pairs, room), a->queries, units, pairs, pack_all_across(&value, pairs, values_across),
-                         a->keys, dmap, stride);
-            for (int64_t i = 0; i < a->queries; i++)
-                both[i] = dot(&dout, &out, i);
-            const float *log_sum = lse + u * a->queries;
-            for (int64_t i = 0; i < a->queries; i += pairs ? 2 : 1)
-                if (pairs)
-                    grad_row_pair(map + i * stride, dmap + i * stride, stride, a->keys, (float)a->scale, log_sum + i, both + i,
-                                  i + 1 < a->queries);
-                else
-                    grad_row(map + i * stride, dmap + i * stride, a->keys, (float)a->scale, log_sum[i], both[i]);
-            if (dq->data) {
-                Rows to = head_rows(dq, g, a->queries, a->q_column + column, d);
-                multiply_out((Left){dmap, stride, 1}, key_units, pairs, pack_all_down(&key, pairs, keys), NULL, &to, add_q);
-            }
-            if (dkv->data) {
-                Left p = {map, 1, pairs ? 2 * stride : stride}, ds = {pairs ? map + stride : dmap, 1, p.along};
-                Rows dk = head_rows(dkv, g, a->keys, a->k_column + column, d),
-                     dv = head_rows(dkv, g, a->keys, a->v_column + column, d);
-                multiply_out(ds, query_units, pairs, pack_all_down(&query, pairs, queries), NULL, &dk, add_kv);
-                multiply_out(p, query_units, pairs, pack_all_down(&dout, pairs, douts), NULL, &dv, add_kv);
-            }
-        }
+        for (int64_t u = t * heads; u < (t + 1) * heads; u++)
+            backward_head(&b, u / a->heads, u % a->heads, NULL, false);
 }

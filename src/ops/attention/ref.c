@@ -19,11 +19,16 @@ static double dot(const Tensor *a, int64_t i, const Tensor *b, int64_t j, int64_
     return sum;
 }
 
+static double bias_at(const AttentionAttr *a, const Tensor *bias, int64_t h, int64_t i, int64_t j)
+{
+    return bias->data ? ref_get(bias, (h * a->queries + i) * a->keys + j) : 0;
+}
+
 void REF(attention)(const Call *c, Worker *w)
 {
     (void)w;
     const AttentionAttr *a = c->attr;
-    const Tensor *q = &c->in[ATTENTION_Q], *kv = &c->in[ATTENTION_KV];
+    const Tensor *q = &c->in[ATTENTION_Q], *kv = &c->in[ATTENTION_KV], *bias = &c->in[ATTENTION_BIAS];
     real *lse = c->out[ATTENTION_LSE].data;
     int64_t d = a->width / a->heads;
     for (int64_t g = 0; g < a->groups; g++)
@@ -32,16 +37,19 @@ void REF(attention)(const Call *c, Worker *w)
                 int64_t qi = place(q, g, i, a->queries, a->q_column + h * d), to = (g * a->queries + i) * a->width + h * d;
                 double largest = -INFINITY, sum = 0;
                 for (int64_t j = 0; j < a->keys; j++) {
-                    double s = a->scale * dot(q, qi, kv, place(kv, g, j, a->keys, a->k_column + h * d), d);
+                    double s =
+                        a->scale * dot(q, qi, kv, place(kv, g, j, a->keys, a->k_column + h * d), d) + bias_at(a, bias, h, i, j);
                     largest = s > largest ? s : largest;
                 }
                 for (int64_t j = 0; j < a->keys; j++)
-                    sum += exp(a->scale * dot(q, qi, kv, place(kv, g, j, a->keys, a->k_column + h * d), d) - largest);
+                    sum += exp(a->scale * dot(q, qi, kv, place(kv, g, j, a->keys, a->k_column + h * d), d) +
+                               bias_at(a, bias, h, i, j) - largest);
                 double log_sum = largest + log(sum);
                 for (int64_t x = 0; x < d; x++) {
                     double value = 0;
                     for (int64_t j = 0; j < a->keys; j++) {
-                        double s = a->scale * dot(q, qi, kv, place(kv, g, j, a->keys, a->k_column + h * d), d);
+                        double s = a->scale * dot(q, qi, kv, place(kv, g, j, a->keys, a->k_column + h * d), d) +
+                                   bias_at(a, bias, h, i, j);
                         value += exp(s - log_sum) * ref_get(kv, place(kv, g, j, a->keys, a->v_column + h * d) + x);
                     }
                     ref_set(&c->out[ATTENTION_O], to + x, value, false);
@@ -61,9 +69,27 @@ static double map_at(const Call *c, int64_t g, int64_t h, int64_t i, int64_t j, 
     int64_t d = a->width / a->heads, oi = (g * a->queries + i) * a->width + h * d;
     int64_t qi = place(q, g, i, a->queries, a->q_column + h * d), kj = place(kv, g, j, a->keys, a->k_column + h * d),
             vj = place(kv, g, j, a->keys, a->v_column + h * d);
-    double p = exp(a->scale * dot(q, qi, kv, kj, d) - lse[(g * a->heads + h) * a->queries + i]);
+    double p = exp(a->scale * dot(q, qi, kv, kj, d) + bias_at(a, &c->in[ATTENTION_GRAD_BIAS], h, i, j) -
+                   lse[(g * a->heads + h) * a->queries + i]);
     *ds = a->scale * p * (dot(dout, oi, kv, vj, d) - dot(dout, oi, o, oi, d));
     return p;
+}
+
+/* dbias = dS without its scale, summed over the groups. */
+static void bias_gradient(const Call *c)
+{
+    const AttentionAttr *a = c->attr;
+    const Tensor *dbias = &c->out[ATTENTION_GRAD_DBIAS];
+    for (int64_t h = 0; dbias->data && h < a->heads; h++)
+        for (int64_t i = 0; i < a->queries; i++)
+            for (int64_t j = 0; j < a->keys; j++) {
+                double sum = 0, ds;
+                for (int64_t g = 0; g < a->groups; g++) {
+                    map_at(c, g, h, i, j, &ds);
+                    sum += ds / a->scale;
+                }
+                ref_set(dbias, (h * a->queries + i) * a->keys + j, sum, call_accumulates(c, ATTENTION_GRAD_DBIAS));
+            }
 }
 
 void REF(attention_grad)(const Call *c, Worker *w)
@@ -105,4 +131,5 @@ void REF(attention_grad)(const Call *c, Worker *w)
                     }
                 }
         }
+    bias_gradient(c);
 }

@@ -17,5 +17,8 @@ size_t attention_grad_workspace(const Call *call, const Device *device)
         return (size_t)(a->groups * a->heads * a->queries) * sizeof(float);
     if (device->kind == DEVICE_REF)
         return 0;
-    return (size_t)device->threads * (size_t)attention_grad_floats(a->queries, a->keys, a->width / a->heads) * sizeof(float);
+    int64_t floats = device->threads * attention_grad_floats(a->queries, a->keys, a->width / a->heads);
+    if (call->out[ATTENTION_GRAD_DBIAS].shape.n)
+        floats += attention_bias_parts(a->groups) * a->heads * a->queries * a->keys;
+    return (size_t)floats * sizeof(float);
 }

@@ -30,4 +30,13 @@ static inline int64_t attention_grad_floats(int64_t queries, int64_t keys, int64
     return 2 * map + attention_padded(queries) + 2 * d * attention_padded(keys) + (keys + 3 * queries) * attention_padded(d);
 }
 
+/* The gradient of a bias is summed over groups: in parts of them that the shape decides, each part's sum (heads, Tq, Tk) behind
+ * the threads' memory, and then over the parts in their order. */
+enum { ATTENTION_BIAS_PARTS = 8 };
+
+static inline int64_t attention_bias_parts(int64_t groups)
+{
+    return groups < ATTENTION_BIAS_PARTS ? groups : ATTENTION_BIAS_PARTS;
+}
+
 #endif

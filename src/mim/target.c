@@ -1,0 +1,95 @@
+/* What decoders predict: pixels, histograms of gradients, tokens of a frozen teacher (docs/spec/pretraining.md 2, 9.1, 11). */
+#include "mim/names.h"
+#include "nn/layers.h"
+#include "ops/gather/gather.h"
+#include "ops/hog/hog.h"
+#include "ops/layer_norm/layer_norm.h"
+#include "ops/patches/patches.h"
+#include "ops/standardise/standardise.h"
+#include "ops/window/window.h"
+
+static Ref pixels(Tape *t, const Mim *m, const RecipeDecoder *d, Ref image, Ref places)
+{
+    PatchOrder order = d->kind == DECODER_PIXEL_SHUFFLE ? PATCH_CHANNEL_FIRST : PATCH_CHANNEL_LAST;
+    if (d->target.normalise == NORMALISE_WINDOW)
+        image = window_standardise(t, image, d->target.window);
+    Ref x = patches(t, image, places, m->encoder.patch, order);
+    return d->target.normalise == NORMALISE_PATCH ? standardise(t, x) : x;
+}
+
+/* The teacher's tokens (N, class + L, D) of whole pictures. Nothing of it is trained, so nothing of it is kept for a gradient.
+ */
+static Ref teacher_tokens(Tape *t, const Mim *m, Ref image)
+{
+    const MimTeacher *teacher = &m->teacher;
+    const Ref keep[2] = {REF_NONE, REF_NONE};
+    if (teacher->renormalise)
+        image = tape_input(t, "teacher.image", DTYPE_REAL, *ref_shape(t, image));
+    VitInput in = vit_whole(t, &teacher->vit, m->batch);
+    Ref x = vit_embed(t, image, &teacher->vit, &in);
+    Ref bias = REF_NONE;
+    for (int i = 0; i < teacher->vit.depth; i++) {
+        if (i == 0 || teacher->vit.position == VIT_POSITION_RELATIVE_PER_BLOCK)
+            bias = vit_relative_bias(t, &teacher->vit, i);
+        scope_push(t, "blocks.%d", i);
+        x = vit_block(t, x, &teacher->vit.block, keep, bias, i);
+        scope_pop(t);
+        tape_name(t, x, "teacher.blocks.%d", i);
+    }
+    return x;
+}
+
+/* Its tokens at the places that count. Norm, projection and standardisation look at one token alone, so they come after the
+ * choice. */
+static Ref features(Tape *t, const Mim *m, MimTargets *targets, const RecipeTarget *target, MimView view)
+{
+    const BlockConfig *block = &m->teacher.vit.block;
+    int64_t rows = mim_view_rows(m, view);
+    ParamsInUse student = tape_params_in_use(t);
+    tape_use_params(t, m->teacher_params, "teacher", false);
+    if (!ref_given(targets->teacher_tokens))
+        targets->teacher_tokens = teacher_tokens(t, m, targets->image);
+    Ref x = gather(t, (GatherArgs){.x = targets->teacher_tokens,
+                                   .index = mim_view_input(t, view, "teacher", DTYPE_I32, shape_1(rows)),
+                                   .inverse = REF_NONE,
+                                   .tokens = REF_NONE,
+                                   .table = REF_NONE,
+                                   .place = REF_NONE,
+                                   .shape = shape_2(rows, block->width)});
+    if (target->final_norm) {
+        Norm norm = norm_params(t, "norm", block->width, block->norm_eps, init_constant(0));
+        x = layer_norm(t, x, norm.gamma, norm.beta, norm.eps);
+    }
+    if (target->projection)
+        x = layer_apply(t, layer_map(t, "projection", m->teacher.projected, block->width, false, block->family, -1), x);
+    tape_params_use_again(t, student);
+    return target->normalise == NORMALISE_TOKEN ? standardise(t, x) : x;
+}
+
+static Ref make(Tape *t, const Mim *m, MimTargets *targets, const RecipeDecoder *d, MimView view)
+{
+    if (d->target.kind == TARGET_FEATURES)
+        return features(t, m, targets, &d->target, view);
+    Ref places = mim_view_input(t, view, "places", DTYPE_I32, shape_1(mim_view_rows(m, view)));
+    if (d->target.kind == TARGET_PIXELS)
+        return pixels(t, m, d, targets->image, places);
+    if (d->target.kind == TARGET_HOG)
+        return hog(t, (HogArgs){.image = targets->image,
+                                .index = places,
+                                .patch = m->encoder.patch,
+                                .cell = d->target.cell,
+                                .bins = d->target.bins,
+                                .gaussian = d->target.gaussian});
+    return tape_fail(t, "target.kind %s is not carried out yet", recipe_word("target.kind", (int)d->target.kind));
+}
+
+Ref mim_target(Tape *t, const Mim *m, MimTargets *targets, int decoder)
+{
+    const Recipe *r = m->recipe;
+    const RecipeDecoder *d = &r->decoders[decoder];
+    for (int k = 0; k < decoder; k++)
+        if (mim_view_of(m, k) == mim_view_of(m, decoder) && recipe_target_equal(&r->decoders[k].target, &d->target) &&
+            (r->decoders[k].kind == DECODER_PIXEL_SHUFFLE) == (d->kind == DECODER_PIXEL_SHUFFLE))
+            return targets->made[decoder] = targets->made[k];
+    return targets->made[decoder] = make(t, m, targets, d, mim_view_of(m, decoder));
+}
