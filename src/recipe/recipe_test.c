@@ -140,8 +140,6 @@ static void what_is_not_carried_out_is_refused_by_name(void **state)
         {"probe.every", "2"},
         {"analysis.images", "5"},
         {"run.devices", "2"},
-        {"run.device", "cuda"},
-        {"run.tf32", "true"},
         {"augment.interpolation", "lanczos"},
         {"augment.erase.prob", "0.5"},
         {"encoder.window", "7"},

@@ -226,7 +226,8 @@ bool checkpoint_save(const char *run, Trainer *t, const Recipe *recipe, const Ch
     int64_t *steps = NULL;
     size_t count;
     bool made = folder && !file_exists(folder);
-    bool ok = folder && file_make_folder(folder) && (!made || file_sync(run)) && checkpoint_steps(folder, true, &steps, &count);
+    bool ok = trainer_fetch(t) && folder && file_make_folder(folder) && (!made || file_sync(run)) &&
+              checkpoint_steps(folder, true, &steps, &count);
     ok = ok && (aside = file_join(folder, name)) && (final = checkpoint_folder(folder, meta->step)) && file_make_folder(aside);
     ok = ok && write_model(aside, t, recipe, meta) && write_state(aside, t) && write_meta(aside, t, meta) && file_sync(aside) &&
          put_in_place(aside, final) && file_sync(folder);

@@ -106,6 +106,7 @@ static void close_run(Run *run)
 {
     loader_close(run->loader);
     trainer_close(run->trainer);
+    device_close(&run->device);
     pictures_close(&run->pictures);
     run_folder_close(run->folder);
     sample_list_free(&run->known_bad);

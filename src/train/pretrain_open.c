@@ -6,16 +6,41 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "train/fit.h"
 #include "train/run.h"
 #include "train/settle.h"
 #include "train/teacher.h"
 
-static bool open_trainer(Run *run)
+/* On a GPU as many pictures at once as fit, when the recipe leaves that open. */
+static bool settle_for_gpu(Run *run)
+{
+    Recipe *r = &run->recipe;
+    int most;
+    TrainerOptions options = {.device = run->device, .batch = r->schedule.batch_size, .plain = run->options->plain};
+    if (!fit_micro_batch(r, &options, &most))
+        return false;
+    r->run.micro_batch = most ? most : 1; /* one that does not fit is refused when the trainer is opened */
+    r->schedule.accumulate = r->schedule.batch_size / r->run.micro_batch;
+    return true;
+}
+
+static bool open_device(Run *run, bool parts_are_open)
 {
     const Recipe *r = &run->recipe;
     if (!device_open(recipe_word("run.device", (int)r->run.device), r->run.threads, &run->device))
         return false;
-    if (!run_open_trainer(run, run->stage, &run->trainer))
+    device_set_tf32(&run->device, r->run.tf32);
+    return !parts_are_open || run->device.kind != DEVICE_CUDA || settle_for_gpu(run);
+}
+
+static bool open_trainer(Run *run)
+{
+    const Recipe *r = &run->recipe;
+    TrainerOptions options = {.device = run->device,
+                              .batch = r->schedule.batch_size,
+                              .micro_batch = r->run.micro_batch,
+                              .plain = run->options->plain};
+    if (!fit_check(r, &options) || !run_open_trainer(run, run->stage, &run->trainer))
         return false;
     int branches = trainer_branches(run->trainer);
     run->hidden = memory_new((size_t)r->schedule.batch_size, (size_t)recipe_patches(r));
@@ -188,8 +213,9 @@ bool run_open(Run *run)
         run->stopped = ok = true;
         goto done;
     }
+    bool parts_are_open = r->run.micro_batch == RECIPE_AUTO && r->schedule.accumulate == RECIPE_AUTO;
     settle_recipe(r, run->total);
-    if (!open_trainer(run))
+    if (!open_device(run, parts_are_open) || !open_trainer(run))
         goto done;
     if (checkpoint ? !load_checkpoint(run, checkpoint)
                    : (r->run.from[0] && !load_start(run)) || !teacher_begin(r, run->trainer))

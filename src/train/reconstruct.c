@@ -187,7 +187,7 @@ bool reconstruct_sheet(Trainer *t, const Recipe *r, const float *images, const u
 bool reconstruct_write(const Recipe *r, const float *weights, const float *fixed, const float *images, const uint8_t *hidden,
                        int count, const char *png_path)
 {
-    Device device;
+    Device device = {0};
     Image sheet = {0};
     Trainer *t = NULL;
     bool ok = device_open(recipe_word("run.device", (int)r->run.device), r->run.threads > 0 ? r->run.threads : 0, &device) &&
@@ -200,5 +200,6 @@ bool reconstruct_write(const Recipe *r, const float *weights, const float *fixed
     }
     image_free(&sheet);
     trainer_close(t);
+    device_close(&device);
     return ok || error_context("drawing reconstructions");
 }
