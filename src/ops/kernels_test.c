@@ -777,22 +777,15 @@ int main(void)
 {
     unsetenv("LACUNA_CPU");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(elementwise),
-        cmocka_unit_test(scale_add_of_every_form),
-        cmocka_unit_test(rows_are_normalised),
-        cmocka_unit_test(distances),
-        cmocka_unit_test(bf16_numbers),
-        cmocka_unit_test(gathers),
-        cmocka_unit_test(pictures_are_cut),
-        cmocka_unit_test(norms),
-        cmocka_unit_test(steps_of_adamw),
-        cmocka_unit_test(bf16_products_of_whole_numbers),
+        cmocka_unit_test(elementwise),          cmocka_unit_test(scale_add_of_every_form),
+        cmocka_unit_test(rows_are_normalised),  cmocka_unit_test(distances),
+        cmocka_unit_test(bf16_numbers),         cmocka_unit_test(gathers),
+        cmocka_unit_test(pictures_are_cut),     cmocka_unit_test(norms),
+        cmocka_unit_test(steps_of_adamw),       cmocka_unit_test(bf16_products_of_whole_numbers),
         cmocka_unit_test(heads_of_every_width),
 #ifndef KERNELS_ON_GPU
-        cmocka_unit_test(steps_of_lars),
-        cmocka_unit_test(running_statistics),
-        cmocka_unit_test(lowered_linear),
-        cmocka_unit_test(products_of_several_tiles),
+        cmocka_unit_test(steps_of_lars),        cmocka_unit_test(running_statistics),
+        cmocka_unit_test(lowered_linear),       cmocka_unit_test(products_of_several_tiles),
 #endif
     };
     return cmocka_run_group_tests(tests, make_pool, NULL);
