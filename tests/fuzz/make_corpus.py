@@ -32,14 +32,15 @@ def encoded(image, kind, **options):
     return out.getvalue()
 
 
-def turned(number):
+def turned(kind):
+    """Stored lying, with a tag that says so."""
     exif = Image.Exif()
-    exif[0x0112] = number
-    return exif.tobytes()
+    exif[271], exif[274] = "maker", 6
+    return encoded(picture("RGB"), kind, exif=exif)
 
 
 def jpeg():
-    put("jpeg", "turned.jpg", encoded(picture("RGB"), "JPEG", exif=turned(6)))
+    put("jpeg", "turned.jpg", turned("JPEG"))
     for name, mode, options in [("rgb", "RGB", {"quality": 60}), ("grey", "L", {}), ("cmyk", "CMYK", {"quality": 50}),
                                 ("progressive", "RGB", {"progressive": True}), ("restart", "RGB", {"restart_marker_blocks": 1}),
                                 ("full", "RGB", {"subsampling": 0, "quality": 95}),
@@ -48,19 +49,19 @@ def jpeg():
 
 
 def png():
+    put("png", "turned.png", turned("PNG"))
     for mode in ("RGB", "RGBA", "L", "LA", "P", "1"):
         put("png", mode.lower() + ".png", encoded(picture(mode), "PNG"))
     deep = Image.new("I;16", (9, 7))
     deep.putdata([997 * i for i in range(63)])
-    put("png", "turned.png", encoded(picture("L"), "PNG", exif=turned(5)))
     put("png", "deep.png", encoded(deep, "PNG"))
 
 
 def webp():
+    put("webp", "turned.webp", turned("WEBP"))
     put("webp", "lossy.webp", encoded(picture("RGB"), "WEBP", quality=50))
     put("webp", "lossless.webp", encoded(picture("RGB"), "WEBP", lossless=True))
     put("webp", "alpha.webp", encoded(picture("RGBA"), "WEBP", quality=50))
-    put("webp", "turned.webp", encoded(picture("RGB"), "WEBP", quality=50, exif=turned(8)))
     put("webp", "film.webp", encoded(picture("RGB"), "WEBP", save_all=True, append_images=[picture("L").convert("RGB")]))
 
 
@@ -86,6 +87,11 @@ def raw_tiff(order, big, entries, data):
 
 
 def tiff():
+    put("tiff", "turned.tif", turned("TIFF"))
+    put("tiff", "float.tif", encoded(picture("L").convert("F"), "TIFF"))
+    put("tiff", "five.tif", raw_tiff("<", False, [(256, 4, [6]), (257, 4, [5]), (258, 3, [16] * 5), (259, 3, [1]), (262, 3, [1]),
+                                                  (273, 4, ["@0", "@120", "@240"]), (277, 3, [5]), (278, 4, [2]), (279, 4, [120, 120, 60]),
+                                                  (338, 3, [0] * 4)], bytes(range(150)) * 2))
     for name, mode, options in [("raw", "RGB", {}), ("lzw", "RGB", {"compression": "tiff_lzw"}),
                                 ("deflate", "L", {"compression": "tiff_adobe_deflate"}),
                                 ("packbits", "RGBA", {"compression": "packbits"}), ("jpeg", "RGB", {"compression": "jpeg"}),
@@ -101,12 +107,6 @@ def tiff():
     put("tiff", "planes.tif", raw_tiff(">", False, [(256, 4, [8]), (257, 4, [4]), (258, 3, [8, 8, 8]), (259, 3, [1]),
                                                     (262, 3, [2]), (273, 4, ["@0", "@32", "@64"]), (277, 3, [3]),
                                                     (278, 4, [4]), (279, 4, [32] * 3), (284, 3, [2])], tile[:96]))
-
-
-    put("tiff", "floats.tif", raw_tiff("<", False, [(256, 4, [4]), (257, 4, [2]), (258, 3, [32] * 5), (259, 3, [1]),
-                                                    (262, 3, [1]), (273, 4, ["@0"]), (274, 3, [3]), (277, 3, [5]), (278, 4, [2]),
-                                                    (279, 4, [160]), (284, 3, [1]), (338, 3, [0] * 4), (339, 3, [3] * 5)],
-                                       struct.pack("<40f", *[0.5 * i for i in range(40)])))
 
 
 def lists():
