@@ -7,10 +7,27 @@
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130, EXIT_TERMINATED = 143 };
 
-extern const Verb pretrain_verb, reconstruct_verb, report_verb, recipes_verb, data_check_verb, data_stats_verb, data_pack_verb,
-    data_world_verb, parity_verb, bench_train_verb, bench_ops_verb, bench_data_verb, help_verb;
-
-extern const Verb embed_verb, probe_verb, export_verb;
+/* A line each, so that those who add one at the same time do not meet. */
+extern const Verb pretrain_verb;
+extern const Verb plan_verb;
+extern const Verb show_verb;
+extern const Verb runs_verb;
+extern const Verb reconstruct_verb;
+extern const Verb report_verb;
+extern const Verb embed_verb;
+extern const Verb probe_verb;
+extern const Verb export_verb;
+extern const Verb recipes_verb;
+extern const Verb devices_verb;
+extern const Verb data_check_verb;
+extern const Verb data_stats_verb;
+extern const Verb data_pack_verb;
+extern const Verb data_world_verb;
+extern const Verb parity_verb;
+extern const Verb bench_train_verb;
+extern const Verb bench_ops_verb;
+extern const Verb bench_data_verb;
+extern const Verb help_verb;
 
 /* The whole program, as main() runs it. */
 int cli_main(int argc, char **argv);

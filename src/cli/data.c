@@ -169,6 +169,6 @@ const Verb data_stats_verb = {
              "are not what their suffix says, and the mean and deviation of the pixels. DIR is as in `lacuna data check`.",
     .options = STATS_OPTIONS,
     .examples = "lacuna data stats photos/\n"
-                "lacuna data stats world --json\n",
+                "lacuna data stats photos/ --json\n",
     .size = sizeof(DataJob),
     .run = run_stats};

@@ -111,6 +111,6 @@ const Verb data_pack_verb = {
         "be there yet, or be empty; it appears when all of it is written. The same pictures and flags give the same bytes.",
     .options = OPTIONS,
     .examples = "lacuna data pack photos/ shards --short-side 256\n"
-                "lacuna data pack world world-shards --shard-count 1000\n",
+                "lacuna data pack photos/ more-shards --shard-count 1000\n",
     .size = sizeof(PackJob),
     .run = run_pack};

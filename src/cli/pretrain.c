@@ -2,15 +2,15 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "cli/choose.h"
 #include "cli/cli.h"
+#include "cli/progress.h"
 #include "recipe/recipe.h"
+#include "train/forecast.h"
 #include "train/pretrain.h"
 
 /* A signal handler reaches nothing but this. */
@@ -34,130 +34,76 @@ static bool is_stopped(void *context)
 }
 
 typedef struct {
-    bool json, quiet, bar; /* bar: one line that is drawn over; else lines now and then */
-    FILE *out;             /* of progress and sentences */
-    double shown;          /* when a line was last shown */
-    bool drawn;            /* a bar stands on the terminal */
-} Display;
-
-typedef struct {
-    const char *recipe_name, *out; /* NULL: not given */
+    const char *out; /* NULL: not given */
     bool resume, json, quiet, plain;
     Recipe recipe;
 } Job;
 
-/* ---- progress */
-
-static void add_time(Text *t, double seconds)
+static void show_progress(void *context, const PretrainProgress *step)
 {
-    long s = (long)seconds;
-    if (s >= 3600)
-        text_add(t, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
-    else
-        text_add(t, "%ld:%02ld", s / 60, s % 60);
-}
-
-static void add_numbers(Text *t, const PretrainProgress *p)
-{
-    text_add(t, "step %lld/%lld  epoch %.2f  loss %.4f", (long long)p->step, (long long)p->last, p->epoch, p->metrics->loss);
-    if (p->decoders > 1) {
-        for (int k = 0; k < p->decoders; k++)
-            text_add(t, "%s%.4f", k ? " " : " (", p->metrics->losses[k]);
-        text_add(t, ")");
-    }
-    if (p->validated)
-        text_add(t, "  val %.4f", p->val_loss);
-    text_add(t, "  lr %.2e  %.0f images/s  ", p->lr, p->images_per_second);
-    add_time(t, p->seconds_left);
-    text_add(t, " left");
-}
-
-static void add_bar(Text *t, const PretrainProgress *p)
-{
-    enum { WIDTH = 20 };
-    int done = (int)(p->step * WIDTH / p->last);
-    text_add(t, "\r[");
-    for (int i = 0; i < WIDTH; i++)
-        text_add(t, i < done ? "#" : ".");
-    text_add(t, "] ");
-}
-
-/* A line that wraps cannot be drawn over. */
-static void cut_to_terminal(const Display *d, Text *t)
-{
-    struct winsize size;
-    if (d->bar && !t->failed && ioctl(fileno(d->out), TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && t->length > size.ws_col)
-        t->data[t->length = size.ws_col] = 0; /* the first character is the carriage return */
-}
-
-static void show_progress(void *context, const PretrainProgress *p)
-{
-    Display *d = context;
-    double now = clock_seconds(), pause = d->bar ? 0.1 : 10;
-    if (d->json) {
-        printf("%s\n", p->line);
-        fflush(stdout);
-    }
-    bool ends = p->step == p->last || p->validated || stop_signal;
-    if (d->quiet || (now - d->shown < pause && !ends && d->shown > 0))
-        return;
-    Text t = {0};
-    d->shown = now;
-    if (d->bar)
-        add_bar(&t, p);
-    add_numbers(&t, p);
-    cut_to_terminal(d, &t);
-    /* A validation is worth a line that stays. */
-    bool stays = !d->bar || p->validated || p->step == p->last;
-    fprintf(d->out, "%s%s%s", t.data ? t.data : "", d->bar ? "\033[K" : "", stays ? "\n" : "");
-    d->drawn = !stays;
-    fflush(d->out);
-    text_free(&t);
+    progress_step(context, step, stop_signal != 0);
 }
 
 static void show_sentence(void *context, const char *sentence)
 {
-    Display *d = context;
-    if (d->quiet)
-        return;
-    fprintf(d->out, "%s%s\n", d->drawn ? "\r\033[K" : "", sentence);
-    d->drawn = false;
-    fflush(d->out);
+    progress_say(context, sentence);
 }
 
 /* ---- the recipe */
 
-static void add_name(void *context, const char *name, const char *path)
+/* A run that goes on brings its own recipe; numbers of threads and of steps are a matter of this session. *found tells whether
+ * there is one. */
+static bool load_own(Job *job, const Arguments *arguments, bool *found)
 {
-    (void)path;
-    Text *t = context;
-    text_add(t, "%s%s", t->length ? ", " : "", name);
+    char *path = file_join(job->out, "recipe.yaml");
+    bool ok = path != NULL;
+    *found = ok && file_exists(path);
+    if (*found) {
+        ok = recipe_load(&job->recipe, path);
+        job->recipe.run.max_steps = 0;
+        job->recipe.run.threads = job->recipe.data.workers = RECIPE_AUTO;
+        ok = ok && arguments_apply(arguments, &job->recipe) && recipe_check(&job->recipe);
+    }
+    memory_free(path);
+    return ok;
 }
 
-/* The recipe that the settings are put upon. A run that goes on brings its own; numbers of threads and of steps are a matter of
- * this session. */
-static bool load_base(Job *a, bool data)
+/* A proposal is told of before it starts, with the time it will take. */
+static bool tell(Progress *progress, Job *job, const Text *why)
 {
-    if (a->resume && a->out) {
-        char *path = file_join(a->out, "recipe.yaml");
-        bool there = path && file_exists(path), ok = there && recipe_load(&a->recipe, path);
-        memory_free(path);
-        if (there) {
-            a->recipe.run.max_steps = 0;
-            a->recipe.run.threads = a->recipe.data.workers = RECIPE_AUTO;
-            return ok;
-        }
+    Text time = {0};
+    Forecast *forecast = memory_new(1, sizeof *forecast);
+    bool ok = forecast != NULL;
+    for (const char *line = why->data; ok && *line;) {
+        char sentence[512];
+        snprintf(sentence, sizeof sentence, "%.*s", (int)strcspn(line, "\n"), line);
+        progress_say(progress, sentence);
+        line += strcspn(line, "\n") + 1;
     }
-    if (a->resume && !a->out)
+    ok = ok && forecast_make(&job->recipe, true, forecast);
+    if (ok && forecast->step_seconds > 0) {
+        text_add(&time, "about ");
+        progress_add_time(&time, forecast->step_seconds * (double)forecast->steps);
+        text_add(&time, " for %lld steps; recipe.yaml in the run has every setting, and key=value changes it",
+                 (long long)forecast->steps);
+        progress_say(progress, time.data ? time.data : "");
+    }
+    if (forecast)
+        device_close(&forecast->device);
+    text_free(&time);
+    memory_free(forecast);
+    return ok;
+}
+
+static bool get_recipe(Job *job, const Arguments *arguments, Text *why, int *code)
+{
+    bool found = false;
+    *code = EXIT_USAGE;
+    if (job->resume && !job->out)
         return error_set("--resume goes on with the run in --out: give that folder");
-    if (!a->recipe_name && data) {
-        Text names = {0};
-        recipe_each_name(add_name, &names);
-        error_set("with --data a recipe is needed: name one of %s, or a YAML file", names.data ? names.data : "none");
-        text_free(&names);
+    if (job->resume && !load_own(job, arguments, &found))
         return false;
-    }
-    return recipe_load(&a->recipe, a->recipe_name ? a->recipe_name : "deepmim-world");
+    return found || choose_recipe(arguments, &job->recipe, why, code);
 }
 
 static void catch_signals(void)
@@ -176,25 +122,30 @@ static void catch_signals(void)
 static int run_pretrain(void *options, const Arguments *arguments)
 {
     Job *job = options;
-    job->recipe_name = arguments->count ? arguments->words[0] : NULL;
-    if (!load_base(job, arguments_setting(arguments, "data.train") != NULL) || !arguments_apply(arguments, &job->recipe) ||
-        !recipe_check(&job->recipe))
-        return cli_usage(arguments->verb);
-    Display display = {.json = job->json, .quiet = job->quiet, .out = job->json ? stderr : stdout};
-    display.bar = isatty(fileno(display.out)) != 0;
+    Text why = {0};
+    int code;
+    bool ok = get_recipe(job, arguments, &why, &code);
+    if (!ok) {
+        text_free(&why);
+        return code == EXIT_USAGE ? cli_usage(arguments->verb) : cli_failed();
+    }
+    Progress progress = progress_open(job->json, job->quiet);
+    catch_signals();
+    ok = !why.length || tell(&progress, job, &why);
+    text_free(&why);
+    if (!ok)
+        return cli_failed();
     PretrainOptions run = {.recipe = &job->recipe,
                            .out = job->out,
                            .resume = job->resume,
-                           .named = job->recipe_name,
+                           .named = arguments->count ? arguments->words[0] : NULL,
                            .plain = job->plain,
                            .progress = show_progress,
                            .say = show_sentence,
                            .stop = is_stopped,
-                           .context = &display};
-    catch_signals();
+                           .context = &progress};
     PretrainOutcome outcome = pretrain_run(&run);
-    if (display.drawn)
-        fprintf(display.out, "\n");
+    progress_close(&progress);
     if (outcome == PRETRAIN_FAILED)
         return cli_failed();
     if (outcome == PRETRAIN_STOPPED)

@@ -35,6 +35,6 @@ const Verb report_verb = {
         "page of its own in RUN/report.html.",
     .options = OPTIONS,
     .examples = "lacuna report runs/deepmim --out deepmim.html\n"
-                "lacuna report runs/mae runs/deepmim --out compare.html\n",
+                "lacuna report runs/world runs/deepmim --out compare.html\n",
     .size = sizeof(ReportOptions),
     .run = run_report};

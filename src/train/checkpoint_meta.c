@@ -8,6 +8,8 @@
 #include "base/error.h"
 #include "train/checkpoint_parts.h"
 
+const char *const checkpoint_files[CHECKPOINT_FILES] = {CHECKPOINT_MODEL, CHECKPOINT_STATE};
+
 static bool meta_number(const json_t *root, const char *path, const char *key, int64_t least, int64_t *value)
 {
     const json_t *number = json_object_get(root, key);
@@ -65,8 +67,10 @@ bool checkpoint_meta_parse(const char *text, size_t size, const char *path, Chec
          meta_number(root, path, "pictures", 1, &meta->pictures) && meta_number(root, path, "seed", 0, &seed) &&
          meta_floats(root, path, "mean", &meta->channels, meta->mean) &&
          meta_floats(root, path, "std", &meta->channels, meta->std) && meta_guard(root, path, &meta->guard);
-    if (ok)
+    if (ok) {
         meta->seed = (uint64_t)seed;
+        meta->stage_ends = json_is_true(json_object_get(root, "stage_ends"));
+    }
 done:
     json_decref(root);
     return ok;

@@ -17,6 +17,7 @@ typedef struct {
     int decoders;
     double lr;
     double images_per_second; /* averaged over the last steps */
+    double data_wait;         /* share of the time that was spent waiting for pictures, likewise */
     double seconds_left;      /* a guess; validation and saving left out */
     bool validated;           /* val_loss is set */
     double val_loss;

@@ -48,7 +48,7 @@ static bool validate(Run *run, TrainerMetrics *mean)
         ok = loader_next(loader, &batch);
         if (!ok || batch.count == 0)
             break;
-        pictures_masks(r, true, 0, batch.samples, batch.count, run->hidden);
+        pictures_masks(r, true, 0, 0, batch.samples, batch.count, run->hidden);
         ok = trainer_evaluate(run->trainer, batch.images, run->hidden, (int)batch.count, &metrics);
         loader_release(loader);
         pictures += batch.count;
@@ -162,6 +162,7 @@ bool run_log_step(Run *run, const TrainerMetrics *m, double lr, double seconds, 
     memory_free(why);
     if (!ok || run->val_failed)
         return ok;
+    run->waited = run->pace > 0 ? run->waited + 0.1 * (waited - run->waited) : waited;
     run->pace = run->pace > 0 ? run->pace + 0.1 * (pace - run->pace) : pace;
     if (run->options->progress)
         run->options->progress(run->options->context,
@@ -173,6 +174,7 @@ bool run_log_step(Run *run, const TrainerMetrics *m, double lr, double seconds, 
                                                    .decoders = r->decoder_count,
                                                    .lr = lr,
                                                    .images_per_second = r->schedule.batch_size / run->pace,
+                                                   .data_wait = run->waited / run->pace,
                                                    .seconds_left = (double)(run->last - run->step) * run->pace,
                                                    .validated = validated,
                                                    .val_loss = val.loss});

@@ -168,9 +168,9 @@ bool run_folder_write_recipe(RunFolder *f, const Recipe *recipe)
     return ok;
 }
 
-bool run_folder_read_recipe(const RunFolder *f, Recipe *recipe, bool *found)
+bool run_folder_read_recipe(const char *run, Recipe *recipe, bool *found)
 {
-    char *path = run_folder_inside(f, "recipe.yaml");
+    char *path = file_join(run, "recipe.yaml");
     *found = path && file_exists(path);
     bool ok = *found && recipe_load(recipe, path);
     if (ok)

@@ -23,11 +23,11 @@ const char *run_folder_path(const RunFolder *folder);
 /* Whether there is a run in it: a recipe, a log or a checkpoint. */
 bool run_folder_holds_run(const RunFolder *folder);
 
-/* RUN/recipe.yaml: the recipe with every default written out, its name in a comment; replaced as a whole. Reading tells in
- * *found whether there is one (false and no error when not), and gives it the name it was written with, "" when that is not
- * known. */
+/* RUN/recipe.yaml: the recipe with every default written out, its name in a comment; replaced as a whole. Reading, which
+ * needs no lock, tells in *found whether there is one (false and no error when not), and gives it the name it was written with,
+ * "" when that is not known. */
 bool run_folder_write_recipe(RunFolder *folder, const Recipe *recipe);
-bool run_folder_read_recipe(const RunFolder *folder, Recipe *recipe, bool *found);
+bool run_folder_read_recipe(const char *run, Recipe *recipe, bool *found);
 
 /* RUN/environment.json: what computes, as JSON; replaced as a whole by every session. */
 bool run_folder_write_environment(RunFolder *folder, const Device *device);

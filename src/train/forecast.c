@@ -1,0 +1,244 @@
+#include "train/forecast.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "device/buffer.h"
+#include "train/fit.h"
+#include "train/pictures.h"
+#include "train/settle.h"
+#include "train/trainer.h"
+
+/* ---- memory of the machine */
+
+/* The number behind `key` in a small file of the kernel, or the file's first word when `key` is "". -1: there is none. */
+static int64_t read_number(const char *path, const char *key)
+{
+    char text[8192];
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return -1;
+    size_t size = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    text[size] = 0;
+    const char *at = strstr(text, key);
+    if (!at)
+        return -1;
+    at += strlen(key);
+    char *end;
+    long long number = strtoll(at, &end, 10);
+    return end == at ? -1 : number;
+}
+
+int64_t forecast_free_memory(void)
+{
+    int64_t available = read_number("/proc/meminfo", "MemAvailable:") * 1024;
+    int64_t limit = read_number("/sys/fs/cgroup/memory.max", ""), used = read_number("/sys/fs/cgroup/memory.current", "");
+    if (limit > 0 && used >= 0 && limit - used < available)
+        available = limit > used ? limit - used : 0;
+    return available > 0 ? available : 0;
+}
+
+/* ---- sizes */
+
+typedef struct {
+    int64_t arena, evaluation;
+    double flops; /* of a step */
+} Sizes;
+
+/* Plans the programs of that micro-batch without taking their memory. With `f` also fills in what does not depend on it. */
+static bool plan_programs(const Recipe *r, const Device *device, int micro_batch, bool evaluates, Sizes *sizes, Forecast *f)
+{
+    TrainerOptions options = {
+        .device = *device, .batch = r->schedule.batch_size, .micro_batch = micro_batch, .plan_only = true};
+    int parts = options.batch / micro_batch;
+    *sizes = (Sizes){0};
+    Trainer *t = trainer_open(r, &options);
+    if (!t)
+        return false;
+    const Program *p = trainer_program(t);
+    sizes->arena = program_bytes(p);
+    sizes->flops = program_cost(p, SEGMENT_ONLY).flops + program_cost(p, SEGMENT_FIRST).flops +
+                   (parts > 2 ? parts - 2 : 0) * program_cost(p, SEGMENT_MORE).flops + program_cost(p, SEGMENT_LAST).flops +
+                   program_cost(p, SEGMENT_UPDATE).flops;
+    const ParamSet *params = trainer_params(t);
+    for (size_t i = 0; f && i < params->count; i++) {
+        const Param *param = &params->params[i];
+        int k = 0;
+        if (param->kind != PARAM_TRAINED)
+            continue;
+        if (sscanf(param->name, "decoders.%d.", &k) == 1)
+            f->decoder_parameters[k] += param->count;
+        else
+            f->encoder_parameters += param->count;
+    }
+    if (f) {
+        const ParamSet *teacher = trainer_teacher_params(t);
+        f->parameters = (int64_t)sizeof(float) *
+                        (4 * params->trained_count + params->fixed_count + teacher->trained_count + teacher->fixed_count);
+        f->checkpoint = (int64_t)sizeof(float) * (3 * params->trained_count + params->fixed_count);
+    }
+    trainer_close(t);
+    if (!evaluates)
+        return true;
+    options.evaluate_only = true;
+    t = trainer_open(r, &options);
+    if (!t)
+        return false;
+    sizes->evaluation = program_bytes(trainer_program(t));
+    trainer_close(t);
+    return true;
+}
+
+/* What lies in the memory of the device beside programs: on a GPU pictures made ahead are not. */
+static int64_t beside_programs(const Forecast *f)
+{
+    return f->parameters + (buffer_on_host(&f->device) ? f->ring : 0);
+}
+
+/* The largest divisor of the batch whose programs fit beside the rest. More pictures at once take more memory, so halves of the
+ * divisors are ruled out at a time. */
+static int largest_micro_batch(const Forecast *f, bool evaluates)
+{
+    int batch = f->recipe.schedule.batch_size, count = 0, best = 0;
+    int *divisors = memory_new((size_t)batch, sizeof *divisors);
+    for (int d = 1; divisors && d <= batch; d++)
+        if (batch % d == 0)
+            divisors[count++] = d;
+    for (int low = 0, high = count - 1; low <= high;) {
+        int middle = (low + high) / 2;
+        Sizes sizes;
+        bool fits = plan_programs(&f->recipe, &f->device, divisors[middle], evaluates, &sizes, NULL) &&
+                    beside_programs(f) + sizes.arena + sizes.evaluation <= f->free;
+        if (fits)
+            best = divisors[middle];
+        low = fits ? middle + 1 : low;
+        high = fits ? high : middle - 1;
+    }
+    error_clear(); /* a size beyond all bounds fits as little as one beyond the memory */
+    memory_free(divisors);
+    return best;
+}
+
+/* ---- time */
+
+static bool time_steps(const Recipe *r, const Pictures *pictures, Forecast *f)
+{
+    enum { LEAST = 2, MOST = 100 };
+    const double enough = 3; /* seconds */
+    int micro = r->run.micro_batch, parts = r->schedule.batch_size / micro;
+    TrainerOptions options = {.device = f->device, .batch = micro, .micro_batch = micro};
+    LoaderOptions loading = pictures_train_options(pictures, r);
+    uint8_t *hidden = memory_new((size_t)micro, (size_t)recipe_patches(r)), *kept = NULL;
+    Trainer *t = NULL;
+    Loader *loader = NULL;
+    bool ok = false;
+    loading.batch = (size_t)micro;
+    if (!hidden || !(t = trainer_open(r, &options)) || !(loader = loader_open(&loading)))
+        goto done;
+    size_t branches = (size_t)trainer_branches(t) * (size_t)micro;
+    if (branches && !(kept = memory_new(branches, 1)))
+        goto done;
+    if (branches)
+        memset(kept, 1, branches);
+    double start = 0, now = 0;
+    int steps = 0;
+    for (; steps < LEAST || (steps < MOST && now - start < enough); steps++) {
+        LoaderBatch batch;
+        TrainerMetrics metrics;
+        if (!loader_next(loader, &batch))
+            goto done;
+        pictures_masks(r, false, 0, batch.epoch, batch.samples, batch.count, hidden);
+        if (!trainer_step(t, &(TrainerBatch){.images = batch.images, .hidden = hidden, .kept = kept, .lr = 1e-6}, &metrics))
+            goto done;
+        loader_release(loader);
+        now = clock_seconds();
+        if (steps == 0 && start == 0) { /* the first one warms up */
+            start = now;
+            steps = -1;
+        }
+    }
+    f->step_seconds = (now - start) / steps * parts;
+    ok = true;
+done:
+    loader_close(loader);
+    trainer_close(t);
+    memory_free(kept);
+    memory_free(hidden);
+    return ok;
+}
+
+/* Measuring them would mean to decode all pictures; time does not depend on them. */
+static void stand_in_statistics(Recipe *r)
+{
+    float mean[RECIPE_CHANNELS_MAX], std[RECIPE_CHANNELS_MAX];
+    for (int c = 0; c < RECIPE_CHANNELS_MAX; c++) {
+        mean[c] = 0.5f;
+        std[c] = 0.25f;
+    }
+    if (r->image.mean.kind == STATISTICS_AUTO)
+        recipe_statistics_set(&r->image.mean, r->image.channels, mean);
+    if (r->image.std.kind == STATISTICS_AUTO)
+        recipe_statistics_set(&r->image.std, r->image.channels, std);
+}
+
+/* ---- all of it */
+
+static bool count_pictures(const Pictures *pictures, Forecast *f)
+{
+    int batch = f->recipe.schedule.batch_size;
+    snprintf(f->pictures, sizeof f->pictures, "%s", source_summary(pictures->source));
+    f->trained = pictures->train.count;
+    f->held_out = pictures->held_out;
+    f->steps_per_epoch = (int64_t)(f->trained / (size_t)batch);
+    f->steps = f->steps_per_epoch * f->recipe.schedule.epochs;
+    if (f->recipe.run.max_steps > 0 && f->recipe.run.max_steps < f->steps)
+        f->steps = f->recipe.run.max_steps;
+    return f->steps_per_epoch > 0 ||
+           error_set("schedule.batch_size is %d, but there are only %zu pictures to train on: choose a smaller batch", batch,
+                     f->trained);
+}
+
+bool forecast_make(const Recipe *recipe, bool time, Forecast *f)
+{
+    Pictures pictures = {0};
+    Recipe *r = &f->recipe;
+    Sizes sizes;
+    size_t ring;
+    bool ok = false;
+    memset(f, 0, sizeof *f);
+    *r = *recipe;
+    if (!recipe_check(r) || !pictures_open(r, &pictures) || !count_pictures(&pictures, f))
+        goto done;
+    bool parts_are_open = r->run.micro_batch == RECIPE_AUTO && r->schedule.accumulate == RECIPE_AUTO;
+    settle_recipe(r, f->steps);
+    if (!device_open(recipe_word("run.device", (int)r->run.device), r->run.threads, &f->device) ||
+        (parts_are_open && !fit_settle(r, &f->device, false)))
+        goto done;
+    Recipe stood = *r;
+    stand_in_statistics(&stood);
+    LoaderOptions loading = pictures_train_options(&pictures, &stood);
+    bool evaluates = r->data.val_every > 0 && pictures.val.count > 0;
+    if (!plan_programs(r, &f->device, r->run.micro_batch, evaluates, &sizes, f) || !loader_memory(&loading, &ring))
+        goto done;
+    f->arena = sizes.arena;
+    f->evaluation = sizes.evaluation;
+    f->step_flops = sizes.flops;
+    f->ring = (int64_t)ring;
+    f->memory = f->arena + f->evaluation + beside_programs(f);
+    f->cache = (int64_t)r->data.cache_mb << 20;
+    f->free = forecast_free_memory();
+    if (!buffer_on_host(&f->device) && !fit_room(&f->device, &f->free))
+        goto done;
+    f->micro_batch_most = f->free ? largest_micro_batch(f, evaluates) : 0;
+    ok = !time || (f->free && f->arena + beside_programs(f) > f->free) || time_steps(&stood, &pictures, f);
+done:
+    pictures_close(&pictures);
+    return ok;
+}
