@@ -10,6 +10,7 @@
 #include "ops/cosine/cosine.h"
 #include "ops/distance/distance.h"
 #include "ops/gather/gather.h"
+#include "ops/layer_norm/layer_norm.h"
 
 const char *const mim_view_names[MIM_VIEWS] = {"masked", "all", "masked_class", "all_class"};
 
