@@ -21,7 +21,6 @@
 #endif
 #include "ops/activation/activation.h"
 #include "ops/adamw/attr.h"
-#include "ops/attention/attention.h"
 #include "ops/attention/slots.h"
 #include "ops/batch_norm/attr.h"
 #include "ops/bf16.h"
@@ -785,8 +784,8 @@ int main(void)
         cmocka_unit_test(steps_of_adamw),       cmocka_unit_test(bf16_products_of_whole_numbers),
         cmocka_unit_test(heads_of_every_width),
 #ifndef KERNELS_ON_GPU
-        cmocka_unit_test(lowered_linear),       cmocka_unit_test(products_of_several_tiles),
         cmocka_unit_test(steps_of_lars),        cmocka_unit_test(running_statistics),
+        cmocka_unit_test(lowered_linear),       cmocka_unit_test(products_of_several_tiles),
 #endif
     };
     return cmocka_run_group_tests(tests, make_pool, NULL);
