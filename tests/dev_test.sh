@@ -79,7 +79,7 @@ expect_calls() {
     fi
 }
 all() {
-    printf '%s installed\n' gcc libc6-dev cmake ninja-build pkg-config libjpeg-dev libpng-dev libwebp-dev libtiff-dev \
+    printf '%s installed\n' gcc g++ libc6-dev cmake ninja-build pkg-config libjpeg-dev libpng-dev libwebp-dev libtiff-dev \
         zlib1g-dev libyaml-dev libjansson-dev libcmocka-dev
 }
 
