@@ -25,6 +25,8 @@ extern const Verb bench_ops_verb;
 extern const Verb bench_data_verb;
 extern const Verb help_verb;
 
+extern const Verb embed_verb, probe_verb, export_verb;
+
 /* The whole program, as main() runs it. */
 int cli_main(int argc, char **argv);
 

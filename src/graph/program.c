@@ -347,7 +347,7 @@ static void find_segments(Program *p)
     }
 }
 
-Program *program_make(Tape *tape, const Device *device, const Binding *bindings, int count)
+static Program *make(Tape *tape, const Device *device, const Binding *bindings, int count, bool plan_only)
 {
     if (tape->failed)
         return NULL;
@@ -375,12 +375,12 @@ Program *program_make(Tape *tape, const Device *device, const Binding *bindings,
     for (size_t n = 0; ok && n < p->node_count; n++)
         set_call_shapes(p, &p->nodes[n], &p->calls[n]);
     ok = ok && make_plan(p, item_of, &workspace_item);
-    if (ok && bindings)
+    if (ok && !plan_only)
         ok = bind_storages(p, bindings, count) && (p->arena = memory_new_aligned((size_t)p->arena_bytes, 1)) != NULL &&
              bind_nodes(p, item_of, workspace_item);
 done:
     memory_free(item_of);
-    if (ok && !bindings)
+    if (ok && plan_only)
         return p;
     if (ok) {
         /* Nothing to run yet, but the team's threads start here and not in the first step. */
@@ -389,6 +389,16 @@ done:
     }
     program_free(p);
     return NULL;
+}
+
+Program *program_make(Tape *tape, const Device *device, const Binding *bindings, int count)
+{
+    return make(tape, device, bindings, count, false);
+}
+
+Program *program_plan(Tape *tape, const Device *device)
+{
+    return make(tape, device, NULL, 0, true);
 }
 
 void program_free(Program *p)

@@ -22,10 +22,12 @@
 #include "ops/activation/activation.h"
 #include "ops/adamw/attr.h"
 #include "ops/attention/slots.h"
+#include "ops/batch_norm/attr.h"
 #include "ops/bf16.h"
 #include "ops/check.h"
 #include "ops/distance/attr.h"
 #include "ops/grad_norm/attr.h"
+#include "ops/lars/attr.h"
 #include "ops/layer_norm/layer_norm.h"
 #include "ops/linear/slots.h"
 #include "ops/ops.h"
@@ -574,6 +576,40 @@ static void steps_of_adamw(void **state)
 }
 
 #ifndef KERNELS_ON_GPU
+static void steps_of_lars(void **state)
+{
+    (void)state;
+    enum { N = 9000 };
+    static const double rate[] = {0.3};
+    /* Out of order, with gaps that must keep their values; norms over several parts; biases are not scaled. */
+    static const LarsRange ranges[] = {{4003, 3001, 1, 0.05, true}, {1, 3, 0.5, 0, false}, {100, 1999, 0.75, 0, true}};
+    LarsAttr attr = {.keep = 0.9, .trust = 0.001, .ranges = ranges, .range_count = 3};
+    Argument x = argument(NORMAL, shape_1(N)), zero = argument(ZERO_ONE, shape_1(N));
+    double *nothing = memory_new(N, sizeof *nothing);
+    assert_non_null(nothing);
+    Argument at_rest = {.filling = GIVEN, .shape = shape_1(N), .given = nothing};
+    for (int k = 0; k < 3; k++) /* k 1: weights of zero, k 2: a gradient of zero */
+        check_case(&(Case){.op = "lars",
+                           .attr = &attr,
+                           .in = {k == 2 ? at_rest : x, {.filling = GIVEN, .given = rate}},
+                           .out = {k == 1 ? at_rest : x, zero},
+                           .accumulate = 3});
+    memory_free(nothing);
+}
+
+static void running_statistics(void **state)
+{
+    (void)state;
+    BatchNormAttr attr = {.eps = 1e-6, .momentum = 0.1};
+    static const int64_t shapes[][2] = {{2, 3}, {131, 75}, {300, 33}};
+    for (int k = 0; k < 3; k++) {
+        Argument x = argument(NORMAL, shape_2(shapes[k][0], shapes[k][1])), two = argument(ABOVE, shape_2(2, shapes[k][1]));
+        check_case(&(Case){.op = "batch_norm", .attr = &attr, .in = {x}, .out = {x, two, two}, .accumulate = 4});
+        check_case(&(Case){.op = "batch_norm_grad", .attr = &attr, .in = {x, x, two}, .out = {x}, .accumulate = 1});
+        check_case(&(Case){.op = "batch_norm_fixed", .attr = &attr, .in = {x, two}, .out = {x}, .in_place = true});
+    }
+}
+
 /* ---- products of several tiles and chunks, in f32 and bf16 */
 
 static Ref large_products(Tape *tape, int index)
@@ -748,6 +784,7 @@ int main(void)
         cmocka_unit_test(steps_of_adamw),       cmocka_unit_test(bf16_products_of_whole_numbers),
         cmocka_unit_test(heads_of_every_width),
 #ifndef KERNELS_ON_GPU
+        cmocka_unit_test(steps_of_lars),        cmocka_unit_test(running_statistics),
         cmocka_unit_test(lowered_linear),       cmocka_unit_test(products_of_several_tiles),
 #endif
     };

@@ -127,7 +127,7 @@ static bool finish(Trainer *t, Built *b)
     if (tape_failed(b->tape))
         return false;
     if (t->options.plan_only)
-        return (b->program = program_make(b->tape, &t->options.device, NULL, 0)) != NULL;
+        return (b->program = program_plan(b->tape, &t->options.device)) != NULL;
     if (!new_buffers(t))
         return false;
     Binding bindings[] = {{"params", t->weights},          {"params.fixed", t->fixed},

@@ -32,7 +32,15 @@ def encoded(image, kind, **options):
     return out.getvalue()
 
 
+def turned(kind):
+    """Stored lying, with a tag that says so."""
+    exif = Image.Exif()
+    exif[271], exif[274] = "maker", 6
+    return encoded(picture("RGB"), kind, exif=exif)
+
+
 def jpeg():
+    put("jpeg", "turned.jpg", turned("JPEG"))
     for name, mode, options in [("rgb", "RGB", {"quality": 60}), ("grey", "L", {}), ("cmyk", "CMYK", {"quality": 50}),
                                 ("progressive", "RGB", {"progressive": True}), ("restart", "RGB", {"restart_marker_blocks": 1}),
                                 ("full", "RGB", {"subsampling": 0, "quality": 95}),
@@ -41,6 +49,7 @@ def jpeg():
 
 
 def png():
+    put("png", "turned.png", turned("PNG"))
     for mode in ("RGB", "RGBA", "L", "LA", "P", "1"):
         put("png", mode.lower() + ".png", encoded(picture(mode), "PNG"))
     deep = Image.new("I;16", (9, 7))
@@ -49,6 +58,7 @@ def png():
 
 
 def webp():
+    put("webp", "turned.webp", turned("WEBP"))
     put("webp", "lossy.webp", encoded(picture("RGB"), "WEBP", quality=50))
     put("webp", "lossless.webp", encoded(picture("RGB"), "WEBP", lossless=True))
     put("webp", "alpha.webp", encoded(picture("RGBA"), "WEBP", quality=50))
@@ -77,6 +87,11 @@ def raw_tiff(order, big, entries, data):
 
 
 def tiff():
+    put("tiff", "turned.tif", turned("TIFF"))
+    put("tiff", "float.tif", encoded(picture("L").convert("F"), "TIFF"))
+    put("tiff", "five.tif", raw_tiff("<", False, [(256, 4, [6]), (257, 4, [5]), (258, 3, [16] * 5), (259, 3, [1]), (262, 3, [1]),
+                                                  (273, 4, ["@0", "@120", "@240"]), (277, 3, [5]), (278, 4, [2]), (279, 4, [120, 120, 60]),
+                                                  (338, 3, [0] * 4)], bytes(range(150)) * 2))
     for name, mode, options in [("raw", "RGB", {}), ("lzw", "RGB", {"compression": "tiff_lzw"}),
                                 ("deflate", "L", {"compression": "tiff_adobe_deflate"}),
                                 ("packbits", "RGBA", {"compression": "packbits"}), ("jpeg", "RGB", {"compression": "jpeg"}),
