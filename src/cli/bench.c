@@ -13,8 +13,10 @@
 #include "base/random.h"
 #include "cli/bench_ops.h"
 #include "cli/cli.h"
+#include "device/buffer.h"
 #include "mim/mask.h"
 #include "recipe/recipe.h"
+#include "train/fit.h"
 #include "train/trainer.h"
 
 enum { TAPS_MAX = 4 };
@@ -50,7 +52,8 @@ typedef struct {
     double *seconds; /* of each measured step */
     double median, loss_first, loss_last, flops;
     int64_t parameters, planned, floor;
-    OpLines lines; /* with `profile` and `ops` */
+    int64_t device_bytes; /* of a GPU, taken in the end by this and all other programs; 0 on the processor */
+    OpLines lines;        /* with `profile` and `ops` */
     Peak before, after;
 } Bench;
 
@@ -174,7 +177,7 @@ static bool measure(Bench *b)
     TrainerOptions options = {.device = b->opened, .batch = b->batch, .micro_batch = b->batch, .plain = b->plain};
     b->seconds = memory_new((size_t)b->steps, sizeof *b->seconds);
     if (!b->seconds || !recipe_check(&recipe) || !draw_input(&recipe, b->batch, &images, &hidden) ||
-        !(t = trainer_open(&recipe, &options)))
+        !fit_check(&recipe, &options) || !(t = trainer_open(&recipe, &options)))
         goto done;
     TrainerBatch input = {.images = images, .hidden = hidden, .lr = 1.5e-4};
     Program *program = trainer_program(t);
@@ -195,8 +198,9 @@ static bool measure(Bench *b)
         goto done;
     b->median = median_of(b->seconds, b->steps);
     b->parameters = param_trained_numbers(trainer_params(t));
-    b->planned = program_arena_bytes(program);
+    b->planned = program_bytes(program);
     b->floor = program_floor_bytes(program);
+    b->device_bytes = buffer_bytes_taken(&b->opened);
     b->flops = program_cost(program, SEGMENT_ONLY).flops + program_cost(program, SEGMENT_UPDATE).flops;
     ok = b->median > 0 || error_set("the clock does not run");
 done:
@@ -217,15 +221,16 @@ static void print_json(const Bench *b)
 {
     printf("{\"config\": \"%s\", \"precision\": \"%s\", \"compiled\": false, \"device\": \"%s\", \"threads\": %d, "
            "\"batch_size\": %d, \"parameters\": %lld, \"steps\": %d, \"step_seconds\": [",
-           b->config->name, precision_name(b), b->opened.kind == DEVICE_REF ? "ref" : "cpu", b->opened.threads, b->batch,
+           b->config->name, precision_name(b), op_report_device(&b->opened), b->opened.threads, b->batch,
            (long long)b->parameters, b->steps);
     for (int i = 0; i < b->steps; i++)
         printf("%s%.9g", i ? ", " : "", b->seconds[i]);
-    printf("], \"step_seconds_median\": %.9g, \"images_per_second\": %.9g, \"peak_rss_bytes\": %lld, \"peak_device_bytes\": 0, "
-           "\"loss_first\": %.9g, \"loss_last\": %.9g, \"planned_bytes\": %lld, \"floor_bytes\": %lld, \"gflops\": %.9g, "
-           "\"gflops_per_second\": %.9g}\n",
-           b->median, b->batch / b->median, peak_rss(), b->loss_first, b->loss_last, (long long)b->planned, (long long)b->floor,
-           b->flops / 1e9, b->flops / 1e9 / b->median);
+    printf(
+        "], \"step_seconds_median\": %.9g, \"images_per_second\": %.9g, \"peak_rss_bytes\": %lld, \"peak_device_bytes\": %lld, "
+        "\"loss_first\": %.9g, \"loss_last\": %.9g, \"planned_bytes\": %lld, \"floor_bytes\": %lld, \"gflops\": %.9g, "
+        "\"gflops_per_second\": %.9g}\n",
+        b->median, b->batch / b->median, peak_rss(), (long long)b->device_bytes, b->loss_first, b->loss_last,
+        (long long)b->planned, (long long)b->floor, b->flops / 1e9, b->flops / 1e9 / b->median);
 }
 
 static void print_table(const Bench *b)
@@ -237,6 +242,8 @@ static void print_table(const Bench *b)
     printf("  work       %.2f GFLOP a step, %.1f GFLOP/s\n", b->flops / 1e9, b->flops / 1e9 / b->median);
     printf("  memory     %.1f MB planned (at least %.1f MB), %.1f MB resident at most\n", (double)b->planned / 1e6,
            (double)b->floor / 1e6, (double)peak_rss() / 1e6);
+    if (b->device_bytes)
+        printf("  GPU        %.1f MB taken\n", (double)b->device_bytes / 1e6);
     printf("  loss       %.6f at first, %.6f at last\n", b->loss_first, b->loss_last);
 }
 
@@ -261,6 +268,7 @@ static int run(Bench *b, const Arguments *arguments)
     }
     op_lines_free(&b->lines);
     memory_free(b->seconds);
+    device_close(&b->opened);
     return ok ? EXIT_DONE : cli_failed();
 }
 
@@ -289,7 +297,7 @@ static const char *const PRECISIONS[] = {"f32", "bf16", NULL};
 #define COMMON_OPTIONS                                                                                                        \
     {"precision",      OPTION_CHOICE,        AT(precision_choice), .help = "type of activations and products",                \
      .initial = "f32", .choices = PRECISIONS},                                                                                \
-        {"device", OPTION_TEXT, AT(device), .value = "D", .help = "what computes: cpu or ref", .initial = "cpu"},             \
+        {"device", OPTION_TEXT, AT(device), .value = "D", .help = "what computes: cpu, cuda or ref", .initial = "cpu"},       \
         {"steps", OPTION_INT, AT(steps), .value = "N", .help = "measured steps", .initial = "10", .low = 1, .high = 1000000}, \
         {"warmup",       OPTION_INT, AT(warmup),     .value = "N", .help = "steps before them",                               \
          .initial = "3", .low = 0,   .high = 1000000},                                                                        \

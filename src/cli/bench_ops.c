@@ -164,6 +164,11 @@ Peak op_report_peak(const OpReport *r)
                   .bytes = larger(r->before.bytes, r->after.bytes)};
 }
 
+const char *op_report_device(const Device *device)
+{
+    return device->kind == DEVICE_CUDA ? "cuda" : device->kind == DEVICE_CPU ? "cpu" : "ref";
+}
+
 static const char *limit_of(const OpLine *l)
 {
     return 2 * l->arithmetic_part > l->floor ? "compute" : "memory";
@@ -237,9 +242,8 @@ void op_report_print_json(const OpReport *r, const OpLines *lines)
     printf("{\"config\": \"%s\", \"precision\": \"%s\", \"device\": \"%s\", \"threads\": %d, \"batch_size\": %d, "
            "\"steps\": %d, \"step_seconds_mean\": %.9g, \"op_seconds\": %.9g, \"floor_seconds\": %.9g, \"peak_share\": %.9g, "
            "\"gflops\": %.9g, \"gflops_per_second\": %.9g, ",
-           r->config, r->precision, r->device->kind == DEVICE_REF ? "ref" : "cpu", r->device->threads, r->batch, r->steps,
-           r->step_seconds, lines->seconds, lines->floor, lines->floor / r->step_seconds, flops / 1e9,
-           rate(flops, r->step_seconds));
+           r->config, r->precision, op_report_device(r->device), r->device->threads, r->batch, r->steps, r->step_seconds,
+           lines->seconds, lines->floor, lines->floor / r->step_seconds, flops / 1e9, rate(flops, r->step_seconds));
     printf("\"peak\": {\"f32_gflops_per_second\": %.9g, \"bf16_gflops_per_second\": %.9g, \"memory_gbytes_per_second\": %.9g, "
            "\"before\": [%.9g, %.9g, %.9g], \"after\": [%.9g, %.9g, %.9g]}",
            peak.flops / 1e9, peak.bf16_flops / 1e9, peak.bytes / 1e9, r->before.flops / 1e9, r->before.bf16_flops / 1e9,

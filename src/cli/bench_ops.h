@@ -41,6 +41,9 @@ typedef struct {
 /* The yardstick: of each rate the larger of the two. */
 Peak op_report_peak(const OpReport *report);
 
+/* "cpu", "cuda" or "ref". */
+const char *op_report_device(const Device *device);
+
 void op_report_print(const OpReport *report, const OpLines *lines);
 void op_report_print_json(const OpReport *report, const OpLines *lines);
 

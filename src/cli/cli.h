@@ -14,7 +14,11 @@ extern const Verb show_verb;
 extern const Verb runs_verb;
 extern const Verb reconstruct_verb;
 extern const Verb report_verb;
+extern const Verb embed_verb;
+extern const Verb probe_verb;
+extern const Verb export_verb;
 extern const Verb recipes_verb;
+extern const Verb devices_verb;
 extern const Verb data_check_verb;
 extern const Verb data_stats_verb;
 extern const Verb data_pack_verb;
@@ -24,8 +28,6 @@ extern const Verb bench_train_verb;
 extern const Verb bench_ops_verb;
 extern const Verb bench_data_verb;
 extern const Verb help_verb;
-
-extern const Verb embed_verb, probe_verb, export_verb;
 
 /* The whole program, as main() runs it. */
 int cli_main(int argc, char **argv);

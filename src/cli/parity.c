@@ -73,10 +73,12 @@ static int run_parity(void *options, const Arguments *arguments)
     if (!device_open(job->device, job->threads, &parity.device))
         return cli_usage(arguments->verb);
     if (parity.device.f64) {
-        error_set("parity takes device cpu or ref, in f32");
+        error_set("parity takes device cpu, cuda or ref, in f32");
         return cli_usage(arguments->verb);
     }
-    return run_cases(arguments->words, arguments->count, &parity, job->out);
+    int code = run_cases(arguments->words, arguments->count, &parity, job->out);
+    device_close(&parity.device);
+    return code;
 }
 
 #define AT(field) offsetof(Job, field)
@@ -84,7 +86,7 @@ static int run_parity(void *options, const Arguments *arguments)
 static const char *const PRECISIONS[] = {"f32", "bf16", NULL};
 
 static const Option OPTIONS[] = {
-    {"device", OPTION_TEXT, AT(device), .value = "D", .help = "what computes: cpu or ref", .initial = "cpu"},
+    {"device", OPTION_TEXT, AT(device), .value = "D", .help = "what computes: cpu, cuda or ref", .initial = "cpu"},
     {"precision", OPTION_CHOICE, AT(precision),
      .help = "with bf16 only losses are judged, to 2e-2: the cases' numbers are exact", .initial = "f32",
      .choices = PRECISIONS},

@@ -9,6 +9,7 @@
 #include "image/augment.h"
 #include "recipe/recipe.h"
 #include "train/schedule.h"
+#include "train/teacher.h"
 #include "train/trainer.h"
 
 typedef struct {
@@ -16,6 +17,8 @@ typedef struct {
     Recipe recipe;
     int steps, steps_per_epoch, batch, micro_batch;
     int places; /* L */
+    int stage;
+    TrainerOptions how; /* of `train` */
     MimTeacher teacher;
     Trainer *train;  /* does the steps */
     Trainer *looker; /* does the first one without savings, to read predictions and targets of all places */
@@ -55,8 +58,8 @@ static bool read_sizes(Run *run)
 /* Inputs that this kind of case does not have would be skipped without a word. */
 static bool check_names(const Run *run)
 {
-    static const char *const known[] = {"image.",   "noise.",  "mask.", "keep.", "weight.",
-                                        "teacher.", "expect.", "grad.", "after."};
+    static const char *const known[] = {"weight2.", "weight3.", "weight4.", "image.",  "noise.", "mask.",
+                                        "keep.",    "weight.",  "teacher.", "expect.", "grad.",  "after."};
     const SafeTensors *stored = run->golden->stored;
     for (size_t i = 0; i < safetensors_count(stored); i++) {
         const char *name = safetensors_at(stored, i)->name;
@@ -123,8 +126,9 @@ static int64_t param_shape(const Param *p, int64_t shape[SHAPE_MAX])
     return p->count;
 }
 
-/* Start weights of a trainer from the case. Tables that the program computes itself stay, to be compared (`tables`). */
-static bool load_weights(Run *run, Trainer *t, bool tables)
+/* Start weights of a stage of a trainer from the case. Tables that the program computes itself stay, to be compared
+ * (`tables`). */
+static bool load_weights(Run *run, Trainer *t, int stage, bool tables)
 {
     const ParamSet *set = trainer_params(t);
     for (size_t i = 0; i < set->count; i++) {
@@ -132,7 +136,12 @@ static bool load_weights(Run *run, Trainer *t, bool tables)
         char name[256];
         int64_t shape[SHAPE_MAX];
         param_shape(p, shape);
-        snprintf(name, sizeof name, "weight.%s", p->name);
+        if (stage)
+            snprintf(name, sizeof name, "weight%d.%s", stage + 1, p->name);
+        else
+            snprintf(name, sizeof name, "weight.%s", p->name);
+        if (stage && p->kind != PARAM_TRAINED)
+            continue;
         float *values = parity_input(run->golden, name, p->shape.n, shape);
         if (!values)
             return false;
@@ -153,6 +162,8 @@ static bool load_weights(Run *run, Trainer *t, bool tables)
 static bool load_teacher(Run *run, Trainer *t)
 {
     const ParamSet *set = trainer_teacher_params(t);
+    if (!json_object_get(run->golden->about, "teacher"))
+        return teacher_begin(&run->recipe, t);
     for (size_t i = 0; i < set->count; i++) {
         const Param *p = &set->params[i];
         char name[256];
@@ -167,6 +178,35 @@ static bool load_teacher(Run *run, Trainer *t)
             return false;
     }
     return true;
+}
+
+/* The teacher's network in a stage whose teacher the case does not describe. */
+static bool stage_teacher(Run *run, int stage, MimTeacher *model)
+{
+    Teacher *teacher = memory_new(1, sizeof *teacher);
+    bool ok = teacher && teacher_find(&run->recipe, stage, teacher) && teacher_model(&run->recipe, teacher, model);
+    memory_free(teacher);
+    return ok;
+}
+
+/* Before a step: when it is the first of a stage, the student becomes the teacher of a new one. */
+static bool enter_stage(Run *run, int step)
+{
+    const Recipe *r = &run->recipe;
+    MimTeacher model;
+    if (step < stage_end(r, run->steps_per_epoch, run->stage))
+        return true;
+    run->stage++;
+    run->how.teacher = &model;
+    if (!stage_teacher(run, run->stage, &model))
+        return false;
+    Trainer *next = trainer_open(r, &run->how);
+    bool ok = next && load_weights(run, next, run->stage, false) &&
+              teacher_succeed(run->train, next, r->stages.items[run->stage].reset);
+    trainer_close(ok ? run->train : next);
+    if (ok)
+        run->train = next;
+    return ok;
 }
 
 /* ---- inputs of a step */
@@ -300,7 +340,8 @@ static bool do_steps(Run *run)
     }
     for (int step = 0; step < run->steps; step++) {
         TrainerMetrics metrics;
-        if (!read_step(run, step) || (step == 0 && !look(run)) || !trainer_step(run->train, &run->input, &metrics))
+        if (!enter_stage(run, step) || !read_step(run, step) || (step == 0 && !look(run)) ||
+            !trainer_step(run->train, &run->input, &metrics))
             return false;
         if (step == 0 && !take_params(run, "grad", trainer_gradient(run->train)))
             return false;
@@ -331,9 +372,14 @@ bool parity_pretrain(ParityCase *c, const ParityOptions *options)
         if (!read_teacher(&run))
             goto done;
         how.teacher = &run.teacher;
+    } else if (mim_needs_teacher(&run.recipe)) {
+        if (!stage_teacher(&run, 0, &run.teacher))
+            goto done;
+        how.teacher = &run.teacher;
     }
     how.batch = run.batch;
     how.micro_batch = run.micro_batch;
+    run.how = how;
     if (!(run.train = trainer_open(&run.recipe, &how)))
         goto done;
     how.micro_batch = run.batch;
@@ -346,7 +392,7 @@ bool parity_pretrain(ParityCase *c, const ParityOptions *options)
     if (!run.hidden || !run.kept)
         goto done;
     memset(run.kept, 1, batch * branches);
-    ok = check_names(&run) && load_weights(&run, run.train, true) && load_weights(&run, run.looker, false) &&
+    ok = check_names(&run) && load_weights(&run, run.train, 0, true) && load_weights(&run, run.looker, 0, false) &&
          load_teacher(&run, run.train) && load_teacher(&run, run.looker) && do_steps(&run);
 done:
     trainer_close(run.train);

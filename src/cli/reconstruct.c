@@ -139,7 +139,7 @@ static uint8_t *draw_masks(const Job *job)
     r.run.seed = job->seed.given ? job->seed.value : r.run.seed;
     uint8_t *hidden = memory_new((size_t)job->count, (size_t)recipe_patches(&r));
     if (hidden)
-        pictures_masks(&r, true, 0, job->samples, (size_t)job->count, hidden);
+        pictures_masks(&r, true, 0, 0, job->samples, (size_t)job->count, hidden);
     return hidden;
 }
 
@@ -179,6 +179,7 @@ static int run_reconstruct(void *options, const Arguments *arguments)
     if (!ok || !device_open(job->device, job->threads, &job->opened))
         return cli_usage(arguments->verb);
     ok = draw(job);
+    device_close(&job->opened);
     memory_free(job->images);
     memory_free(job->samples);
     return ok ? EXIT_DONE : cli_failed();
@@ -197,7 +198,7 @@ static const Option OPTIONS[] = {
     {"count", OPTION_INT, AT(count), .value = "N", .help = "pictures to take from --data or the run", .initial = "8", .low = 1,
      .high = PICTURES_MOST},
     {"seed", OPTION_SEED, AT(seed), .value = "N", .help = "draws other masks (default: the run's seed)"},
-    {"device", OPTION_TEXT, AT(device), .value = "D", .help = "what computes: cpu or ref", .initial = "cpu"},
+    {"device", OPTION_TEXT, AT(device), .value = "D", .help = "what computes: cpu, cuda or ref", .initial = "cpu"},
     {"threads", OPTION_INT, AT(threads), .value = "N", .help = "threads (default: as many as processors)", .low = 1,
      .high = 1024},
     {0}};

@@ -20,6 +20,7 @@ static const Verb *const VERBS[] = {
     &probe_verb,
     &export_verb,
     &recipes_verb,
+    &devices_verb,
     &data_check_verb,
     &data_stats_verb,
     &data_pack_verb,

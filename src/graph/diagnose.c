@@ -12,13 +12,13 @@ static double bf16_value(uint16_t bits)
 }
 
 /* False: all numbers of the tensor are finite. */
-static bool find_value(const Tensor *t, bool f64, double *value)
+static bool find_value(const Tensor *t, const void *data, bool f64, double *value)
 {
-    int64_t count = t->data && t->dtype != DTYPE_I32 ? t->rows * t->columns : 0;
+    int64_t count = data && t->dtype != DTYPE_I32 ? t->rows * t->columns : 0;
     for (int64_t i = 0; i < count; i++) {
-        *value = t->dtype == DTYPE_BF16 ? bf16_value(((const uint16_t *)t->data)[i])
-                 : f64                  ? ((const double *)t->data)[i]
-                                        : (double)((const float *)t->data)[i];
+        *value = t->dtype == DTYPE_BF16 ? bf16_value(((const uint16_t *)data)[i])
+                 : f64                  ? ((const double *)data)[i]
+                                        : (double)((const float *)data)[i];
         if (!isfinite(*value))
             return true;
     }
@@ -31,9 +31,10 @@ bool program_find_fault(Program *p, Segment segment, ProgramFault *fault)
         fault->node = program_node(p, i);
         if (fault->node.segment != segment)
             continue;
-        program_run_node(p, i);
+        if (!program_run_node(p, i))
+            return false;
         for (int k = 0; k < CALL_OUT; k++)
-            if (find_value(&fault->node.call->out[k], program_device(p)->f64, &fault->value))
+            if (find_value(&fault->node.call->out[k], program_node_output(p, i, k), program_device(p)->f64, &fault->value))
                 return true;
     }
     return false;

@@ -4,27 +4,9 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "device/parallel.h"
+#include "device/buffer.h"
 #include "graph/lower.h"
-#include "graph/tape_private.h"
-
-struct Program {
-    Tape *tape;
-    Device device;
-    Node *nodes; /* lowered, in order of their segments */
-    size_t node_count;
-    size_t begin[SEGMENTS], end[SEGMENTS];
-    Call *calls;
-    Step *steps;
-    double *seconds; /* NULL unless measured */
-    PlanItem *items;
-    size_t item_count;
-    int64_t arena_bytes;
-    char *arena;
-    void **storages; /* by index of the tape's */
-    bool *own_storage;
-    void **data; /* by slot */
-};
+#include "graph/program_private.h"
 
 /* ---- check */
 
@@ -140,15 +122,15 @@ static size_t element(const Program *p, const Value *v)
     return device_element(&p->device, v->dtype);
 }
 
-static int64_t value_bytes(const Program *p, int slot)
+int64_t program_value_bytes(const Program *p, int slot)
 {
     const Value *v = &p->tape->values[slot];
     return shape_count(&v->shape) * (int64_t)element(p, v);
 }
 
-static bool in_arena(const Value *v)
+static bool in_arena(const Program *p, const Value *v)
 {
-    return v->home != HOME_STORAGE;
+    return v->home != HOME_STORAGE && (v->home != HOME_INPUT || buffer_on_host(&p->device));
 }
 
 /* Lets an output take over the memory of an input that nobody reads later. */
@@ -165,7 +147,8 @@ static void merge_in_place(Program *p, Life *lives)
             const Value *a = &tape->values[node->in[from].slot], *b = &tape->values[out];
             bool first_write = lives[out].root == out && lives[out].first == (int)n;
             if (a->home != HOME_ARENA || b->home != HOME_ARENA || a->keep || b->keep || lives[in].always || lives[out].always ||
-                !first_write || in == out || lives[in].last != (int)n || value_bytes(p, in) < value_bytes(p, out))
+                !first_write || in == out || lives[in].last != (int)n ||
+                program_value_bytes(p, in) < program_value_bytes(p, out))
                 continue;
             bool read_elsewhere = false;
             for (int k = 0; k < node->op->in_count; k++)
@@ -225,15 +208,15 @@ static bool make_plan(Program *p, int *item_of, int *workspace_item)
         item_of[i] = -1;
         const Value *v = &tape->values[i];
         bool used = lives[i].segment >= 0 || v->home == HOME_INPUT;
-        if (!in_arena(v) || !used || lives[i].root != (int)i)
+        if (!in_arena(p, v) || !used || lives[i].root != (int)i)
             continue;
         item_of[i] = (int)p->item_count;
-        p->items[p->item_count++] = (PlanItem){.bytes = value_bytes(p, (int)i),
+        p->items[p->item_count++] = (PlanItem){.bytes = program_value_bytes(p, (int)i),
                                                .first = lives[i].always ? 0 : lives[i].first,
                                                .last = lives[i].always ? end : lives[i].last};
     }
     for (size_t i = 0; i < slots; i++)
-        if (in_arena(&tape->values[i]) && lives[i].root != (int)i)
+        if (in_arena(p, &tape->values[i]) && lives[i].root != (int)i)
             item_of[i] = item_of[root_of(lives, (int)i)];
     for (size_t n = 0; n < p->node_count; n++) {
         const Op *op = p->nodes[n].op;
@@ -270,26 +253,29 @@ static bool bind_storages(Program *p, const Binding *bindings, int count)
         p->storages[i] = find_binding(bindings, count, s->name);
         if (p->storages[i])
             continue;
-        size_t elements = (size_t)storage_count(s);
-        p->storages[i] = memory_new_aligned(elements, real);
+        p->storages[i] = buffer_new(&p->device, (size_t)storage_count(s), real);
         if (!p->storages[i])
             return false;
-        memset(p->storages[i], 0, elements * real);
         p->own_storage[i] = true;
     }
     return true;
 }
 
-static void fill_constant(const Program *p, const Value *v, void *to)
+static bool fill_constant(const Program *p, const Value *v, void *to)
 {
-    int64_t count = shape_count(&v->shape);
+    size_t count = (size_t)shape_count(&v->shape);
     if (v->dtype == DTYPE_I32)
-        memcpy(to, v->data, (size_t)count * sizeof(int32_t));
-    else if (p->device.f64)
-        memcpy(to, v->data, (size_t)count * sizeof(double));
-    else
-        for (int64_t i = 0; i < count; i++)
-            ((float *)to)[i] = (float)((const double *)v->data)[i];
+        return buffer_write(&p->device, to, v->data, count * sizeof(int32_t));
+    if (p->device.f64)
+        return buffer_write(&p->device, to, v->data, count * sizeof(double));
+    float *numbers = memory_new(count, sizeof *numbers);
+    if (!numbers)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        numbers[i] = (float)((const double *)v->data)[i];
+    bool ok = buffer_write(&p->device, to, numbers, count * sizeof *numbers);
+    memory_free(numbers);
+    return ok;
 }
 
 static Kernel pick_kernel(const Program *p, const Op *op, bool *serial)
@@ -312,10 +298,10 @@ static bool bind_nodes(Program *p, const int *item_of, int workspace_item)
             p->data[i] = (char *)p->storages[v->storage] + (size_t)v->offset * element(p, v);
         else if (item_of[i] >= 0)
             p->data[i] = p->arena + p->items[item_of[i]].offset;
-        if (v->home == HOME_CONSTANT && p->data[i])
-            fill_constant(p, v, p->data[i]);
-        else if (v->home == HOME_INPUT && p->data[i])
-            memset(p->data[i], 0, (size_t)value_bytes(p, (int)i));
+        if (v->home == HOME_CONSTANT && p->data[i] && !fill_constant(p, v, p->data[i]))
+            return false;
+        if (v->home == HOME_INPUT && p->data[i] && buffer_on_host(&p->device))
+            memset(p->data[i], 0, (size_t)program_value_bytes(p, (int)i));
     }
     for (size_t n = 0; n < p->node_count; n++) {
         const Node *node = &p->nodes[n];
@@ -331,10 +317,18 @@ static bool bind_nodes(Program *p, const int *item_of, int workspace_item)
         Step *step = &p->steps[n];
         step->call = call;
         step->kernel = pick_kernel(p, node->op, &step->serial);
-        if (!step->kernel)
+        if (p->device.kind == DEVICE_CUDA ? !node->op->cuda : !step->kernel)
             return error_set("%s: %s has no kernel for %s", node->scope, node->op->name, device_describe(&p->device));
     }
     return true;
+}
+
+/* The host's arena is not cleared: it need not be there before it is used. */
+static void *new_arena(const Program *p)
+{
+    if (buffer_on_host(&p->device))
+        return memory_new_aligned((size_t)p->arena_bytes, 1);
+    return buffer_new(&p->device, (size_t)p->arena_bytes, 1);
 }
 
 static void find_segments(Program *p)
@@ -345,6 +339,21 @@ static void find_segments(Program *p)
             p->begin[s] = n;
         p->end[s] = n + 1;
     }
+}
+
+/* Memory, addresses and kernels for a planned program. */
+static bool bind(Program *p, const Binding *bindings, int count, const int *item_of, int workspace_item)
+{
+    bool on_host = buffer_on_host(&p->device);
+    for (int i = 0; on_host && i < PROGRAM_FETCHES; i++)
+        if (!(p->fetched[i] = memory_new(PROGRAM_FETCH_MOST, sizeof(float))))
+            return false;
+    if (!bind_storages(p, bindings, count) || !(p->arena = new_arena(p)) || (!on_host && !program_gpu_open(p)) ||
+        !bind_nodes(p, item_of, workspace_item) || (!on_host && !program_gpu_capture(p)))
+        return false;
+    if (on_host) /* Nothing to run yet, but the team's threads start here and not in the first step. */
+        parallel_run(NULL, 0, p->device.threads, NULL);
+    return true;
 }
 
 static Program *make(Tape *tape, const Device *device, const Binding *bindings, int count, bool plan_only)
@@ -374,19 +383,11 @@ static Program *make(Tape *tape, const Device *device, const Binding *bindings, 
     ok = p->calls && p->steps && p->data && item_of;
     for (size_t n = 0; ok && n < p->node_count; n++)
         set_call_shapes(p, &p->nodes[n], &p->calls[n]);
-    ok = ok && make_plan(p, item_of, &workspace_item);
-    if (ok && !plan_only)
-        ok = bind_storages(p, bindings, count) && (p->arena = memory_new_aligned((size_t)p->arena_bytes, 1)) != NULL &&
-             bind_nodes(p, item_of, workspace_item);
+    ok = ok && make_plan(p, item_of, &workspace_item) && (plan_only || bind(p, bindings, count, item_of, workspace_item));
 done:
     memory_free(item_of);
-    if (ok && plan_only)
+    if (ok)
         return p;
-    if (ok) {
-        /* Nothing to run yet, but the team's threads start here and not in the first step. */
-        parallel_run(NULL, 0, p->device.threads, NULL);
-        return p;
-    }
     program_free(p);
     return NULL;
 }
@@ -405,9 +406,13 @@ void program_free(Program *p)
 {
     if (!p)
         return;
+    program_gpu_close(p);
     for (size_t i = 0; p->storages && p->own_storage && i < p->tape->storage_count; i++)
         if (p->own_storage[i])
-            memory_free(p->storages[i]);
+            buffer_free(&p->device, p->storages[i]);
+    for (int i = 0; i < PROGRAM_FETCHES; i++)
+        if (buffer_on_host(&p->device))
+            memory_free(p->fetched[i]);
     memory_free(p->storages);
     memory_free(p->own_storage);
     memory_free(p->nodes);
@@ -415,18 +420,22 @@ void program_free(Program *p)
     memory_free(p->steps);
     memory_free(p->seconds);
     memory_free(p->items);
-    memory_free(p->arena);
+    buffer_free(&p->device, p->arena);
     memory_free(p->data);
     memory_free(p);
 }
 
 /* ---- run and look */
 
-void program_run(Program *p, Segment segment)
+bool program_run(Program *p, Segment segment)
 {
     size_t begin = p->begin[segment], end = p->end[segment];
-    if (begin < end)
-        parallel_run(p->steps + begin, (int)(end - begin), p->device.threads, p->seconds ? p->seconds + begin : NULL);
+    if (begin >= end)
+        return true;
+    if (p->gpu)
+        return program_gpu_run(p, segment);
+    parallel_run(p->steps + begin, (int)(end - begin), p->device.threads, p->seconds ? p->seconds + begin : NULL);
+    return true;
 }
 
 static int find_input(const Program *p, const char *name)
@@ -448,21 +457,55 @@ static int find_kept(const Program *p, Segment segment, const char *name)
 void *program_input(Program *p, const char *name)
 {
     int slot = find_input(p, name);
-    return slot < 0 ? NULL : p->data[slot];
+    if (slot < 0)
+        return NULL;
+    return p->gpu ? program_gpu_input(p, slot) : p->data[slot];
 }
 
 void *program_kept(Program *p, Segment segment, const char *name)
 {
     int slot = find_kept(p, segment, name);
-    return slot < 0 ? NULL : p->data[slot];
+    if (slot < 0)
+        return NULL;
+    return p->gpu ? program_gpu_look(p, p->data[slot], (size_t)program_value_bytes(p, slot), slot) : p->data[slot];
+}
+
+/* Index of a storage, or -1. */
+static int find_storage(const Program *p, const char *name)
+{
+    for (size_t i = 0; i < p->tape->storage_count; i++)
+        if (!strcmp(p->tape->storages[i].name, name))
+            return (int)i;
+    return -1;
+}
+
+static size_t storage_bytes(const Program *p, int i)
+{
+    return (size_t)storage_count(&p->tape->storages[i]) * device_element(&p->device, DTYPE_REAL);
 }
 
 void *program_storage(Program *p, const char *name)
 {
-    for (size_t i = 0; i < p->tape->storage_count; i++)
-        if (!strcmp(p->tape->storages[i].name, name))
-            return p->storages[i];
-    return NULL;
+    int i = find_storage(p, name);
+    if (i < 0)
+        return NULL;
+    return p->gpu ? program_gpu_look(p, p->storages[i], storage_bytes(p, i), (int)p->tape->value_count + i) : p->storages[i];
+}
+
+bool program_fetch(Program *p, const char *name, int place)
+{
+    int i = find_storage(p, name);
+    if (i < 0 || storage_count(&p->tape->storages[i]) > PROGRAM_FETCH_MOST)
+        return error_set("there is no storage %s that could be fetched", name);
+    if (p->gpu)
+        return program_gpu_fetch(p, p->storages[i], storage_bytes(p, i), place);
+    program_read_real(p, p->storages[i], p->fetched[place], (size_t)storage_count(&p->tape->storages[i]));
+    return true;
+}
+
+const float *program_fetched(Program *p, int place)
+{
+    return !p->gpu || program_gpu_fetch_wait(p, place) ? p->fetched[place] : NULL;
 }
 
 const Shape *program_shape(const Program *p, Segment segment, const char *name)
@@ -499,6 +542,11 @@ const Device *program_device(const Program *p)
 int64_t program_arena_bytes(const Program *p)
 {
     return p->arena_bytes;
+}
+
+int64_t program_bytes(const Program *p)
+{
+    return p->arena_bytes + (buffer_on_host(&p->device) ? 0 : program_gpu_bytes(p));
 }
 
 int64_t program_floor_bytes(const Program *p)
@@ -561,7 +609,19 @@ ProgramNode program_node(const Program *p, size_t i)
                          .cost = node->op->cost ? node->op->cost(&p->calls[i]) : (Cost){0}};
 }
 
-void program_run_node(Program *p, size_t i)
+bool program_run_node(Program *p, size_t i)
 {
+    if (p->gpu)
+        return program_gpu_run_node(p, i);
     parallel_run(p->steps + i, 1, p->device.threads, NULL);
+    return true;
+}
+
+const void *program_node_output(Program *p, size_t i, int k)
+{
+    const Tensor *t = &p->calls[i].out[k];
+    if (!p->gpu || !t->data)
+        return t->data;
+    int slot = p->nodes[i].out[k].slot;
+    return program_gpu_look(p, t->data, (size_t)program_value_bytes(p, slot), slot);
 }

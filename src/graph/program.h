@@ -1,5 +1,8 @@
 /* A program: a tape lowered for a device, planned in one arena, and bound to kernels. It is immutable; running it allocates
- * nothing and starts no thread: the team is started when the program is made. */
+ * nothing and starts no thread: the team is started when the program is made.
+ *
+ * On a GPU a run only puts its work into a stream, as one captured graph a segment. What the host reads of it is copied when it
+ * is asked for, behind all that was put to run before. */
 #ifndef LACUNA_GRAPH_PROGRAM_H
 #define LACUNA_GRAPH_PROGRAM_H
 
@@ -8,31 +11,43 @@
 
 typedef struct Program Program;
 
-/* Memory for a storage of the tape: `data` holds storage_count() REAL elements of the device, aligned to 64 bytes, owned by the
- * caller and outliving the program. */
+/* Memory for a storage of the tape: `data` holds storage_count() REAL elements in the device's memory (device/buffer.h),
+ * aligned to 64 bytes, owned by the caller and outliving the program. */
 typedef struct {
     const char *name;
     void *data;
 } Binding;
 
 /* Lowers, checks, leaves out what neither a storage nor a kept value depends on, plans, allocates the arena and binds. Storages
- * that `bindings` leaves out belong to the program and start as zeros. The tape (to which lowering adds temporaries) must
- * outlive the program. NULL after error_set(): a failed tape, a read of an overwritten value (named), memory out. */
+ * that `bindings` leaves out belong to the program and start as zeros. The tape (to which lowering adds
+ * temporaries) must outlive the program. NULL after error_set(): a failed tape, a read of an overwritten value (named), memory
+ * out. */
 Program *program_make(Tape *tape, const Device *device, const Binding *bindings, int count);
-
-/* As program_make(), but it stops behind the plan and takes no memory for values: sizes and costs can be asked for, and nothing
- * can be run, read or written. */
-Program *program_plan(Tape *tape, const Device *device);
 void program_free(Program *program);
 
-/* Runs the nodes of one segment. */
-void program_run(Program *program, Segment segment);
+/* As program_make(), but stops behind the plan: sizes and costs can be asked for, and nothing can be run, read or written. */
+Program *program_plan(Tape *tape, const Device *device);
 
-/* Memory of an input, a kept value or a storage by name; NULL when there is none. Kept values of several segments are told
- * apart by `segment`. */
+/* Runs the nodes of one segment. False after error_set(), on a GPU alone; what fails while it runs there shows when something
+ * is read. */
+bool program_run(Program *program, Segment segment);
+
+/* Memory of an input, to be filled before a run; NULL when there is none of that name. To be asked for anew before each run
+ * that is to see other numbers: on a GPU it is memory of the host, and asking says that it has to be uploaded again. */
 void *program_input(Program *program, const char *name);
+
+/* Memory of a kept value or a storage by name; NULL when there is none. Kept values of several segments are told apart by
+ * `segment`. On a GPU it is a copy as of now, good until the same is asked for again and for reading alone; NULL after
+ * error_set() when copying fails. */
 void *program_kept(Program *program, Segment segment, const char *name);
 void *program_storage(Program *program, const char *name);
+
+/* Small storages (metrics) without waiting: program_fetch() puts a copy into the first or second place behind what was put to
+ * run before, program_fetched() waits for that copy alone. `storage` has at most PROGRAM_FETCH_MOST elements. False or NULL
+ * after error_set(). */
+enum { PROGRAM_FETCHES = 2, PROGRAM_FETCH_MOST = 256 };
+bool program_fetch(Program *program, const char *storage, int place);
+const float *program_fetched(Program *program, int place);
 const Shape *program_shape(const Program *program, Segment segment, const char *name); /* of an input or kept value */
 
 /* Copies between host numbers and REAL values of this program's device. */
@@ -42,6 +57,7 @@ void program_read_real(const Program *program, const void *from, float *to, size
 const Device *program_device(const Program *program);
 int64_t program_arena_bytes(const Program *program); /* the arena */
 int64_t program_floor_bytes(const Program *program); /* the largest sum alive at once */
+int64_t program_bytes(const Program *program);       /* the arena, and what a GPU needs for inputs besides */
 bool program_plan_is_sound(const Program *program);
 size_t program_step_count(const Program *program, Segment segment);
 Cost program_cost(const Program *program, Segment segment);
@@ -62,7 +78,10 @@ typedef struct {
 size_t program_node_count(const Program *program);
 ProgramNode program_node(const Program *program, size_t i);
 
-/* Runs that node alone; those before it in its segment must have run. */
-void program_run_node(Program *program, size_t i);
+/* Runs that node alone; those before it in its segment must have run. False after error_set(). */
+bool program_run_node(Program *program, size_t i);
+
+/* The numbers of its output k as program_kept() gives them, NULL when it has none or after error_set(). */
+const void *program_node_output(Program *program, size_t i, int k);
 
 #endif

@@ -144,7 +144,10 @@ CheckOutcome check_run(CheckBuild build, int index, DType activation, const Devi
         example_close(&e);
         return outcome;
     }
-    program_run(e.program, SEGMENT_ONLY);
+    if (!program_run(e.program, SEGMENT_ONLY)) {
+        example_close(&e);
+        return CHECK_ERROR;
+    }
     size_t total = 0;
     for (int pass = 0; pass < 2; pass++) {
         total = 0;

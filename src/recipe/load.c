@@ -305,11 +305,64 @@ static bool assign_decoders(Reader *in, const Place *at, const yaml_node_t *node
     return true;
 }
 
+/* One mapping of the list `stages`. */
+static bool assign_stage(Reader *in, const Place *at, const yaml_node_t *node, RecipeStage *stage)
+{
+    *stage = (RecipeStage){.teacher_depth = RECIPE_AUTO};
+    if (node->type != YAML_MAPPING_NODE)
+        return fail(in, at, "a stage is a mapping, as in {epochs: 100, teacher_depth: 12}");
+    for (yaml_node_pair_t *pair = node->data.mapping.pairs.start; pair < node->data.mapping.pairs.top; pair++) {
+        const yaml_node_t *name = yaml_document_get_node(in->document, pair->key);
+        RecipeScalar value;
+        bool plain, known = true;
+        const char *key = document_scalar(name, &plain);
+        Place next;
+        if (!key || !step_into(at, key, &next))
+            return fail(in, at, "a key of a stage must be a word");
+        next.line = document_line(name);
+        for (yaml_node_pair_t *before = node->data.mapping.pairs.start; before < pair; before++)
+            if (same_key(in->document, before, key))
+                return fail(in, &next, "given twice");
+        value.text = document_scalar(yaml_document_get_node(in->document, pair->value), &value.plain);
+        if (!value.text)
+            return fail(in, &next, "a number or a word is expected here");
+        if (!value_read_stage(stage, key, &value, &known))
+            return fail(in, &next,
+                        known
+                            ? "'%s' is not accepted here; epochs are a whole number of at least 1, teacher_depth one from 0 to "
+                              "1024, or all, and optimizer is keep or reset"
+                            : "unknown key ('%s'); a stage has epochs, teacher_depth and optimizer",
+                        value.text);
+    }
+    return stage->epochs > 0 || fail(in, at, "how many epochs? Give them as in {epochs: 100, teacher_depth: 12}");
+}
+
+static bool assign_stages(Reader *in, const Place *at, const yaml_node_t *node, RecipeStages *stages)
+{
+    size_t count = (size_t)(node->data.sequence.items.top - node->data.sequence.items.start);
+    if (count > RECIPE_STAGES_MAX)
+        return fail(in, at, "%zu stages; give at most %d", count, RECIPE_STAGES_MAX);
+    memset(stages, 0, sizeof *stages);
+    for (size_t i = 0; i < count; i++) {
+        const yaml_node_t *item = yaml_document_get_node(in->document, node->data.sequence.items.start[i]);
+        Place next = *at;
+        next.line = document_line(item);
+        snprintf(next.schema, KEY_BYTES, "stages.K");
+        snprintf(next.shown, KEY_BYTES, "stages.%zu", i);
+        if (!assign_stage(in, &next, item, &stages->items[i]))
+            return false;
+    }
+    stages->count = (int)count;
+    return true;
+}
+
 static bool assign(Reader *in, const Place *at, const yaml_node_t *node, Given *given)
 {
     if (!strcmp(at->schema, "decoders"))
         return assign_decoders(in, at, node);
     const RecipeKey *row = schema_find(at->schema);
+    if (row && row->type == KEY_STAGES && node->type == YAML_SEQUENCE_NODE)
+        return assign_stages(in, at, node, schema_field(row, in->r, NULL));
     if (row)
         return assign_row(in, at, row, node, given);
     if (schema_is_group(at->schema))

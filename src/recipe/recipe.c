@@ -274,6 +274,41 @@ static bool check_decoder(const Recipe *r, int k)
     return true;
 }
 
+static bool check_stages(const Recipe *r)
+{
+    int epochs = 0;
+    bool features = false;
+    for (int k = 0; k < r->decoder_count; k++)
+        features = features || r->decoders[k].target.kind == TARGET_FEATURES;
+    if (r->stages.count && !features)
+        return error_set("stages: each stage's teacher is the student of the one before, so they need target.kind features");
+    for (int i = 0; i < r->stages.count; i++) {
+        const RecipeStage *s = &r->stages.items[i];
+        epochs += s->epochs;
+        if (s->teacher_depth > r->encoder.depth)
+            return error_set("stages.%d.teacher_depth %d is more than encoder.depth %d", i, s->teacher_depth, r->encoder.depth);
+        if (r->schedule.warmup_epochs >= s->epochs)
+            return error_set("schedule.warmup_epochs %g must be smaller than stages.%d.epochs %d: each stage warms up anew",
+                             r->schedule.warmup_epochs, i, s->epochs);
+    }
+    if (r->stages.count && epochs != r->schedule.epochs)
+        return error_set("the stages have %d epochs in all, but schedule.epochs is %d; they must agree", epochs,
+                         r->schedule.epochs);
+    return true;
+}
+
+static bool check_schedule(const Recipe *r)
+{
+    const RecipeNumbers *steps = &r->schedule.steps;
+    bool multistep = r->schedule.kind == SCHEDULE_MULTISTEP;
+    if (multistep != (steps->count > 0))
+        return error_set("schedule.kind multistep and schedule.steps go together: give both or none");
+    if (multistep && (steps->values[0] < r->schedule.warmup_epochs || steps->values[steps->count - 1] >= r->schedule.epochs))
+        return error_set("schedule.steps must lie between schedule.warmup_epochs %g and schedule.epochs %d",
+                         r->schedule.warmup_epochs, r->schedule.epochs);
+    return true;
+}
+
 bool recipe_check(const Recipe *r)
 {
     if (!check_pictures(r) || !check_masks(r) || !check_positions(r) ||
@@ -287,6 +322,8 @@ bool recipe_check(const Recipe *r)
     if (r->schedule.warmup_epochs >= r->schedule.epochs)
         return error_set("schedule.warmup_epochs %g must be smaller than schedule.epochs %d", r->schedule.warmup_epochs,
                          r->schedule.epochs);
+    if (!check_stages(r) || !check_schedule(r))
+        return false;
     int parts = r->schedule.accumulate, micro = r->run.micro_batch, batch = r->schedule.batch_size;
     if (parts > 0 && batch % parts)
         return error_set("schedule.accumulate %d does not divide schedule.batch_size %d", parts, batch);

@@ -18,8 +18,10 @@ enum {
     RECIPE_PATH_BYTES = 1024, /* of a path or other string, with its zero */
     RECIPE_NAMES_MAX = 32,    /* of optimizer.no_decay */
     RECIPE_NAME_BYTES = 128,  /* of one such name, with its zero */
-    RECIPE_AUTO = -1,         /* an int or double key that says `auto` */
-    TAP_LAST = -1             /* decoders.K.tap: last */
+    RECIPE_NUMBERS_MAX = 16,  /* of schedule.steps */
+    RECIPE_STAGES_MAX = 16,
+    RECIPE_AUTO = -1, /* an int or double key that says `auto` */
+    TAP_LAST = -1     /* decoders.K.tap: last */
 };
 
 typedef enum { STATISTICS_IMAGENET, STATISTICS_CLIP, STATISTICS_AUTO, STATISTICS_LIST } StatisticsKind;
@@ -77,6 +79,23 @@ typedef struct {
     int count;
     char names[RECIPE_NAMES_MAX][RECIPE_NAME_BYTES];
 } RecipeNames;
+
+typedef struct {
+    int count;
+    double values[RECIPE_NUMBERS_MAX];
+} RecipeNumbers;
+
+/* Distillation in stages (docs/spec/pretraining.md 9.5). */
+typedef struct {
+    int epochs;
+    int teacher_depth; /* blocks of this stage's teacher; RECIPE_AUTO: all */
+    int reset;         /* AdamW's state starts afresh */
+} RecipeStage;
+
+typedef struct {
+    int count;
+    RecipeStage items[RECIPE_STAGES_MAX];
+} RecipeStages;
 
 typedef struct {
     TargetKind kind;
@@ -165,6 +184,7 @@ typedef struct Recipe {
         double temperature, momentum;
         int group; /* or RECIPE_AUTO */
     } contrast;
+    RecipeStages stages;
     struct {
         OptimizerKind kind;
         double betas[2], eps, weight_decay;
@@ -179,7 +199,8 @@ typedef struct Recipe {
         double blr, lr; /* one of them is RECIPE_AUTO, see recipe_lr() */
         double min_lr, warmup_lr;
         ScheduleKind kind;
-        int accumulate; /* micro-batches of a step, or RECIPE_AUTO */
+        RecipeNumbers steps; /* epochs */
+        int accumulate;      /* micro-batches of a step, or RECIPE_AUTO */
     } schedule;
     struct {
         double decay; /* 0: off */

@@ -193,7 +193,8 @@ static const RecipeKey rows[] = {
     {"contrast.group", KEY_INT, AT(contrast.group), "auto", 1, BIG, "auto", RECIPE_AUTO, .now = NOT_YET,
      .help = "Pictures that are compared with each other; `auto` is the batch."},
 
-    {"stages", KEY_OTHER, 0, "[]", .now = NOT_YET, .help = "Stages of distillation: epochs, teacher_depth and optimizer of each."},
+    {"stages", KEY_STAGES, AT(stages), "[]", .now = CARRIED_OUT,
+     .help = "Stages of distillation, each with epochs, teacher_depth (blocks of its teacher; left out: all) and optimizer (keep or reset)."},
 
     {"optimizer.kind", KEY_WORD, AT(optimizer.kind), "adamw", .names = optimizers, .now = CARRIED_OUT, .help = "The optimizer."},
     {"optimizer.betas", KEY_REALS, AT(optimizer.betas), "[0.9, 0.95]", 0, 0.9999999, .count = 2, .now = CARRIED_OUT,
@@ -225,9 +226,9 @@ static const RecipeKey rows[] = {
      .help = "Learning rate that the end of the run approaches."},
     {"schedule.warmup_lr", KEY_REAL, AT(schedule.warmup_lr), "0", 0, 1e6, .now = CARRIED_OUT,
      .help = "Learning rate at which the warm-up begins."},
-    {"schedule.kind", KEY_WORD, AT(schedule.kind), "cosine", .names = schedules, .now = ONLY(SCHEDULE_COSINE),
+    {"schedule.kind", KEY_WORD, AT(schedule.kind), "cosine", .names = schedules, .now = CARRIED_OUT,
      .help = "Shape of the learning rate after the warm-up."},
-    {"schedule.steps", KEY_OTHER, 0, "[]", .now = NOT_YET, .help = "Epochs at which `multistep` lowers the learning rate."},
+    {"schedule.steps", KEY_NUMBERS, AT(schedule.steps), "[]", 0, 1 << 24, .now = CARRIED_OUT, .help = "Epochs at which `multistep` lowers the learning rate."},
     {"schedule.accumulate", KEY_INT, AT(schedule.accumulate), "auto", 1, 1 << 24, "auto", RECIPE_AUTO, .now = CARRIED_OUT,
      .help = "Micro-batches of a step; `auto` follows from run.micro_batch."},
 
@@ -258,15 +259,15 @@ static const RecipeKey rows[] = {
     {"run.max_steps", KEY_LONG, AT(run.max_steps), "none", 1, 1e15, "none", 0, .now = CARRIED_OUT,
      .help = "Stop after that many steps, whatever the schedule says."},
     {"run.device", KEY_WORD, AT(run.device), "auto", .names = devices,
-     .now = ONLY(RUN_DEVICE_AUTO) | ONLY(RUN_DEVICE_CPU) | ONLY(RUN_DEVICE_REF), .help = "What computes."},
+     .now = CARRIED_OUT, .help = "What computes; `auto`: an NVIDIA GPU if one can be used, else the processor."},
     {"run.devices", KEY_INT, AT(run.devices), "1", 1, 1 << 20, .now = NOT_YET, .help = "How many devices share the batch."},
     {"run.micro_batch", KEY_INT, AT(run.micro_batch), "auto", 1, 1 << 24, "auto", RECIPE_AUTO, .now = CARRIED_OUT,
-     .help = "Pictures that are computed at once."},
+     .help = "Pictures that are computed at once; `auto`: so many that activations stay small, on a GPU the most that fit."},
     {"run.threads", KEY_INT, AT(run.threads), "auto", 1, 4096, "auto", RECIPE_AUTO, .now = CARRIED_OUT,
      .help = "Threads that compute."},
     {"run.precision", KEY_WORD, AT(run.precision), "auto", .names = precisions,
-     .now = CARRIED_OUT, .help = "Type of the numbers in activations and products; `auto`: bf16 where the processor multiplies it, else f32."},
-    {"run.tf32", KEY_BOOL, AT(run.tf32), "false", .now = NOT_YET, .help = "Let a GPU round the factors of f32 products."},
+     .now = CARRIED_OUT, .help = "Type of the numbers in activations and products; `auto`: bf16 where the device multiplies it, else f32."},
+    {"run.tf32", KEY_BOOL, AT(run.tf32), "false", .now = CARRIED_OUT, .help = "Let a GPU round the factors of f32 products."},
     {"run.seed", KEY_SEED, AT(run.seed), "0", 0, 9.2e18, .now = CARRIED_OUT, .help = "Seed of all random draws."},
     {"run.from", KEY_TEXT, AT(run.from), "none", .word = "none", .now = CARRIED_OUT,
      .help = "A run or checkpoint whose weights the run starts with."},
@@ -399,6 +400,10 @@ size_t schema_field_bytes(const RecipeKey *row)
         return RECIPE_PATH_BYTES;
     case KEY_NAMES:
         return sizeof(RecipeNames);
+    case KEY_NUMBERS:
+        return sizeof(RecipeNumbers);
+    case KEY_STAGES:
+        return sizeof(RecipeStages);
     case KEY_OTHER:
     case KEY_RESERVED:
         break;

@@ -21,6 +21,8 @@ typedef enum {
     KEY_STATISTICS, /* RecipeStatistics */
     KEY_TEXT,       /* char[RECIPE_PATH_BYTES] */
     KEY_NAMES,      /* optimizer.no_decay with its count */
+    KEY_NUMBERS,    /* RecipeNumbers */
+    KEY_STAGES,     /* RecipeStages: a list of mappings */
     KEY_OTHER,      /* nothing is stored; only the default is accepted */
     KEY_RESERVED    /* a name kept for later, with all keys below it; nothing is accepted */
 } RecipeKeyType;
@@ -90,6 +92,9 @@ typedef enum { VALUE_GOOD, VALUE_WRONG, VALUE_NOT_YET } ValueVerdict;
  * does not carry it out. Unless VALUE_GOOD the field is not to be trusted. KEY_OTHER compares with the default; KEY_RESERVED
  * is always VALUE_NOT_YET. */
 ValueVerdict value_read(const RecipeKey *row, const RecipeValue *value, void *field);
+
+/* Reads one key of a stage. False when there is no such key (*known), or the value is not accepted. */
+bool value_read_stage(RecipeStage *stage, const char *key, const RecipeScalar *value, bool *known);
 
 /* Sets the field to the row's default. */
 void value_default(const RecipeKey *row, void *field);

@@ -163,6 +163,41 @@ static bool is_initial(const RecipeKey *row, const RecipeValue *value)
     return !strcmp(value->items[0].text, row->initial);
 }
 
+/* Rising, so that they can be looked up. */
+static bool read_numbers(const RecipeKey *row, const RecipeValue *value, RecipeNumbers *numbers)
+{
+    memset(numbers, 0, sizeof *numbers);
+    if (!value->list || value->count > RECIPE_NUMBERS_MAX)
+        return false;
+    for (size_t i = 0; i < value->count; i++)
+        if (!read_real(row, &value->items[i], &numbers->values[i]) || (i && numbers->values[i] <= numbers->values[i - 1]))
+            return false;
+    numbers->count = (int)value->count;
+    return true;
+}
+
+bool value_read_stage(RecipeStage *stage, const char *key, const RecipeScalar *value, bool *known)
+{
+    static const RecipeKey epochs = {.type = KEY_INT, .low = 1, .high = 1 << 24, .now = CARRIED_OUT},
+                           depth = {.type = KEY_INT,
+                                    .low = 0,
+                                    .high = 1024,
+                                    .word = "all",
+                                    .word_value = RECIPE_AUTO,
+                                    .now = CARRIED_OUT};
+    const RecipeValue one = {.items = value, .count = 1};
+    *known = true;
+    if (!strcmp(key, "epochs"))
+        return value_read(&epochs, &one, &stage->epochs) == VALUE_GOOD;
+    if (!strcmp(key, "teacher_depth"))
+        return value_read(&depth, &one, &stage->teacher_depth) == VALUE_GOOD;
+    if (!strcmp(key, "optimizer")) {
+        stage->reset = !strcmp(value->text, "reset");
+        return stage->reset || !strcmp(value->text, "keep");
+    }
+    return *known = false;
+}
+
 static bool read_type(const RecipeKey *row, const RecipeValue *value, void *field)
 {
     const RecipeScalar *s = value->items;
@@ -177,6 +212,11 @@ static bool read_type(const RecipeKey *row, const RecipeValue *value, void *fiel
         return read_text(row, value, field);
     case KEY_NAMES:
         return read_names(value, field);
+    case KEY_NUMBERS:
+        return read_numbers(row, value, field);
+    case KEY_STAGES: /* an empty list; all others are read key by key */
+        memset(field, 0, sizeof(RecipeStages));
+        return value->list && value->count == 0;
     case KEY_REALS:
         if (!value->list || value->count != (size_t)row->count)
             return false;
@@ -262,6 +302,8 @@ static bool is_default(const RecipeKey *row, const void *field)
     /* The largest field there is, aligned for all. */
     union {
         RecipeNames names;
+        RecipeStages stages;
+        RecipeNumbers numbers;
         RecipeStatistics statistics;
         char text[RECIPE_PATH_BYTES];
         double reals[8];
@@ -438,6 +480,31 @@ void value_write(const RecipeKey *row, const void *field, Text *out)
         text_add(out, "]");
         break;
     }
+    case KEY_NUMBERS: {
+        const RecipeNumbers *numbers = field;
+        text_add(out, "[");
+        for (int i = 0; i < numbers->count; i++) {
+            text_add(out, i ? ", " : "");
+            value_write_real(numbers->values[i], out);
+        }
+        text_add(out, "]");
+        break;
+    }
+    case KEY_STAGES: {
+        const RecipeStages *stages = field;
+        text_add(out, "[");
+        for (int i = 0; i < stages->count; i++) {
+            const RecipeStage *s = &stages->items[i];
+            text_add(out, "%s{epochs: %d, teacher_depth: ", i ? ", " : "", s->epochs);
+            if (s->teacher_depth == RECIPE_AUTO)
+                text_add(out, "all");
+            else
+                text_add(out, "%d", s->teacher_depth);
+            text_add(out, ", optimizer: %s}", s->reset ? "reset" : "keep");
+        }
+        text_add(out, "]");
+        break;
+    }
     case KEY_OTHER:
         text_add(out, "%s", row->initial);
         break;
@@ -502,6 +569,13 @@ void schema_describe(const RecipeKey *row, Text *out)
         break;
     case KEY_NAMES:
         text_add(out, "a list of at most %d names", RECIPE_NAMES_MAX);
+        break;
+    case KEY_NUMBERS:
+        text_add(out, "a list of at most %d rising numbers", RECIPE_NUMBERS_MAX);
+        break;
+    case KEY_STAGES:
+        text_add(out, "a list of at most %d stages, as in [{epochs: 100, teacher_depth: 12}, {epochs: 100}]",
+                 RECIPE_STAGES_MAX);
         break;
     case KEY_OTHER:
         text_add(out, "%s", row->initial);

@@ -23,21 +23,28 @@ static void draw_frame(Image *image, ImageBox box, const uint8_t *colour)
     draw_rectangle(image, (ImageBox){box.top, right, box.height, 1}, colour);
 }
 
+/* The pixels around a point, `arm` to each side. */
+static ImageBox box_around(const WorldPoint *point, int arm)
+{
+    return (ImageBox){(int)point->y - arm, (int)point->x - arm, 2 * arm + 1, 2 * arm + 1};
+}
+
 static void draw_points(Image *image, const WorldTruth *truth)
 {
+    enum { SMALL = 96 }; /* pictures in which points are drawn smaller */
     static const uint8_t dark[] = {20, 20, 24}, light[] = {255, 250, 210};
+    int arm = truth->height < SMALL || truth->width < SMALL ? 0 : 1;
     for (int s = 0; s < truth->solid_count; s++) {
         const WorldSolid *solid = &truth->solids[s];
         if (solid->area)
             draw_frame(image, solid->box, class_colours[solid->label]);
         for (int p = 0; p < solid->point_count; p++) {
-            ImageBox box = {(int)solid->points[p].y - 1, (int)solid->points[p].x - 1, 3, 3};
             if (solid->points[p].visible == 2)
-                draw_rectangle(image, (ImageBox){box.top - 1, box.left - 1, 5, 5}, dark);
+                draw_rectangle(image, box_around(&solid->points[p], arm + 1), dark);
             if (solid->points[p].visible == 2)
-                draw_rectangle(image, box, light);
+                draw_rectangle(image, box_around(&solid->points[p], arm), light);
             else if (solid->points[p].visible == 1)
-                draw_frame(image, box, light);
+                draw_frame(image, box_around(&solid->points[p], arm), light);
         }
     }
 }
@@ -85,8 +92,7 @@ static bool draw_ways(Image *image, const World *world, uint64_t index, int fram
                 const WorldPoint *point = &truth.solids[s].points[p];
                 bool last = f == frames - 1;
                 if (end.solids[s].points[p].visible == 2 && point->visible)
-                    draw_rectangle(image, (ImageBox){(int)point->y - last, (int)point->x - last, 1 + 2 * last, 1 + 2 * last},
-                                   class_colours[truth.solids[s].label]);
+                    draw_rectangle(image, box_around(point, last), class_colours[truth.solids[s].label]);
             }
         if (ok)
             world_truth_free(&truth);

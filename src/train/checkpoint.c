@@ -74,23 +74,25 @@ static bool write_model(const char *folder, Trainer *t, const Recipe *recipe, co
 
 static bool write_state(const char *folder, Trainer *t)
 {
-    static const char *const moments[] = {"moment1", "moment2"};
-    const ParamSet *set = trainer_params(t);
+    const ParamSet *sets[] = {trainer_params(t), trainer_params(t), trainer_teacher_params(t)};
+    const float *buffers[] = {trainer_moment1(t), trainer_moment2(t), trainer_teacher_weights(t)};
+    static const char *const prefixes[] = {"moment1", "moment2", "teacher"};
+    enum { KINDS = sizeof sets / sizeof *sets };
     Text names = {0}; /* one behind the other, each with its zero */
-    size_t count = 0, at = 0;
-    SafeTensor *tensors = memory_new(set->count, 2 * sizeof *tensors);
-    for (int m = 0; m < 2; m++)
-        for (size_t i = 0; i < set->count; i++)
-            if (set->params[i].kind == PARAM_TRAINED) {
-                text_add(&names, "%s.%s", moments[m], set->params[i].name);
+    size_t count = 0, at = 0, most = 0;
+    for (int m = 0; m < KINDS; m++)
+        for (size_t i = 0; i < sets[m]->count; i++, most++)
+            if (sets[m]->params[i].kind == PARAM_TRAINED) {
+                text_add(&names, "%s.%s", prefixes[m], sets[m]->params[i].name);
                 text_add_bytes(&names, "", 1);
             }
+    SafeTensor *tensors = memory_new(most, sizeof *tensors);
     bool ok = tensors && !names.failed;
-    for (int m = 0; ok && m < 2; m++)
-        for (size_t i = 0; i < set->count; i++) {
-            if (set->params[i].kind != PARAM_TRAINED)
+    for (int m = 0; ok && m < KINDS; m++)
+        for (size_t i = 0; i < sets[m]->count; i++) {
+            if (sets[m]->params[i].kind != PARAM_TRAINED)
                 continue;
-            tensors[count++] = tensor_of(&set->params[i], names.data + at, m ? trainer_moment2(t) : trainer_moment1(t));
+            tensors[count++] = tensor_of(&sets[m]->params[i], names.data + at, buffers[m]);
             at += strlen(names.data + at) + 1;
         }
     SafeMetadata metadata[] = {{"format", "lacuna"}};
@@ -138,6 +140,8 @@ static bool write_meta(const char *folder, Trainer *t, const CheckpointMeta *met
              ",\n  \"guard\": {\"draw\": %" PRId64 ", \"skipped\": %" PRId64 ", \"losses\": %" PRId64
              ", \"mean\": %.17g, \"variance\": %.17g},\n",
              meta->guard.draw, meta->guard.skipped, meta->guard.losses, meta->guard.mean, meta->guard.variance);
+    if (meta->stage_ends)
+        text_add(&out, "  \"stage_ends\": true,\n");
     bool ok = add_hashes(&out, folder) && path && !out.failed;
     if (ok)
         text_add(&out, CHECKPOINT_META_CRC "%lu\n}\n", crc32_z(crc32(0, NULL, 0), (const Bytef *)out.data, out.length));
@@ -203,7 +207,8 @@ static bool prune(const char *folder, int64_t saved, int keep)
             continue;
         char *old = checkpoint_folder(folder, steps[i]);
         ok = old != NULL;
-        if (ok && kept >= keep)
+        CheckpointMeta meta;
+        if (ok && kept >= keep && !(checkpoint_meta(old, &meta) && meta.stage_ends))
             ok = remove_old(folder, old);
         else if (ok && checkpoint_is_complete(old, steps[i], false))
             kept++;
@@ -221,7 +226,8 @@ bool checkpoint_save(const char *run, Trainer *t, const Recipe *recipe, const Ch
     int64_t *steps = NULL;
     size_t count;
     bool made = folder && !file_exists(folder);
-    bool ok = folder && file_make_folder(folder) && (!made || file_sync(run)) && checkpoint_steps(folder, true, &steps, &count);
+    bool ok = trainer_fetch(t) && folder && file_make_folder(folder) && (!made || file_sync(run)) &&
+              checkpoint_steps(folder, true, &steps, &count);
     ok = ok && (aside = file_join(folder, name)) && (final = checkpoint_folder(folder, meta->step)) && file_make_folder(aside);
     ok = ok && write_model(aside, t, recipe, meta) && write_state(aside, t) && write_meta(aside, t, meta) && file_sync(aside) &&
          put_in_place(aside, final) && file_sync(folder);

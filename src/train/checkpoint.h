@@ -1,10 +1,11 @@
 /* Checkpoints: RUN/checkpoints/step-00012500/{model.safetensors, state.safetensors, meta.json}.
  *
  * model.safetensors holds all parameters by name in f32 and, as metadata, the recipe, so that it can be opened alone;
- * state.safetensors AdamW's moments; meta.json where the run stood, and checksums of all three. No clock, no number of threads,
- * no name of a file: the same run leaves the same bytes. A checkpoint is written into a folder whose name starts with a dot and
- * renamed when all of it is on the disk, so every folder of a proper name is whole. The link RUN/checkpoints/latest leads to
- * the newest. One process at a time writes to a run (run_folder.h locks it). */
+ * state.safetensors AdamW's moments, and of a frozen teacher the weights (teacher.NAME); meta.json where the run stood, and
+ * checksums of all three. No clock, no number of threads, no name of a file: the same run leaves the same bytes. A checkpoint
+ * is written into a folder whose name starts with a dot and renamed when all of it is on the disk, so every folder of a proper
+ * name is whole. The link RUN/checkpoints/latest leads to the newest. One process at a time writes to a run (run_folder.h locks
+ * it). */
 #ifndef LACUNA_TRAIN_CHECKPOINT_H
 #define LACUNA_TRAIN_CHECKPOINT_H
 
@@ -28,12 +29,13 @@ typedef struct {
     int channels;
     float mean[RECIPE_CHANNELS_MAX], std[RECIPE_CHANNELS_MAX]; /* of the pictures, as the model saw them */
     CheckpointGuard guard;
+    bool stage_ends; /* a stage of distillation ends here: the checkpoint is never removed */
 } CheckpointMeta;
 
 /* Writes the state of the trainer as RUN/checkpoints/step-N, N from `meta`, points `latest` to it and removes what is older
- * than the newest `keep` (at least 1) complete ones, this one counted; ones that cannot be used do not count. optimizer_steps
- * of `meta` is ignored: the trainer's own is written. On failure returns false after error_set(); what was there before is
- * still there and whole. Remains of saves that were killed are removed. */
+ * than the newest `keep` (at least 1) complete ones, this one counted; ones that cannot be used do not count, and ends of
+ * stages stay. optimizer_steps of `meta` is ignored: the trainer's own is written. On failure returns false after error_set();
+ * what was there before is still there and whole. Remains of saves that were killed are removed. */
 bool checkpoint_save(const char *run, Trainer *trainer, const Recipe *recipe, const CheckpointMeta *meta, int keep);
 
 /* The folder of the newest complete checkpoint of a run, a fresh string in *folder, or NULL when the run has none at all. A
@@ -45,7 +47,8 @@ bool checkpoint_newest(const char *run, char **folder, Text *passed_over);
 /* Where the run of a checkpoint's folder stood. False after error_set(). */
 bool checkpoint_meta(const char *folder, CheckpointMeta *meta);
 
-/* Reads a checkpoint's folder back into a trainer of the same recipe: weights, fixed tables, moments, count of steps. Every
+/* Reads a checkpoint's folder back into a trainer of the same recipe and stage: weights, fixed tables, moments, teacher, count
+ * of steps. Every
  * name and shape must agree; the error names what is missing, unexpected or of another shape. On failure the trainer may be
  * half filled and is not to be used. Moments are left out when the trainer is evaluate_only. */
 bool checkpoint_load(const char *folder, Trainer *trainer, CheckpointMeta *meta);
@@ -66,5 +69,9 @@ bool checkpoint_load_weights(const char *path, const Recipe *recipe, Trainer *tr
 
 /* The same without a trainer: into the buffer of a set's trained parameters. */
 bool checkpoint_read_weights(const char *path, const Recipe *recipe, const ParamSet *set, float *weights, Text *note);
+
+/* The frozen teacher's weights from the encoder that `path` means; a learned position table of another grid is resized.
+ * `recipe` is the student's. False after error_set(). */
+bool checkpoint_load_teacher(const char *path, const Recipe *recipe, Trainer *trainer);
 
 #endif

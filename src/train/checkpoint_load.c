@@ -99,12 +99,12 @@ static bool fill(const SafeTensors *file, const char *origin, const ParamSet *se
     return ok;
 }
 
-/* Moments may carry no other names than the two kinds. */
+/* The state has moments and a teacher, and nothing else. */
 static bool check_state_names(const SafeTensors *file, const char *folder)
 {
     for (size_t i = 0; i < safetensors_count(file); i++) {
         const char *name = safetensors_at(file, i)->name;
-        if (strncmp(name, "moment1.", 8) && strncmp(name, "moment2.", 8))
+        if (strncmp(name, "moment1.", 8) && strncmp(name, "moment2.", 8) && strncmp(name, "teacher.", 8))
             return error_set("%s/%s does not fit the recipe: unexpected: %.200s", folder, CHECKPOINT_STATE, name);
     }
     return true;
@@ -123,7 +123,8 @@ bool checkpoint_load(const char *folder, Trainer *t, CheckpointMeta *meta)
     if (ok && trainer_moment1(t))
         ok = (state = checkpoint_part(folder, CHECKPOINT_STATE)) && (origin = file_join(folder, CHECKPOINT_STATE)) &&
              check_state_names(state, folder) && fill(state, origin, set, "moment1.", trainer_moment1(t), NULL) &&
-             fill(state, origin, set, "moment2.", trainer_moment2(t), NULL);
+             fill(state, origin, set, "moment2.", trainer_moment2(t), NULL) &&
+             fill(state, origin, trainer_teacher_params(t), "teacher.", trainer_teacher_weights(t), NULL);
     if (ok)
         trainer_set_steps(t, meta->optimizer_steps);
     else

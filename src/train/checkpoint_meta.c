@@ -67,8 +67,10 @@ bool checkpoint_meta_parse(const char *text, size_t size, const char *path, Chec
          meta_number(root, path, "pictures", 1, &meta->pictures) && meta_number(root, path, "seed", 0, &seed) &&
          meta_floats(root, path, "mean", &meta->channels, meta->mean) &&
          meta_floats(root, path, "std", &meta->channels, meta->std) && meta_guard(root, path, &meta->guard);
-    if (ok)
+    if (ok) {
         meta->seed = (uint64_t)seed;
+        meta->stage_ends = json_is_true(json_object_get(root, "stage_ends"));
+    }
 done:
     json_decref(root);
     return ok;

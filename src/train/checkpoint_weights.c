@@ -178,6 +178,41 @@ static void load_decoders(const SafeTensors *file, const Recipe *from, const Rec
         text_add(note, "Decoder %d of the file is passed over. ", k);
 }
 
+static bool load_teacher(const SafeTensors *file, const Recipe *from, const Recipe *to, const ParamSet *set, float *weights)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        const Param *p = &set->params[i];
+        if (p->kind != PARAM_TRAINED)
+            continue;
+        const SafeTensor *t = safetensors_find(file, p->name);
+        if (!t)
+            return error_set("%s is missing", p->name);
+        if (checkpoint_same_shape(t, p))
+            safetensor_to_f32(t, weights + p->offset);
+        else if (!resize_table(t, from, p, to, weights + p->offset))
+            return error_set("%s is of another shape", p->name);
+    }
+    return true;
+}
+
+bool checkpoint_load_teacher(const char *path, const Recipe *recipe, Trainer *t)
+{
+    Recipe *from = memory_new(1, sizeof *from), *to = memory_new(1, sizeof *to);
+    char *model = from && to ? find_model(path, NULL) : NULL;
+    SafeTensors *file = model ? open_model(model, from) : NULL;
+    bool ok = file != NULL;
+    if (ok) {
+        *to = *from; /* its own network at the student's size of pictures */
+        memcpy(to->image.size, recipe->image.size, sizeof to->image.size);
+        ok = load_teacher(file, from, to, trainer_teacher_params(t), trainer_teacher_weights(t)) || error_context("%s", model);
+    }
+    safetensors_close(file);
+    memory_free(model);
+    memory_free(from);
+    memory_free(to);
+    return ok;
+}
+
 bool checkpoint_read_weights(const char *path, const Recipe *recipe, const ParamSet *set, float *weights, Text *note)
 {
     Recipe *from = memory_new(1, sizeof *from);

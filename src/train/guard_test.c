@@ -52,7 +52,7 @@ static LoaderOptions open_options;
 Loader *__wrap_loader_open(const LoaderOptions *options)
 {
     if (options->train) {
-        draw = options->stage;
+        draw = options->stage / RECIPE_STAGES_MAX;
         open_options = *options;
     }
     return __real_loader_open(options);

@@ -198,12 +198,13 @@ LoaderOptions pictures_val_options(const Pictures *p, const Recipe *r, int batch
     return o;
 }
 
-void pictures_masks(const Recipe *r, bool validate, uint32_t epoch, const uint64_t *samples, size_t count, uint8_t *hidden)
+void pictures_masks(const Recipe *r, bool validate, uint32_t stage, uint32_t epoch, const uint64_t *samples, size_t count,
+                    uint8_t *hidden)
 {
     size_t places = (size_t)recipe_patches(r);
     for (size_t i = 0; i < count; i++) {
         Random random = validate ? random_stream(r->run.seed, RANDOM_VALIDATE, 0, 0, samples[i])
-                                 : random_stream(r->run.seed, RANDOM_MASK, 0, epoch, samples[i]);
+                                 : random_stream(r->run.seed, RANDOM_MASK, stage, epoch, samples[i]);
         mask_draw(r, &random, hidden + i * places);
     }
 }

@@ -41,9 +41,9 @@ bool pictures_known_bad(const Pictures *p, const Recipe *recipe, const BadNames 
 /* One pass over the held-out pictures in batches of `batch`. */
 LoaderOptions pictures_val_options(const Pictures *p, const Recipe *recipe, int batch);
 
-/* The masks of some samples: (count, L), 1 = hidden. For training from (seed, epoch, sample), for held-out pictures
- * (`validate`) from (seed, sample) alone, so that all validations look at the same. */
-void pictures_masks(const Recipe *recipe, bool validate, uint32_t epoch, const uint64_t *samples, size_t count,
+/* The masks of some samples: (count, L), 1 = hidden. For training from (seed, stage, epoch, sample), for held-out
+ * pictures (`validate`) from (seed, sample) alone, so that all validations look at the same. */
+void pictures_masks(const Recipe *recipe, bool validate, uint32_t stage, uint32_t epoch, const uint64_t *samples, size_t count,
                     uint8_t *hidden);
 
 #endif

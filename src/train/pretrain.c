@@ -10,6 +10,7 @@
 #include "base/random.h"
 #include "train/run.h"
 #include "train/schedule.h"
+#include "train/teacher.h"
 
 void run_say(const Run *run, const char *format, ...)
 {
@@ -33,8 +34,8 @@ static void draw_kept(Run *run, const LoaderBatch *batch)
 {
     int branches = trainer_branches(run->trainer);
     for (size_t i = 0; run->kept && i < batch->count; i++) {
-        Random random =
-            random_stream(run->recipe.run.seed, RANDOM_DROP_PATH, 0, run_draw_epoch(run, batch->epoch), batch->samples[i]);
+        Random random = random_stream(run->recipe.run.seed, RANDOM_DROP_PATH, (uint32_t)run->stage,
+                                      run_draw_epoch(run, batch->epoch), batch->samples[i]);
         for (int b = 0; b < branches; b++)
             run->kept[(size_t)b * batch->count + i] = random_uniform(&random) >= trainer_branch_rate(run->trainer, b);
     }
@@ -59,13 +60,15 @@ static bool one_step(Run *run)
     LoaderBatch batch;
     TrainerMetrics metrics;
     double before = clock_seconds();
+    if (!run_enter_stage(run))
+        return false;
     if (!loader_next(run->loader, &batch))
         return save_before_failing(run);
     if (run->bad_failed) {
         error_context("noting a picture that cannot be read");
         return save_before_failing(run);
     }
-    pictures_masks(r, false, run_draw_epoch(run, batch.epoch), batch.samples, batch.count, run->hidden);
+    pictures_masks(r, false, (uint32_t)run->stage, run_draw_epoch(run, batch.epoch), batch.samples, batch.count, run->hidden);
     draw_kept(run, &batch);
     TrainerBatch input = {.images = batch.images,
                           .hidden = run->hidden,
@@ -90,7 +93,8 @@ static PretrainOutcome train(Run *run)
         if (!one_step(run))
             return PRETRAIN_FAILED;
         bool stop = run_is_stopped(run) && run->step < run->last;
-        if ((stop || run->step == run->last || run->step % run->recipe.run.save_steps == 0) && !run_save(run))
+        bool ends = run->step == stage_end(&run->recipe, run->per_epoch, run->stage);
+        if ((stop || ends || run->step == run->last || run->step % run->recipe.run.save_steps == 0) && !run_save(run))
             return PRETRAIN_FAILED;
         if (stop)
             return PRETRAIN_STOPPED;
@@ -102,6 +106,7 @@ static void close_run(Run *run)
 {
     loader_close(run->loader);
     trainer_close(run->trainer);
+    device_close(&run->device);
     pictures_close(&run->pictures);
     run_folder_close(run->folder);
     sample_list_free(&run->known_bad);

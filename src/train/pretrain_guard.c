@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "train/run.h"
+#include "train/teacher.h"
 
 /* Losses before a leap can be told from the ordinary, and how many the running mean reaches back. */
 enum { LOSSES_LEAST = 20, LOSSES_REACH = 50 };
@@ -136,7 +137,8 @@ static bool go_back(Run *run, double loss)
             from, loss, run->guard.mean, run->saved);
     snprintf(name, sizeof name, "checkpoints/step-%08" PRId64, run->saved);
     char *folder = file_join(run_folder_path(run->folder), name);
-    bool ok = folder && checkpoint_load(folder, run->trainer, &meta);
+    bool ok = folder && run_set_stage(run, stage_of(&run->recipe, run->per_epoch, run->saved)) &&
+              checkpoint_load(folder, run->trainer, &meta);
     memory_free(folder);
     if (!ok)
         return error_context("going back from step %" PRId64, from);

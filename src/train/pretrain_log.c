@@ -48,7 +48,7 @@ static bool validate(Run *run, TrainerMetrics *mean)
         ok = loader_next(loader, &batch);
         if (!ok || batch.count == 0)
             break;
-        pictures_masks(r, true, 0, batch.samples, batch.count, run->hidden);
+        pictures_masks(r, true, 0, 0, batch.samples, batch.count, run->hidden);
         ok = trainer_evaluate(run->trainer, batch.images, run->hidden, (int)batch.count, &metrics);
         loader_release(loader);
         pictures += batch.count;

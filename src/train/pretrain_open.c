@@ -6,20 +6,28 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "train/fit.h"
 #include "train/run.h"
 #include "train/settle.h"
+#include "train/teacher.h"
+
+static bool open_device(Run *run, bool parts_are_open)
+{
+    Recipe *r = &run->recipe;
+    if (!device_open(recipe_word("run.device", (int)r->run.device), r->run.threads, &run->device))
+        return false;
+    device_set_tf32(&run->device, r->run.tf32);
+    return !parts_are_open || fit_settle(r, &run->device, run->options->plain);
+}
 
 static bool open_trainer(Run *run)
 {
     const Recipe *r = &run->recipe;
-    if (!device_open(recipe_word("run.device", (int)r->run.device), r->run.threads, &run->device))
-        return false;
     TrainerOptions options = {.device = run->device,
                               .batch = r->schedule.batch_size,
                               .micro_batch = r->run.micro_batch,
                               .plain = run->options->plain};
-    run->trainer = trainer_open(r, &options);
-    if (!run->trainer)
+    if (!fit_check(r, &options) || !run_open_trainer(run, run->stage, &run->trainer))
         return false;
     int branches = trainer_branches(run->trainer);
     run->hidden = memory_new((size_t)r->schedule.batch_size, (size_t)recipe_patches(r));
@@ -95,6 +103,7 @@ static bool find_start(Run *run, char **checkpoint, bool *finished)
     ok = ok && resume_recipe(run, *checkpoint) && (!*checkpoint || checkpoint_meta(*checkpoint, &meta));
     if (ok && *checkpoint) {
         set_steps(run, meta.steps_per_epoch);
+        run->stage = stage_of(&run->recipe, meta.steps_per_epoch, meta.step);
         *finished = meta.step >= run->last;
         if (*finished)
             run->step = run->saved = meta.step;
@@ -146,9 +155,11 @@ static void say_what(const Run *run)
 bool run_open_loader(Run *run)
 {
     LoaderOptions options = pictures_train_options(&run->pictures, &run->recipe);
-    options.first = (uint64_t)run->step;
-    options.steps = (uint64_t)run->last;
-    options.stage = (uint32_t)run->guard.draw;
+    int64_t first = stage_first(&run->recipe, run->per_epoch, run->stage),
+            end = stage_end(&run->recipe, run->per_epoch, run->stage);
+    options.first = (uint64_t)(run->step - first);
+    options.steps = (uint64_t)((end < run->last ? end : run->last) - first);
+    options.stage = (uint32_t)(run->guard.draw * RECIPE_STAGES_MAX + run->stage);
     options.bad = run_note_bad;
     options.bad_context = run;
     options.known_bad = run->known_bad.samples;
@@ -189,10 +200,12 @@ bool run_open(Run *run)
         run->stopped = ok = true;
         goto done;
     }
+    bool parts_are_open = r->run.micro_batch == RECIPE_AUTO && r->schedule.accumulate == RECIPE_AUTO;
     settle_recipe(r, run->total);
-    if (!open_trainer(run))
+    if (!open_device(run, parts_are_open) || !open_trainer(run))
         goto done;
-    if (checkpoint ? !load_checkpoint(run, checkpoint) : r->run.from[0] && !load_start(run))
+    if (checkpoint ? !load_checkpoint(run, checkpoint)
+                   : (r->run.from[0] && !load_start(run)) || !teacher_begin(r, run->trainer))
         goto done;
     if (!run->folder && !(run->folder = run_folder_open(NULL, r->name)))
         goto done;

@@ -10,6 +10,7 @@
 #include "report/report.h"
 #include "train/reconstruct.h"
 #include "train/run.h"
+#include "train/teacher.h"
 
 enum { SAMPLES = 8 }; /* pictures of a sheet in RUN/samples */
 
@@ -34,7 +35,7 @@ static bool load_samples(Run *run)
         ok = run->sample_images && run->sample_hidden;
         if (ok) {
             memcpy(run->sample_images, batch.images, batch.count * numbers * sizeof *batch.images);
-            pictures_masks(r, true, 0, batch.samples, batch.count, run->sample_hidden);
+            pictures_masks(r, true, 0, 0, batch.samples, batch.count, run->sample_hidden);
             run->samples = (int)batch.count;
         } else {
             memory_free(run->sample_images);
@@ -64,7 +65,7 @@ static bool add_event(Run *run, const char *path)
 void run_draw_samples(Run *run)
 {
     char name[64];
-    if (run->drawn == run->step)
+    if (run->drawn == run->step || !reconstruct_can(&run->recipe))
         return;
     run->drawn = run->step;
     snprintf(name, sizeof name, "step-%08" PRId64 ".png", run->step);
@@ -99,7 +100,8 @@ CheckpointMeta run_meta(const Run *run)
                            .pictures = (int64_t)run->pictures.train.count,
                            .seed = r->run.seed,
                            .channels = r->image.channels,
-                           .guard = run->guard};
+                           .guard = run->guard,
+                           .stage_ends = r->stages.count && run->step == stage_end(r, run->per_epoch, run->stage)};
     memcpy(meta.mean, r->image.mean.values, sizeof meta.mean);
     memcpy(meta.std, r->image.std.values, sizeof meta.std);
     return meta;

@@ -33,6 +33,19 @@ Trainer *reconstruct_open(const Recipe *recipe, const Device *device)
     return trainer_open(recipe, &options);
 }
 
+static bool draws_pixels(const RecipeTarget *target)
+{
+    return target->kind == TARGET_PIXELS && (target->normalise == NORMALISE_NONE || target->normalise == NORMALISE_PATCH);
+}
+
+bool reconstruct_can(const Recipe *r)
+{
+    for (int k = 0; k < r->decoder_count; k++)
+        if (!draws_pixels(&r->decoders[k].target))
+            return false;
+    return true;
+}
+
 static void drawing_free(Drawing *d)
 {
     memory_free(d->true_patch);
@@ -53,8 +66,7 @@ static bool drawing_make(Drawing *d, const Recipe *r)
     d->places = rows * d->columns;
     d->numbers = d->channels * d->patch * d->patch;
     for (int k = 0; k < r->decoder_count; k++)
-        if (r->decoders[k].target.kind != TARGET_PIXELS ||
-            (r->decoders[k].target.normalise != NORMALISE_NONE && r->decoders[k].target.normalise != NORMALISE_PATCH))
+        if (!draws_pixels(&r->decoders[k].target))
             return error_set("decoders.%d predicts no pixels that could be drawn", k);
     if (!recipe_statistics(&r->image.mean, false, d->channels, d->mean) ||
         !recipe_statistics(&r->image.std, true, d->channels, d->std))
@@ -175,7 +187,7 @@ bool reconstruct_sheet(Trainer *t, const Recipe *r, const float *images, const u
 bool reconstruct_write(const Recipe *r, const float *weights, const float *fixed, const float *images, const uint8_t *hidden,
                        int count, const char *png_path)
 {
-    Device device;
+    Device device = {0};
     Image sheet = {0};
     Trainer *t = NULL;
     bool ok = device_open(recipe_word("run.device", (int)r->run.device), r->run.threads > 0 ? r->run.threads : 0, &device) &&
@@ -188,5 +200,6 @@ bool reconstruct_write(const Recipe *r, const float *weights, const float *fixed
     }
     image_free(&sheet);
     trainer_close(t);
+    device_close(&device);
     return ok || error_context("drawing reconstructions");
 }

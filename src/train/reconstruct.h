@@ -7,6 +7,9 @@
 #include "recipe/recipe.h"
 #include "train/trainer.h"
 
+/* Whether all decoders predict pixels that can be drawn. */
+bool reconstruct_can(const Recipe *recipe);
+
 /* A trainer that only evaluates and whose predictions of all places can be read, for reconstruct_sheet(). Its weights are the
  * recipe's first draw until others are put there. Owned by the caller (trainer_close). NULL after error_set(). */
 Trainer *reconstruct_open(const Recipe *recipe, const Device *device);

@@ -1,4 +1,5 @@
 /* A run in progress: what the files of the loop share. pretrain.c is the loop, pretrain_open.c comes before it;
+ * pretrain_stage.c changes students,
  * pretrain_guard.c looks at each step, pretrain_log.c validates and logs, pretrain_save.c saves and draws. */
 #ifndef LACUNA_TRAIN_RUN_H
 #define LACUNA_TRAIN_RUN_H
@@ -23,6 +24,7 @@ typedef struct {
     Text line;
     EventDraft event;               /* of the present step */
     int64_t per_epoch, total, last; /* steps: of an epoch, of the schedule, where this run ends */
+    int stage;                      /* of distillation, from 0 */
     int64_t step, saved;            /* steps done; the step of the newest checkpoint, -1: none */
     int64_t drawn;                  /* the step of the newest sheet, -1: none in this session */
     CheckpointGuard guard;          /* as of the present step */
@@ -51,6 +53,17 @@ bool run_open(Run *run);
 
 /* The loader of the training pictures from the present step on. False after error_set(). */
 bool run_open_loader(Run *run);
+
+/* ---- pretrain_stage.c */
+
+/* A trainer of a stage, with the draw of its student; the teacher is yet to be filled. False after error_set(). */
+bool run_open_trainer(Run *run, int stage, Trainer **trainer);
+
+/* Before a step: begins the next stage when the present one's steps are done. False after error_set(). */
+bool run_enter_stage(Run *run);
+
+/* A trainer of that stage in place of the present one, to be filled from a checkpoint. False after error_set(). */
+bool run_set_stage(Run *run, int stage);
 
 /* ---- pretrain_log.c */
 

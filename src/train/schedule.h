@@ -4,20 +4,22 @@
 
 #include "recipe/recipe.h"
 
-/* A warm-up and a cosine, all lengths in epochs. */
+/* A warm-up, then a cosine or steps down, all lengths in epochs. */
 typedef struct {
-    double peak;   /* the rate at the end of the warm-up */
-    double least;  /* approached at the end, never reached */
-    double start;  /* at epoch 0 when there is a warm-up */
-    double warmup; /* may be a fraction; 0: starts at the peak */
-    double epochs; /* above `warmup` */
+    double peak;                /* the rate at the end of the warm-up */
+    double least;               /* approached at the end, never reached */
+    double start;               /* at epoch 0 when there is a warm-up */
+    double warmup;              /* may be a fraction; 0: starts at the peak */
+    double epochs;              /* above `warmup` */
+    const RecipeNumbers *steps; /* NULL: the cosine; else the rate is a tenth from each of these epochs on */
 } Schedule;
 
 /* Rate at a fractional epoch e in 0..epochs: start + (peak - start) e / W before the warm-up W ends, then least + (peak -
- * least) (1 + cos(pi (e - W) / (epochs - W))) / 2, in double. */
+ * least) (1 + cos(pi (e - W) / (epochs - W))) / 2, in double; with `steps` peak / 10^(steps at or before e). */
 double schedule_at(const Schedule *schedule, double epoch);
 
-/* Rate of a step at epoch = step / steps per epoch, the step counted from 0. */
+/* Rate of a step at epoch = step / steps per epoch, the step counted from 0; each of the recipe's stages has a warm-up and
+ * cosine of its own. */
 double schedule_rate(const Recipe *recipe, double epoch);
 
 /* As schedule_rate() of a run in stages of so many epochs, each with a warm-up and cosine of its own; without stages the same.

@@ -5,6 +5,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "device/device.h"
 
 /* tokens x width x depth: 32 pictures of a ViT-B/16 with MAE's decoder, about 3 GB of activations in f32. */
 #define ACTIVATION_BUDGET 42e6
@@ -26,6 +27,16 @@ int settle_micro_batch(const Recipe *r)
     return 1;
 }
 
+/* What device_open() would take for `auto`. */
+static bool gpu_is_usable(void)
+{
+    Device device;
+    bool usable = device_open("auto", 1, &device) && device.kind == DEVICE_CUDA;
+    device_close(&device);
+    error_clear();
+    return usable;
+}
+
 void settle_recipe(Recipe *r, int64_t total_steps)
 {
     int batch = r->schedule.batch_size;
@@ -41,9 +52,11 @@ void settle_recipe(Recipe *r, int64_t total_steps)
     if (r->data.workers == RECIPE_AUTO)
         r->data.workers = cpu_count() < WORKERS_MOST ? cpu_count() : WORKERS_MOST;
     if (r->run.device == RUN_DEVICE_AUTO)
-        r->run.device = RUN_DEVICE_CPU;
-    if (r->run.precision == RUN_PRECISION_AUTO)
-        r->run.precision = r->run.device == RUN_DEVICE_CPU && cpu_has_bf16() ? RUN_PRECISION_BF16 : RUN_PRECISION_F32;
+        r->run.device = gpu_is_usable() ? RUN_DEVICE_CUDA : RUN_DEVICE_CPU;
+    if (r->run.precision == RUN_PRECISION_AUTO) {
+        bool has_bf16 = r->run.device == RUN_DEVICE_CUDA || (r->run.device == RUN_DEVICE_CPU && cpu_has_bf16());
+        r->run.precision = has_bf16 ? RUN_PRECISION_BF16 : RUN_PRECISION_F32;
+    }
 }
 
 static void take_statistics(const RecipeStatistics *given, const RecipeStatistics *stored, bool deviation,

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "device/buffer.h"
 #include "nn/init.h"
 #include "ops/adamw/adamw.h"
 #include "ops/add/add.h"
@@ -102,23 +103,59 @@ static void build_update(Trainer *t, Built *b)
     memory_free(ranges);
 }
 
-static bool new_buffer(float **buffer, int64_t count)
+static int64_t buffer_count(const Trainer *t, int which)
 {
-    if (!*buffer && (*buffer = memory_new_aligned((size_t)count, sizeof **buffer)))
-        memset(*buffer, 0, (size_t)count * sizeof **buffer);
-    return *buffer != NULL;
+    const ParamSet *set = which == TEACHER || which == TEACHER_FIXED ? &t->teacher_params : &t->params;
+    return which == FIXED || which == TEACHER_FIXED ? set->fixed_count : set->trained_count;
 }
 
 static bool new_buffers(Trainer *t)
 {
-    int64_t trained = t->params.trained_count, fixed = t->params.fixed_count;
-    if (!new_buffer(&t->weights, trained) || !new_buffer(&t->fixed, fixed))
-        return false;
-    if (!new_buffer(&t->teacher_weights, t->teacher_params.trained_count) ||
-        !new_buffer(&t->teacher_fixed, t->teacher_params.fixed_count))
-        return false;
-    return t->options.evaluate_only ||
-           (new_buffer(&t->gradient, trained) && new_buffer(&t->moment1, trained) && new_buffer(&t->moment2, trained));
+    const Device *device = &t->options.device;
+    for (int i = 0; i < (t->options.evaluate_only ? GRADIENT : BUFFERS); i++) {
+        Buffer *b = &t->buffers[i];
+        size_t count = (size_t)buffer_count(t, i);
+        if (!b->data && !(b->data = buffer_new(device, count, sizeof *b->host)))
+            return false;
+        if (!b->host && !(b->host = buffer_on_host(device) ? b->data : memory_new(count, sizeof *b->host)))
+            return false;
+    }
+    return true;
+}
+
+/* What the device holds, for the host to look at and to change. */
+static float *host_buffer(Trainer *t, int which)
+{
+    Buffer *b = &t->buffers[which];
+    if (!b->data || b->host == b->data)
+        return b->host;
+    if (b->stale && !buffer_read(&t->options.device, b->data, b->host, (size_t)buffer_count(t, which) * sizeof *b->host))
+        t->failed = true;
+    b->stale = false;
+    b->edited = true;
+    return b->host;
+}
+
+/* Brings what the host changed to the device. */
+static bool push_buffers(Trainer *t)
+{
+    if (t->failed)
+        return error_set("the numbers of %s could not be copied before", device_describe(&t->options.device));
+    for (int i = 0; i < BUFFERS; i++) {
+        Buffer *b = &t->buffers[i];
+        if (b->edited && !buffer_write(&t->options.device, b->data, b->host, (size_t)buffer_count(t, i) * sizeof *b->host))
+            return false;
+        b->edited = false;
+    }
+    return true;
+}
+
+bool trainer_fetch(Trainer *t)
+{
+    for (int i = 0; i < BUFFERS && !t->failed; i++)
+        if (t->buffers[i].stale)
+            host_buffer(t, i);
+    return !t->failed || error_context("copying what was learnt from the device");
 }
 
 /* The tape is complete: allocates what is missing and makes the program. */
@@ -130,15 +167,11 @@ static bool finish(Trainer *t, Built *b)
         return (b->program = program_plan(b->tape, &t->options.device)) != NULL;
     if (!new_buffers(t))
         return false;
-    Binding bindings[] = {{"params", t->weights},          {"params.fixed", t->fixed},
-                          {"teacher", t->teacher_weights}, {"teacher.fixed", t->teacher_fixed},
-                          {"params.grad", t->gradient},    {"params.moment1", t->moment1},
-                          {"params.moment2", t->moment2}};
-    b->program = program_make(b->tape, &t->options.device, bindings, sizeof bindings / sizeof *bindings);
-    if (!b->program)
-        return false;
-    b->metrics = program_storage(b->program, "metrics");
-    return true;
+    Binding bindings[] = {{"params", t->buffers[WEIGHTS].data},        {"params.fixed", t->buffers[FIXED].data},
+                          {"teacher", t->buffers[TEACHER].data},       {"teacher.fixed", t->buffers[TEACHER_FIXED].data},
+                          {"params.grad", t->buffers[GRADIENT].data},  {"params.moment1", t->buffers[MOMENT1].data},
+                          {"params.moment2", t->buffers[MOMENT2].data}};
+    return (b->program = program_make(b->tape, &t->options.device, bindings, sizeof bindings / sizeof *bindings)) != NULL;
 }
 
 static void close_built(Built *b)
@@ -200,8 +233,8 @@ Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options)
         return NULL;
     }
     if (!options->plan_only) {
-        init_params(&t->params, recipe->run.seed, 0, t->weights, t->fixed);
-        init_params(&t->teacher_params, recipe->run.seed, INIT_TEACHER, t->teacher_weights, t->teacher_fixed);
+        init_params(&t->params, recipe->run.seed, (uint32_t)options->stage, host_buffer(t, WEIGHTS), host_buffer(t, FIXED));
+        init_params(&t->teacher_params, recipe->run.seed, INIT_TEACHER, host_buffer(t, TEACHER), host_buffer(t, TEACHER_FIXED));
     }
     return t;
 }
@@ -212,13 +245,11 @@ void trainer_close(Trainer *t)
         return;
     close_built(&t->train);
     close_built(&t->evaluate);
-    memory_free(t->weights);
-    memory_free(t->fixed);
-    memory_free(t->gradient);
-    memory_free(t->moment1);
-    memory_free(t->moment2);
-    memory_free(t->teacher_weights);
-    memory_free(t->teacher_fixed);
+    for (int i = 0; i < BUFFERS; i++) {
+        if (t->buffers[i].host != t->buffers[i].data)
+            memory_free(t->buffers[i].host);
+        buffer_free(&t->options.device, t->buffers[i].data);
+    }
     param_set_free(&t->params);
     param_set_free(&t->teacher_params);
     memory_free(t);
@@ -242,32 +273,52 @@ Segment trainer_feed(Trainer *t, const TrainerBatch *batch, int part, int64_t hi
     return parts == 1 ? SEGMENT_ONLY : part == 0 ? SEGMENT_FIRST : part + 1 == parts ? SEGMENT_LAST : SEGMENT_MORE;
 }
 
-bool trainer_step(Trainer *t, const TrainerBatch *batch, TrainerMetrics *metrics)
+bool trainer_begin(Trainer *t, const TrainerBatch *batch)
 {
     Built *b = &t->train;
     int parts = t->options.batch / t->options.micro_batch;
     const Recipe *r = &t->recipe;
     int64_t hidden;
-    if (!mim_accepts(&b->mim, batch->hidden, t->options.batch, &hidden))
+    if (!mim_accepts(&b->mim, batch->hidden, t->options.batch, &hidden) || !push_buffers(t))
         return false;
     for (int part = 0; part < parts; part++)
-        program_run(b->program, trainer_feed(t, batch, part, hidden));
+        if (!program_run(b->program, trainer_feed(t, batch, part, hidden)))
+            return false;
     float *inputs = program_input(b->program, "optimizer");
     double step = (double)(t->steps + 1);
     inputs[ADAMW_RATE] = (float)batch->lr;
     inputs[ADAMW_CORRECTION1] = (float)(1 - pow(r->optimizer.betas[0], step));
     inputs[ADAMW_CORRECTION2] = (float)(1 - pow(r->optimizer.betas[1], step));
-    program_run(b->program, SEGMENT_UPDATE);
-    const float *m = b->metrics, *status = m + r->decoder_count + 1;
+    if (!program_run(b->program, SEGMENT_UPDATE) || !program_fetch(b->program, "metrics", (int)(t->begun % PROGRAM_FETCHES)))
+        return false;
+    for (int i = 0; i < BUFFERS; i++)
+        t->buffers[i].stale = (i == WEIGHTS || i >= GRADIENT) && t->buffers[i].host != t->buffers[i].data;
+    t->steps++;
+    t->begun++;
+    t->last = b;
+    t->last_segment = parts == 1 ? SEGMENT_ONLY : SEGMENT_LAST;
+    return true;
+}
+
+bool trainer_end(Trainer *t, TrainerMetrics *metrics)
+{
+    const Recipe *r = &t->recipe;
+    const float *m = program_fetched(t->train.program, (int)(t->done++ % PROGRAM_FETCHES));
+    if (!m)
+        return false;
+    const float *status = m + r->decoder_count + 1;
     *metrics =
         (TrainerMetrics){.loss = m[r->decoder_count], .grad_norm = status[STATUS_NORM], .finite = status[STATUS_FINITE] != 0};
     for (int k = 0; k < r->decoder_count; k++)
         metrics->losses[k] = m[k];
-    if (metrics->finite)
-        t->steps++;
-    t->last = b;
-    t->last_segment = parts == 1 ? SEGMENT_ONLY : SEGMENT_LAST;
+    if (!metrics->finite)
+        t->steps--;
     return true;
+}
+
+bool trainer_step(Trainer *t, const TrainerBatch *batch, TrainerMetrics *metrics)
+{
+    return trainer_begin(t, batch) && trainer_end(t, metrics);
 }
 
 bool trainer_evaluate(Trainer *t, const float *images, const uint8_t *hidden, int count, TrainerMetrics *metrics)
@@ -278,16 +329,19 @@ bool trainer_evaluate(Trainer *t, const float *images, const uint8_t *hidden, in
     if (!build_evaluate(t))
         return error_context("making the evaluation program");
     int64_t all_hidden;
-    if (!mim_accepts(&b->mim, hidden, count, &all_hidden))
+    if (!mim_accepts(&b->mim, hidden, count, &all_hidden) || !push_buffers(t))
         return false;
     for (int first = 0; first < count; first += t->options.micro_batch) {
         int some = count - first < t->options.micro_batch ? count - first : t->options.micro_batch;
         mim_feed(b->program, &b->mim, images + (size_t)first * trainer_picture_floats(t),
                  hidden + (size_t)first * (size_t)b->mim.places, some, NULL, 0, count, all_hidden);
-        program_run(b->program, SEGMENT_EVALUATE);
-        metrics->loss += (double)b->metrics[r->decoder_count];
+        const float *m = NULL;
+        if (!program_run(b->program, SEGMENT_EVALUATE) || !program_fetch(b->program, "metrics", 0) ||
+            !(m = program_fetched(b->program, 0)))
+            return false;
+        metrics->loss += (double)m[r->decoder_count];
         for (int k = 0; k < r->decoder_count; k++)
-            metrics->losses[k] += (double)b->metrics[k];
+            metrics->losses[k] += (double)m[k];
     }
     metrics->finite = isfinite(metrics->loss);
     t->last = b;
@@ -324,27 +378,27 @@ const ParamSet *trainer_params(const Trainer *t)
 
 float *trainer_weights(Trainer *t)
 {
-    return t->weights;
+    return host_buffer(t, WEIGHTS);
 }
 
 float *trainer_fixed(Trainer *t)
 {
-    return t->fixed;
+    return host_buffer(t, FIXED);
 }
 
 float *trainer_gradient(Trainer *t)
 {
-    return t->gradient;
+    return host_buffer(t, GRADIENT);
 }
 
 float *trainer_moment1(Trainer *t)
 {
-    return t->moment1;
+    return host_buffer(t, MOMENT1);
 }
 
 float *trainer_moment2(Trainer *t)
 {
-    return t->moment2;
+    return host_buffer(t, MOMENT2);
 }
 
 const ParamSet *trainer_teacher_params(const Trainer *t)
@@ -354,12 +408,12 @@ const ParamSet *trainer_teacher_params(const Trainer *t)
 
 float *trainer_teacher_weights(Trainer *t)
 {
-    return t->teacher_weights;
+    return host_buffer(t, TEACHER);
 }
 
 float *trainer_teacher_fixed(Trainer *t)
 {
-    return t->teacher_fixed;
+    return host_buffer(t, TEACHER_FIXED);
 }
 
 int64_t trainer_steps(const Trainer *t)
@@ -384,6 +438,15 @@ int trainer_branches(const Trainer *t)
 double trainer_branch_rate(const Trainer *t, int branch)
 {
     return (t->train.program ? &t->train.mim : &t->evaluate.mim)->rates[branch];
+}
+
+int64_t trainer_bytes(const Trainer *t)
+{
+    bool evaluates = t->options.evaluate_only;
+    int64_t numbers = 0;
+    for (int i = 0; i < (evaluates ? GRADIENT : BUFFERS); i++)
+        numbers += buffer_count(t, i);
+    return numbers * (int64_t)sizeof(float) + program_bytes(evaluates ? t->evaluate.program : t->train.program);
 }
 
 Program *trainer_program(Trainer *t)

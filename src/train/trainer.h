@@ -18,6 +18,7 @@ typedef struct {
     bool plain;                /* without the exact savings */
     bool keep_predictions;     /* predictions and targets can be read after a step (first micro-batch) */
     bool evaluate_only;        /* no gradients, no optimizer: forward passes */
+    int stage;                 /* of distillation: which draw of initial weights */
     const MimTeacher *teacher; /* of targets of kind `features`; NULL: of the recipe's own architecture. Copied */
     bool plan_only;            /* sizes and costs alone: no weights, no arena, nothing can be run */
 } TrainerOptions;
@@ -57,6 +58,13 @@ void trainer_close(Trainer *t);
  * recipe. trainer_steps() grows by one when finite. */
 bool trainer_step(Trainer *t, const TrainerBatch *batch, TrainerMetrics *metrics);
 
+/* A step in two parts, so that the host can make the next batch ready while a GPU works: trainer_begin() takes all it needs of
+ * the batch, trainer_end() gives the metrics of the oldest step that was begun. At most two are under way; trainer_steps()
+ * counts them as finite until they end, and one that is begun behind one that is not finite changes what it changes. On cpu and
+ * ref all is done in trainer_begin(). */
+bool trainer_begin(Trainer *t, const TrainerBatch *batch);
+bool trainer_end(Trainer *t, TrainerMetrics *metrics);
+
 /* After a step of that batch which was not finite: does it again, node by node, and finds the first value that is not; then the
  * pictures whose forward pass alone is not finite, or all of the batch when it takes more than one. The state stays as it is.
  * False after error_set(). */
@@ -75,8 +83,11 @@ int trainer_places(const Trainer *t, int decoder);
 void trainer_prediction(const Trainer *t, int decoder, float *out);
 void trainer_target(const Trainer *t, int decoder, float *out);
 
-/* Layout and buffers (f32, in the order of the layout; trained ones except fixed). Owned by the trainer; moments are NULL when
- * evaluate_only. */
+/* Layout and buffers (f32, in the order of the layout; trained ones except fixed). Owned by the trainer; gradient and moments
+ * are NULL when evaluate_only. With a GPU a buffer is a copy, made when it is asked for and good until the next step, and
+ * asking for it means that the copy goes back before the next step or evaluation. trainer_fetch() makes all copies and is false
+ * after error_set() when that fails; without it a failure shows in the next step. */
+bool trainer_fetch(Trainer *t);
 const ParamSet *trainer_params(const Trainer *t);
 float *trainer_weights(Trainer *t);
 float *trainer_fixed(Trainer *t);
@@ -97,6 +108,10 @@ void trainer_set_steps(Trainer *t, int64_t steps);
  */
 int trainer_branches(const Trainer *t);
 double trainer_branch_rate(const Trainer *t, int branch);
+
+/* Bytes of the device's memory that weights, gradients, moments and the training program take (the evaluation program when
+ * evaluate_only). */
+int64_t trainer_bytes(const Trainer *t);
 
 /* The training program, for its plan, cost and profile; the evaluation program when evaluate_only. */
 Program *trainer_program(Trainer *t);

@@ -36,11 +36,12 @@ static bool find_images(const Trainer *t, const TrainerBatch *batch, TrainerFaul
     return fault->picture_count > 0;
 }
 
-static bool find_weights(const Trainer *t, TrainerFault *fault)
+static bool find_weights(Trainer *t, TrainerFault *fault)
 {
+    const float *weights = trainer_weights(t);
     for (size_t i = 0; i < t->params.count; i++) {
         const Param *p = &t->params.params[i];
-        const float *bad = p->kind == PARAM_TRAINED ? first_bad(t->weights + p->offset, (size_t)p->count) : NULL;
+        const float *bad = p->kind == PARAM_TRAINED ? first_bad(weights + p->offset, (size_t)p->count) : NULL;
         if (!bad)
             continue;
         write_place(fault, "the weights ", p->name, "of before it hold", (double)*bad);

@@ -9,21 +9,31 @@
 typedef struct {
     Mim mim;
     Tape *tape;
-    Program *program;
-    float *metrics; /* losses of the decoders, their weighted sum, status of grad_norm() */
+    Program *program; /* storage "metrics": losses of the decoders, their weighted sum, status of grad_norm() */
 } Built;
+
+enum { WEIGHTS, FIXED, TEACHER, TEACHER_FIXED, GRADIENT, MOMENT1, MOMENT2, BUFFERS };
+
+/* Numbers of the device, and where the host sees them: the same memory, or a copy. */
+typedef struct {
+    void *data;
+    float *host;
+    bool stale;  /* the copy is older than the device's numbers */
+    bool edited; /* the copy may have been written since */
+} Buffer;
 
 struct Trainer {
     Recipe recipe;
     TrainerOptions options;
     ParamSet params, teacher_params;
     MimTeacher teacher;
-    float *teacher_weights, *teacher_fixed;
     Built train, evaluate; /* evaluate is built when it is first asked for */
     Built *last;           /* whose predictions can be read */
     Segment last_segment;
-    float *weights, *fixed, *gradient, *moment1, *moment2;
-    int64_t steps;
+    Buffer buffers[BUFFERS];
+    bool failed;         /* a copy for the host could not be made */
+    int64_t steps;       /* finite ones, those begun taken for such */
+    int64_t begun, done; /* steps of this trainer, for the places of their metrics */
 };
 
 /* Writes one micro-batch of a step to the program's inputs; returns the segment that it is run with. hidden: of the whole

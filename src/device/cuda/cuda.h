@@ -42,6 +42,10 @@ bool cuda_read(CudaDevice *d, const void *from, void *to, size_t bytes);
 /* Waits for all of the stream. False after error_set(): something that ran since failed. */
 bool cuda_wait(CudaDevice *d);
 
+/* What the GPU does a second, measured: floating-point operations of large products of f32 (TF32 where it is allowed) and bf16,
+ * and bytes read and written of its memory. False after error_set(). */
+bool cuda_peak(CudaDevice *d, double *flops, double *bf16_flops, double *bytes);
+
 const CudaRuntime *cuda_device_runtime(const CudaDevice *d);
 
 /* False after error_set() with what the runtime says, and advice when the GPU is lost or its memory is out. */

@@ -17,7 +17,7 @@ typedef struct Block Block;
 struct Block {
     void *at;
     size_t bytes; /* whole pages */
-    Block *next;
+    Block *next;  /* by address */
 };
 
 typedef struct {
@@ -33,7 +33,10 @@ typedef struct {
     size_t count, capacity;
 } Graph;
 
+#define SPACE ((size_t)1 << 38) /* bytes of addresses, taken once; only what is used becomes memory */
+
 static struct {
+    char *space;
     Block *blocks; /* of the GPU */
     int64_t memory, used;
     int devices, count_error;
@@ -168,10 +171,35 @@ static size_t whole_pages(size_t bytes)
     return (bytes + page - 1) / page * page;
 }
 
+/* All of it at once: from the first to the last block. */
 static void open_memory(bool open)
 {
-    for (Block *b = fake.blocks; b; b = b->next)
-        mprotect(b->at, b->bytes, open ? PROT_READ | PROT_WRITE : PROT_NONE);
+    const Block *last = fake.blocks;
+    while (last && last->next)
+        last = last->next;
+    if (last)
+        mprotect(fake.space, (size_t)((char *)last->at + last->bytes - fake.space), open ? PROT_READ | PROT_WRITE : PROT_NONE);
+}
+
+/* Puts a block into the first gap that takes it. */
+static void *place(Block *b)
+{
+    if (!fake.space) {
+        void *space = mmap(NULL, SPACE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        fake.space = space == MAP_FAILED ? NULL : space;
+    }
+    if (!fake.space)
+        return NULL;
+    char *at = fake.space;
+    Block **before = &fake.blocks;
+    for (; *before && at + b->bytes > (char *)(*before)->at; before = &(*before)->next)
+        at = (char *)(*before)->at + (*before)->bytes;
+    if (at + b->bytes > fake.space + SPACE)
+        return NULL;
+    b->at = at;
+    b->next = *before;
+    *before = b;
+    return at;
 }
 
 static int allocate(void **at, size_t bytes)
@@ -183,16 +211,16 @@ static int allocate(void **at, size_t bytes)
     if (error)
         return error;
     Block *b = calloc(1, sizeof *b);
-    void *got = mmap(NULL, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (!b || got == MAP_FAILED) {
+    if (!b)
+        return FAKE_OUT_OF_MEMORY;
+    b->bytes = whole;
+    *at = place(b);
+    if (!*at) {
         free(b);
         return FAKE_OUT_OF_MEMORY;
     }
-    *b = (Block){.at = got, .bytes = whole, .next = fake.blocks};
-    fake.blocks = b;
     fake.used += (int64_t)whole;
     fake.things++;
-    *at = got;
     return 0;
 }
 
@@ -202,7 +230,8 @@ static int release(void *at)
         if ((*b)->at == at) {
             Block *gone = *b;
             *b = gone->next;
-            munmap(gone->at, gone->bytes);
+            madvise(gone->at, gone->bytes, MADV_DONTNEED);
+            mprotect(gone->at, gone->bytes, PROT_NONE);
             fake.used -= (int64_t)gone->bytes;
             fake.things--;
             free(gone);
@@ -278,14 +307,17 @@ static int event_seconds(void *from, void *to, double *seconds)
 
 /* ---- work */
 
-static void run(const Work *w)
+/* Memory is open while they run. */
+static void run(const Work *works, size_t count)
 {
-    if (w->bytes)
-        text_add(&fake.log, "%s %zu\n", w->name, w->bytes);
-    else
-        text_add(&fake.log, "%s\n", w->name);
     open_memory(true);
-    w->run(w->data);
+    for (size_t i = 0; i < count; i++) {
+        if (works[i].bytes)
+            text_add(&fake.log, "%s %zu\n", works[i].name, works[i].bytes);
+        else
+            text_add(&fake.log, "%s\n", works[i].name);
+        works[i].run(works[i].data);
+    }
     open_memory(false);
 }
 
@@ -305,7 +337,7 @@ static int put(Work w)
         return 0;
     }
     if (!error && !g)
-        run(&w);
+        run(&w, 1);
     work_release(&w);
     return error ? error : g ? FAKE_OUT_OF_MEMORY : 0;
 }
@@ -406,8 +438,7 @@ static int graph_launch(void *graph, void *stream)
     if (error)
         return error;
     fake.graph_launches++;
-    for (size_t i = 0; i < g->count; i++)
-        run(&g->works[i]);
+    run(g->works, g->count);
     return 0;
 }
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "device/cuda/cuda.h"
 #include "device/parallel.h"
 #include "ops/peak/work.h"
 
@@ -105,6 +106,8 @@ static bool measure_memory(const Device *device, Peak *peak)
 bool peak_measure(const Device *device, Peak *peak)
 {
     *peak = (Peak){0};
+    if (device->kind == DEVICE_CUDA)
+        return cuda_peak(device->cuda, &peak->flops, &peak->bf16_flops, &peak->bytes);
     CpuLevel level = level_of(device);
     float *sink = memory_new((size_t)device->threads * PEAK_SINK, sizeof *sink);
     if (!sink)

@@ -12,8 +12,8 @@ typedef struct {
     double bytes;      /* read and written of memory that no cache holds */
 } Peak;
 
-/* Takes about half a second. The best of a few tries each, since what disturbs only slows down. On `ref` the sums are plain C.
- * False after error_set(): memory is out. */
+/* Takes about half a second. The best of a few tries each, since what disturbs only slows down. On `ref` the sums are plain C,
+ * on `cuda` they are products and memory is copied. False after error_set(): memory is out. */
 bool peak_measure(const Device *device, Peak *peak);
 
 #endif

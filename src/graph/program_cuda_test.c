@@ -1,0 +1,284 @@
+/* Programs on a GPU, on the fake runtime: the same numbers as on the reference device, captured or not, with the same work in
+ * the same order; inputs are uploaded once; whichever call fails, there is an error and nothing is lost. The fake's memory
+ * cannot be touched by the host, so a program that does would not get through this. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "device/cuda/cuda.h"
+#include "device/cuda/fake.h"
+#include "graph/program.h"
+
+enum { N = 70, RUNS = 4 };
+
+/* ---- an op: out = 2 a + b, or added to out */
+
+static void mix(const Call *c)
+{
+    const float *a = c->in[0].data, *b = c->in[1].data;
+    float *y = c->out[0].data;
+    for (int64_t i = 0; i < c->out[0].rows * c->out[0].columns; i++) {
+        float value = 2 * a[i] + (b ? b[i] : 0);
+        y[i] = call_accumulates(c, 0) ? y[i] + value : value;
+    }
+}
+
+static void mix_ref(const Call *c, Worker *w)
+{
+    (void)w;
+    mix(c);
+}
+
+static void mix_run(void *data)
+{
+    mix(data);
+}
+
+static bool mix_cuda(const Call *c, CudaStream *s)
+{
+    Call *copy = malloc(sizeof *copy);
+    assert_non_null(copy);
+    *copy = *c;
+    fake_enqueue(s->handle, "mix", mix_run, free, copy);
+    return cuda_launched(s, "mix");
+}
+
+static const char *const in_names[] = {"a", "b"};
+static const Op mix_op = {
+    .name = "mix", .in_count = 2, .out_count = 1, .in_names = in_names, .ref = {mix_ref, NULL}, .cuda = mix_cuda};
+static const Op ref_only_op = {.name = "ref_only", .in_count = 2, .out_count = 1, .in_names = in_names, .ref = {mix_ref, NULL}};
+
+static Ref append(Tape *tape, const Op *op, Ref a, Ref b, Ref out, uint32_t accumulate)
+{
+    Ref outs[] = {out};
+    tape_append(tape, op, NULL, (Ref[]){a, b}, outs, accumulate);
+    return outs[0];
+}
+
+/* A step of two segments over weights, a constant and two inputs, one of them the update's. */
+static Tape *build(const Op *op)
+{
+    Tape *tape = tape_new();
+    double numbers[N];
+    for (int i = 0; i < N; i++)
+        numbers[i] = i % 5;
+    tape_segment(tape, SEGMENT_ONLY);
+    Ref weights = tape_storage(tape, "weights", N), x = tape_input(tape, "x", DTYPE_REAL, shape_1(N));
+    Ref constant = tape_constant(tape, shape_1(N), numbers);
+    Ref y = append(tape, op, x, constant, tape_temp(tape, DTYPE_REAL, shape_1(N), false), 0);
+    Ref z = append(tape, op, y, weights, tape_temp(tape, DTYPE_REAL, shape_1(N), false), 0);
+    tape_keep(tape, z, "z");
+    Ref unread = tape_input(tape, "between", DTYPE_REAL, shape_1(3));
+    append(tape, op, unread, REF_NONE, tape_storage(tape, "more", 3), 0);
+    append(tape, op, z, REF_NONE, tape_storage(tape, "metrics", N), 0);
+    tape_segment(tape, SEGMENT_UPDATE);
+    append(tape, op, tape_input(tape, "rate", DTYPE_REAL, shape_1(N)), REF_NONE, weights, 1);
+    return tape;
+}
+
+typedef struct {
+    float z[RUNS][N], metrics[RUNS][N], weights[N];
+} Numbers;
+
+/* Steps as a trainer takes them: the next one is begun before the metrics of the last are looked at. */
+static bool take_steps(Program *p, Numbers *out)
+{
+    for (int run = 0; run <= RUNS; run++) {
+        if (run < RUNS) {
+            float *x = program_input(p, "x"), *between = program_input(p, "between");
+            if (!x || !between)
+                return false;
+            for (int i = 0; i < N; i++)
+                x[i] = (float)(run * 100 + i);
+            between[0] = (float)run;
+            if (!program_run(p, SEGMENT_ONLY))
+                return false;
+            float *rate = program_input(p, "rate");
+            for (int i = 0; rate && i < N; i++)
+                rate[i] = (float)(run + 1);
+            if (!rate || !program_run(p, SEGMENT_UPDATE) || !program_fetch(p, "metrics", run % 2))
+                return false;
+        }
+        if (run > 0) {
+            const float *m = program_fetched(p, (run - 1) % 2);
+            if (!m)
+                return false;
+            memcpy(out->metrics[run - 1], m, sizeof out->metrics[0]);
+        }
+        if (run < RUNS) {
+            const float *z = program_kept(p, SEGMENT_ONLY, "z");
+            if (!z)
+                return false;
+            memcpy(out->z[run], z, sizeof out->z[0]);
+        }
+    }
+    const float *weights = program_storage(p, "weights");
+    if (weights)
+        memcpy(out->weights, weights, sizeof out->weights);
+    return weights != NULL;
+}
+
+/* On that device, opened before. */
+static bool run_on(const Device *device, const Op *op, Numbers *out)
+{
+    memset(out, 0, sizeof *out);
+    Tape *tape = build(op);
+    Program *p = program_make(tape, device, NULL, 0);
+    fake_log_clear();
+    bool ok = p && take_steps(p, out);
+    program_free(p);
+    tape_free(tape);
+    return ok;
+}
+
+static void captured_or_not_it_is_the_same(void **state)
+{
+    (void)state;
+    Device ref, cuda;
+    Numbers expect, captured, single;
+    fake_reset();
+    assert_true(device_open("ref", 1, &ref) && device_open("cuda", 1, &cuda));
+    assert_true(run_on(&ref, &mix_op, &expect));
+    assert_true(expect.z[1][3] != expect.z[2][3]);
+    assert_true(run_on(&cuda, &mix_op, &captured));
+    assert_int_equal(fake_graph_launches(), 2 * RUNS);
+    char *work = strdup(fake_log());
+    assert_non_null(work);
+    cuda.one_by_one = true;
+    assert_true(run_on(&cuda, &mix_op, &single));
+    assert_int_equal(fake_graph_launches(), 0);
+    assert_string_equal(work, fake_log());
+    free(work);
+    assert_memory_equal(&expect, &captured, sizeof expect);
+    assert_memory_equal(&expect, &single, sizeof expect);
+    device_close(&cuda);
+    assert_int_equal(fake_open_things(), 0);
+}
+
+static int count_lines(const char *log, const char *line)
+{
+    int count = 0;
+    for (const char *at = log; (at = strstr(at, line)); at += strlen(line))
+        count++;
+    return count;
+}
+
+/* An input travels when it was written, neighbours together, and not again. */
+static void inputs_are_uploaded_once(void **state)
+{
+    (void)state;
+    Device cuda;
+    fake_reset();
+    assert_true(device_open("cuda", 1, &cuda));
+    Tape *tape = build(&mix_op);
+    Program *p = program_make(tape, &cuda, NULL, 0);
+    assert_non_null(p);
+    program_input(p, "x");
+    program_input(p, "between");
+    fake_log_clear();
+    assert_true(program_run(p, SEGMENT_ONLY));
+    assert_int_equal(count_lines(fake_log(), "copy"), 2); /* to the landing place, and on */
+    fake_log_clear();
+    assert_true(program_run(p, SEGMENT_ONLY));
+    assert_int_equal(count_lines(fake_log(), "copy"), 0);
+    program_input(p, "x");
+    program_input(p, "rate");
+    fake_log_clear();
+    assert_true(program_run(p, SEGMENT_ONLY));
+    assert_int_equal(count_lines(fake_log(), "copy 280\n"), 4);
+    assert_null(program_input(p, "nothing"));
+    program_free(p);
+    tape_free(tape);
+    device_close(&cuda);
+}
+
+static void nodes_are_measured(void **state)
+{
+    (void)state;
+    Device cuda;
+    fake_reset();
+    assert_true(device_open("cuda", 1, &cuda));
+    Tape *tape = build(&mix_op);
+    Program *p = program_make(tape, &cuda, NULL, 0);
+    assert_true(p && program_measure(p));
+    fake_log_clear();
+    assert_true(program_run(p, SEGMENT_ONLY) && program_run(p, SEGMENT_UPDATE));
+    assert_int_equal(fake_graph_launches(), 0);
+    assert_true(program_op_seconds(p, "mix") > 0);
+    program_free(p);
+    tape_free(tape);
+    device_close(&cuda);
+}
+
+static void an_op_without_a_kernel_is_named(void **state)
+{
+    (void)state;
+    Device cuda;
+    Numbers numbers;
+    fake_reset();
+    assert_true(device_open("cuda", 1, &cuda));
+    assert_false(run_on(&cuda, &ref_only_op, &numbers));
+    assert_non_null(strstr(error_text(), "ref_only has no kernel for cuda"));
+    device_close(&cuda);
+    assert_int_equal(fake_open_things(), 0);
+}
+
+static bool whole_life(bool one_by_one, Numbers *numbers)
+{
+    Device cuda;
+    bool ok = device_open("cuda", 1, &cuda);
+    cuda.one_by_one = one_by_one;
+    ok = ok && run_on(&cuda, &mix_op, numbers);
+    if (ok) {
+        device_close(&cuda);
+        return true;
+    }
+    char *why = strdup(error_text());
+    device_close(&cuda);
+    error_set("%s", why ? why : "");
+    free(why);
+    return false;
+}
+
+/* Ok with the right numbers, which is allowed when only a wait of the closing failed, or an error. */
+static void each_call_may_fail(void **state)
+{
+    (void)state;
+    for (int one_by_one = 0; one_by_one < 2; one_by_one++) {
+        Numbers expect, numbers;
+        fake_reset();
+        assert_true(whole_life(one_by_one, &expect));
+        int calls = fake_calls(), failed = 0;
+        for (int error = FAKE_ERROR; error <= FAKE_LOST; error++)
+            for (int n = 1; n <= calls; n++) {
+                fake_reset();
+                fake_fail_at(n, error);
+                error_clear();
+                if (whole_life(one_by_one, &numbers))
+                    assert_memory_equal(&numbers, &expect, sizeof expect);
+                else
+                    failed++;
+                if (fake_open_things())
+                    fail_msg("call %d of %d: %d things are lost", n, calls, fake_open_things());
+            }
+        assert_true(failed >= 3 * (calls - 3));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(captured_or_not_it_is_the_same),
+        cmocka_unit_test(inputs_are_uploaded_once),
+        cmocka_unit_test(nodes_are_measured),
+        cmocka_unit_test(an_op_without_a_kernel_is_named),
+        cmocka_unit_test(each_call_may_fail),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

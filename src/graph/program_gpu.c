@@ -1,0 +1,274 @@
+/* Programs on a GPU: captured graphs, inputs that travel ahead on a lane of their own, and copies for the host.
+ *
+ * An input is written to pinned memory of the host, copied from there to a landing place on the GPU while the stream of kernels
+ * is still busy with the step before, and from there to where kernels read it, in that stream. So the host may fill the next
+ * step's inputs as soon as the first copy is done. */
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "device/buffer.h"
+#include "device/cuda/cuda.h"
+#include "graph/program_private.h"
+
+enum { INPUT_ALIGN = 256 };
+
+/* One input, in order of their offsets. */
+typedef struct {
+    int slot;
+    size_t offset, bytes; /* of the block of all inputs */
+    bool written;         /* by the host since the last run */
+} Input;
+
+struct ProgramGpu {
+    const CudaRuntime *runtime;
+    CudaDevice *device;
+    Input *inputs;
+    size_t input_count, input_bytes;
+    char *pinned, *landing, *block; /* of the inputs: the host's, and the two on the GPU */
+    void *lane;                     /* stream of uploads */
+    void *uploaded, *taken;         /* events: `pinned` may be written again; `landing` may be written again */
+    int failed;                     /* what waiting for it said */
+    bool uploading;                 /* `uploaded` has to be waited for before the host writes */
+    void *graphs[SEGMENTS];         /* NULL: launched one by one */
+    void *fetch_events[PROGRAM_FETCHES];
+    void **looks;   /* copies for the host, by slot, then by storage */
+    void *marks[2]; /* events around a node, when measured */
+};
+
+static bool check(const ProgramGpu *g, int error, const char *what)
+{
+    return cuda_check(g->device, error, what);
+}
+
+/* ---- opening */
+
+static size_t padded(size_t bytes)
+{
+    return (bytes + INPUT_ALIGN - 1) / INPUT_ALIGN * INPUT_ALIGN;
+}
+
+int64_t program_gpu_bytes(const Program *p)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < p->tape->value_count; i++)
+        if (p->tape->values[i].home == HOME_INPUT)
+            bytes += padded((size_t)program_value_bytes(p, (int)i));
+    return 2 * (int64_t)bytes;
+}
+
+static bool place_inputs(Program *p)
+{
+    ProgramGpu *g = p->gpu;
+    const Tape *tape = p->tape;
+    g->inputs = memory_new(tape->value_count, sizeof *g->inputs);
+    if (!g->inputs)
+        return false;
+    for (size_t i = 0; i < tape->value_count; i++) {
+        if (tape->values[i].home != HOME_INPUT)
+            continue;
+        Input *in = &g->inputs[g->input_count++];
+        *in = (Input){.slot = (int)i, .offset = g->input_bytes, .bytes = (size_t)program_value_bytes(p, (int)i)};
+        g->input_bytes += padded(in->bytes);
+    }
+    g->pinned = cuda_pinned_new(g->device, g->input_bytes);
+    g->landing = g->pinned ? cuda_memory_new(g->device, g->input_bytes) : NULL;
+    g->block = g->landing ? cuda_memory_new(g->device, g->input_bytes) : NULL;
+    for (size_t i = 0; g->block && i < g->input_count; i++)
+        p->data[g->inputs[i].slot] = g->block + g->inputs[i].offset;
+    return g->block != NULL;
+}
+
+bool program_gpu_open(Program *p)
+{
+    ProgramGpu *g = p->gpu = memory_new(1, sizeof *g);
+    if (!g)
+        return false;
+    g->device = p->device.cuda;
+    const CudaRuntime *r = g->runtime = cuda_device_runtime(g->device);
+    g->looks = memory_new(p->tape->value_count + p->tape->storage_count, sizeof *g->looks);
+    bool ok = g->looks && place_inputs(p) && check(g, r->stream_new(&g->lane), "opening a stream") &&
+              check(g, r->event_new(&g->uploaded, false), "making an event") &&
+              check(g, r->event_new(&g->taken, false), "making an event");
+    for (int i = 0; ok && i < PROGRAM_FETCHES; i++)
+        ok = check(g, r->event_new(&g->fetch_events[i], false), "making an event") &&
+             (p->fetched[i] = cuda_pinned_new(g->device, PROGRAM_FETCH_MOST * sizeof(float))) != NULL;
+    for (int i = 0; ok && i < 2; i++)
+        ok = check(g, r->event_new(&g->marks[i], true), "making an event");
+    return ok;
+}
+
+void program_gpu_close(Program *p)
+{
+    ProgramGpu *g = p->gpu;
+    if (!g)
+        return;
+    const CudaRuntime *r = g->runtime;
+    /* Nothing may be taken away under what still runs. An error has been told before, or nobody wants to know any more. */
+    r->stream_wait(cuda_stream(g->device)->handle);
+    if (g->lane)
+        r->stream_wait(g->lane);
+    for (int s = 0; s < SEGMENTS; s++)
+        if (g->graphs[s])
+            r->graph_free(g->graphs[s]);
+    void *const events[] = {g->uploaded, g->taken, g->marks[0], g->marks[1], g->fetch_events[0], g->fetch_events[1]};
+    for (size_t i = 0; i < sizeof events / sizeof *events; i++)
+        if (events[i])
+            r->event_free(events[i]);
+    if (g->lane)
+        r->stream_free(g->lane);
+    for (int i = 0; i < PROGRAM_FETCHES; i++)
+        cuda_pinned_free(g->device, p->fetched[i]);
+    cuda_pinned_free(g->device, g->pinned);
+    cuda_memory_free(g->device, g->landing);
+    cuda_memory_free(g->device, g->block);
+    for (size_t i = 0; g->looks && i < p->tape->value_count + p->tape->storage_count; i++)
+        memory_free(g->looks[i]);
+    memory_free(g->looks);
+    memory_free(g->inputs);
+    memory_free(g);
+    p->gpu = NULL;
+}
+
+/* ---- running */
+
+static bool launch(const Program *p, size_t n)
+{
+    return p->nodes[n].op->cuda(&p->calls[n], cuda_stream(p->gpu->device)) || error_context("%s", p->nodes[n].scope);
+}
+
+static bool launch_all(const Program *p, Segment segment)
+{
+    for (size_t n = p->begin[segment]; n < p->end[segment]; n++)
+        if (!launch(p, n))
+            return false;
+    return true;
+}
+
+/* Waits behind each node. */
+static bool launch_measured(Program *p, Segment segment)
+{
+    ProgramGpu *g = p->gpu;
+    void *stream = cuda_stream(g->device)->handle;
+    for (size_t n = p->begin[segment]; n < p->end[segment]; n++) {
+        double seconds = 0;
+        if (!check(g, g->runtime->event_record(g->marks[0], stream), "measuring") || !launch(p, n) ||
+            !check(g, g->runtime->event_record(g->marks[1], stream), "measuring") ||
+            !check(g, g->runtime->event_wait(g->marks[1]), "measuring") ||
+            !check(g, g->runtime->event_seconds(g->marks[0], g->marks[1], &seconds), "measuring"))
+            return false;
+        p->seconds[n] += seconds;
+    }
+    return true;
+}
+
+static bool capture(Program *p, Segment segment)
+{
+    ProgramGpu *g = p->gpu;
+    void *stream = cuda_stream(g->device)->handle;
+    if (!check(g, g->runtime->capture_begin(stream), "beginning a capture"))
+        return false;
+    bool ok = launch_all(p, segment);
+    /* Ended in any case: a stream that is left in a capture is of no use. The first error is the one to tell. */
+    int error = g->runtime->capture_end(stream, &g->graphs[segment]);
+    return ok && check(g, error, "ending a capture");
+}
+
+bool program_gpu_capture(Program *p)
+{
+    for (int s = 0; !p->device.one_by_one && s < SEGMENTS; s++)
+        if (p->begin[s] < p->end[s] && !capture(p, (Segment)s))
+            return error_context("capturing a part of the step as a graph (LACUNA_CUDA_GRAPH=0 does without)");
+    return true;
+}
+
+/* Copies what was written since the last run, neighbours at once. */
+static bool upload(ProgramGpu *g)
+{
+    const CudaRuntime *r = g->runtime;
+    void *stream = cuda_stream(g->device)->handle;
+    bool any = false;
+    for (int way = 0; way < 2; way++) {
+        if (way == 1 && any &&
+            !(check(g, r->event_record(g->uploaded, g->lane), "uploading") &&
+              check(g, r->stream_follow(stream, g->uploaded), "uploading")))
+            return false;
+        for (size_t i = 0; i < g->input_count;) {
+            size_t first = i;
+            while (i < g->input_count && g->inputs[i].written)
+                i++;
+            if (first == i) {
+                i++;
+                continue;
+            }
+            size_t from = g->inputs[first].offset, bytes = g->inputs[i - 1].offset + g->inputs[i - 1].bytes - from;
+            if (!any && !check(g, r->stream_follow(g->lane, g->taken), "uploading"))
+                return false;
+            any = true;
+            int error = way == 0 ? r->copy(g->landing + from, g->pinned + from, bytes, g->lane)
+                                 : r->copy(g->block + from, g->landing + from, bytes, stream);
+            if (!check(g, error, "uploading"))
+                return false;
+        }
+    }
+    for (size_t i = 0; i < g->input_count; i++)
+        g->inputs[i].written = false;
+    g->uploading = g->uploading || any;
+    return !any || check(g, r->event_record(g->taken, stream), "uploading");
+}
+
+bool program_gpu_run(Program *p, Segment segment)
+{
+    ProgramGpu *g = p->gpu;
+    if (!check(g, g->failed, "uploading") || !upload(g))
+        return false;
+    if (p->seconds)
+        return launch_measured(p, segment);
+    if (!g->graphs[segment])
+        return launch_all(p, segment);
+    return check(g, g->runtime->graph_launch(g->graphs[segment], cuda_stream(g->device)->handle), "launching a graph");
+}
+
+bool program_gpu_run_node(Program *p, size_t node)
+{
+    return check(p->gpu, p->gpu->failed, "uploading") && upload(p->gpu) && launch(p, node);
+}
+
+void *program_gpu_input(Program *p, int slot)
+{
+    ProgramGpu *g = p->gpu;
+    if (g->uploading) {
+        int error = g->runtime->event_wait(g->uploaded);
+        g->failed = g->failed ? g->failed : error;
+        g->uploading = false;
+    }
+    for (size_t i = 0; i < g->input_count; i++)
+        if (g->inputs[i].slot == slot) {
+            g->inputs[i].written = true;
+            return g->pinned + g->inputs[i].offset;
+        }
+    return NULL;
+}
+
+/* ---- reading */
+
+void *program_gpu_look(Program *p, const void *data, size_t bytes, int place)
+{
+    ProgramGpu *g = p->gpu;
+    if (!g->looks[place])
+        g->looks[place] = memory_new(bytes, 1);
+    return g->looks[place] && cuda_read(g->device, data, g->looks[place], bytes) ? g->looks[place] : NULL;
+}
+
+bool program_gpu_fetch(Program *p, const void *data, size_t bytes, int which)
+{
+    ProgramGpu *g = p->gpu;
+    void *stream = cuda_stream(g->device)->handle;
+    return check(g, g->runtime->copy(p->fetched[which], data, bytes, stream), "copying from the GPU") &&
+           check(g, g->runtime->event_record(g->fetch_events[which], stream), "copying from the GPU");
+}
+
+bool program_gpu_fetch_wait(Program *p, int which)
+{
+    return check(p->gpu, p->gpu->runtime->event_wait(p->gpu->fetch_events[which]), "waiting for the GPU");
+}

@@ -1,0 +1,93 @@
+#include "train/fit.h"
+
+#include "base/error.h"
+#include "device/cuda/cuda.h"
+
+/* Left to the libraries, to sheets drawn on the way, and to what fragments. */
+#define RESERVE_SHARE 0.05
+#define RESERVE_BYTES 256e6
+
+int64_t fit_bytes(const Recipe *recipe, const TrainerOptions *options)
+{
+    TrainerOptions plan = *options;
+    plan.plan_only = true;
+    Trainer *t = trainer_open(recipe, &plan);
+    if (!t)
+        return -1;
+    int64_t bytes = trainer_bytes(t);
+    trainer_close(t);
+    if (recipe->data.val_every <= 0 || options->evaluate_only)
+        return bytes;
+    plan.evaluate_only = true;
+    if (!(t = trainer_open(recipe, &plan)))
+        return -1;
+    bytes += program_bytes(trainer_program(t));
+    trainer_close(t);
+    return bytes;
+}
+
+bool fit_room(const Device *device, int64_t *bytes)
+{
+    if (!cuda_memory_left(device->cuda, bytes))
+        return false;
+    double left = (double)*bytes * (1 - RESERVE_SHARE) - RESERVE_BYTES;
+    *bytes = left > 0 ? (int64_t)left : 0;
+    return true;
+}
+
+bool fit_micro_batch(const Recipe *recipe, const TrainerOptions *options, int *micro_batch)
+{
+    int64_t room;
+    TrainerOptions some = *options;
+    *micro_batch = 0;
+    if (!fit_room(&options->device, &room))
+        return false;
+    for (int parts = 1; parts <= options->batch; parts++) {
+        if (options->batch % parts)
+            continue;
+        some.micro_batch = options->batch / parts;
+        int64_t bytes = fit_bytes(recipe, &some);
+        if (bytes < 0)
+            return false;
+        if (bytes <= room) {
+            *micro_batch = some.micro_batch;
+            return true;
+        }
+    }
+    return true;
+}
+
+bool fit_settle(Recipe *recipe, const Device *device, bool plain)
+{
+    int most;
+    TrainerOptions options = {.device = *device, .batch = recipe->schedule.batch_size, .plain = plain};
+    if (device->kind != DEVICE_CUDA)
+        return true;
+    if (!fit_micro_batch(recipe, &options, &most))
+        return false;
+    recipe->run.micro_batch = most ? most : 1;
+    recipe->schedule.accumulate = recipe->schedule.batch_size / recipe->run.micro_batch;
+    return true;
+}
+
+bool fit_check(const Recipe *recipe, const TrainerOptions *options)
+{
+    int64_t room, bytes;
+    int largest;
+    if (options->device.kind != DEVICE_CUDA)
+        return true;
+    if (!fit_room(&options->device, &room) || (bytes = fit_bytes(recipe, options)) < 0)
+        return false;
+    if (bytes <= room)
+        return true;
+    if (!fit_micro_batch(recipe, options, &largest))
+        return false;
+    if (largest)
+        return error_set("%d pictures at once need %.2f GB of the GPU's memory, and %.2f GB can be used: %d at once fit "
+                         "(run.micro_batch=%d)",
+                         options->micro_batch, (double)bytes / 1e9, (double)room / 1e9, largest, largest);
+    return error_set(
+        "%d pictures at once need %.2f GB of the GPU's memory, and %.2f GB can be used: not even one picture fits; "
+        "end what else runs on the GPU, choose a smaller model, or use device cpu",
+        options->micro_batch, (double)bytes / 1e9, (double)room / 1e9);
+}

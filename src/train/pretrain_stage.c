@@ -1,0 +1,61 @@
+/* Distillation in stages: the student becomes the teacher, and a new student begins. */
+#include <inttypes.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "train/run.h"
+#include "train/teacher.h"
+
+bool run_open_trainer(Run *run, int stage, Trainer **trainer)
+{
+    const Recipe *r = &run->recipe;
+    MimTeacher model;
+    Teacher *teacher = memory_new(1, sizeof *teacher);
+    TrainerOptions options = {.device = run->device,
+                              .batch = r->schedule.batch_size,
+                              .micro_batch = r->run.micro_batch,
+                              .plain = run->options->plain,
+                              .stage = stage};
+    bool ok = teacher != NULL;
+    if (ok && mim_needs_teacher(r)) {
+        ok = teacher_find(r, stage, teacher) && teacher_model(r, teacher, &model);
+        options.teacher = &model;
+    }
+    ok = ok && (*trainer = trainer_open(r, &options));
+    memory_free(teacher);
+    return ok;
+}
+
+bool run_enter_stage(Run *run)
+{
+    const Recipe *r = &run->recipe;
+    int next = run->stage + 1;
+    Trainer *trainer = NULL;
+    if (next >= r->stages.count || run->step < stage_end(r, run->per_epoch, run->stage))
+        return true;
+    bool ok = run_open_trainer(run, next, &trainer) && teacher_succeed(run->trainer, trainer, r->stages.items[next].reset);
+    if (!ok) {
+        trainer_close(trainer);
+        return error_context("beginning stage %d", next);
+    }
+    trainer_close(run->trainer);
+    run->trainer = trainer;
+    run->stage = next;
+    loader_close(run->loader);
+    run->loader = NULL;
+    run_say(run, "stage %d begins: what was trained is the teacher of a new student", next);
+    return run_open_loader(run);
+}
+
+bool run_set_stage(Run *run, int stage)
+{
+    Trainer *trainer = NULL;
+    if (stage == run->stage)
+        return true;
+    if (!run_open_trainer(run, stage, &trainer))
+        return false;
+    trainer_close(run->trainer);
+    run->trainer = trainer;
+    run->stage = stage;
+    return true;
+}

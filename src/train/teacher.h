@@ -1,0 +1,35 @@
+/* The frozen teacher of targets of kind `features`, and the stages of distillation in which it changes
+ * (docs/spec/pretraining.md 9.1 and 9.5). */
+#ifndef LACUNA_TRAIN_TEACHER_H
+#define LACUNA_TRAIN_TEACHER_H
+
+#include "train/trainer.h"
+
+/* What a teacher is: the recipe that it was trained with (of which encoder.* and image.* count), and how many of its blocks. */
+typedef struct {
+    Recipe recipe;
+    int depth;
+} Teacher;
+
+/* The stage, from 0, whose training has led to `step` steps of a run, and its first step and the one behind its last. Without
+ * stages all steps are those of stage 0. */
+int stage_of(const Recipe *recipe, int64_t per_epoch, int64_t step);
+int64_t stage_first(const Recipe *recipe, int64_t per_epoch, int stage);
+int64_t stage_end(const Recipe *recipe, int64_t per_epoch, int stage);
+
+/* The teacher of a stage: of the first one as `target.teacher` says, whose file is opened when it is a path; later ones are
+ * students of the recipe. The recipe's image.mean and image.std are numbers. False after error_set(). */
+bool teacher_find(const Recipe *recipe, int stage, Teacher *teacher);
+
+/* Its network as the student's program carries it out: with the student's size of pictures, and its own statistics of them. */
+bool teacher_model(const Recipe *student, const Teacher *teacher, MimTeacher *model);
+
+/* Puts the first stage's teacher into a trainer that was opened with it: a copy of the trainer's own present weights
+ * (`initial`), weights of a file, or nothing, as a trainer begins with a random one. False after error_set(). */
+bool teacher_begin(const Recipe *recipe, Trainer *trainer);
+
+/* Makes the student of `from` the teacher of `to`, whose weights and count of steps stay; AdamW's state goes on in `to` unless
+ * the stage resets it. False after error_set(). */
+bool teacher_succeed(Trainer *from, Trainer *to, bool reset);
+
+#endif

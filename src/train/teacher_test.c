@@ -1,0 +1,241 @@
+/* Teachers and stages: who teaches whom, and that a run that is stopped anywhere and goes on comes to the same bytes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "formats/safetensors.h"
+#include "train/pretrain.h"
+#include "train/teacher.h"
+#include "train/tiny_recipe.h"
+
+#define HOME "teacher_test.tmp"
+
+static Recipe recipe;
+
+/* Two stages of four steps, and a teacher of one block in the second. */
+static int begin(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {
+        "data.val_share=0",    "data.world_images=32",       "target={kind: features, normalise: token, class_token: true}",
+        "loss.kind=smooth_l1", "schedule.warmup_epochs=0.5", "stages=[{epochs: 1}, {epochs: 1, teacher_depth: 1}]",
+        "run.keep=1"};
+    char here[4096], *cache = getcwd(here, sizeof here) ? file_join(here, HOME "/cache") : NULL;
+    if (!cache || setenv("XDG_CACHE_HOME", cache, 1) || !file_remove(HOME) || !file_make_folder(HOME) || !tiny_recipe(&recipe))
+        return 1;
+    memory_free(cache);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (!recipe_set(&recipe, keys[i]))
+            fail_msg("%s", error_text());
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    return file_remove(HOME) ? 0 : 1;
+}
+
+static int64_t stop_at;
+static int64_t seen;
+
+static void see(void *context, const PretrainProgress *p)
+{
+    (void)context;
+    seen = p->step;
+}
+
+static bool stop(void *context)
+{
+    (void)context;
+    return stop_at > 0 && seen >= stop_at;
+}
+
+static void run(const char *out, bool resume, int64_t until, PretrainOutcome expected)
+{
+    PretrainOptions options = {.recipe = &recipe, .out = out, .resume = resume, .progress = see, .stop = stop};
+    stop_at = until;
+    seen = 0;
+    PretrainOutcome outcome = pretrain_run(&options);
+    if (outcome != expected)
+        fail_msg("outcome %d: %s", (int)outcome, error_text());
+}
+
+static SafeTensors *open_part(const char *out, int64_t step, const char *file)
+{
+    char path[200];
+    snprintf(path, sizeof path, "%s/checkpoints/step-%08d/%s.safetensors", out, (int)step, file);
+    SafeTensors *tensors = safetensors_open(path);
+    if (!tensors)
+        fail_msg("%s", error_text());
+    return tensors;
+}
+
+/* Whether all teacher.NAME of `state` are the NAME of `model`; *count is how many. */
+static bool teaches(const SafeTensors *model, const SafeTensors *state, int *count)
+{
+    bool same = true;
+    *count = 0;
+    for (size_t i = 0; i < safetensors_count(state); i++) {
+        const SafeTensor *t = safetensors_at(state, i);
+        if (strncmp(t->name, "teacher.", 8))
+            continue;
+        const SafeTensor *of = safetensors_find(model, t->name + 8);
+        assert_non_null(of);
+        assert_int_equal(safetensor_count(of), safetensor_count(t));
+        same = same && !memcmp(of->data, t->data, safetensor_count(t) * sizeof(float));
+        ++*count;
+    }
+    return same;
+}
+
+static void assert_same_file(const char *a, const char *b, const char *file)
+{
+    char path[2][200];
+    size_t size[2];
+    char *bytes[2];
+    const char *const runs[] = {a, b};
+    for (int i = 0; i < 2; i++) {
+        snprintf(path[i], sizeof path[i], "%s/checkpoints/step-00000008/%s", runs[i], file);
+        bytes[i] = file_read(path[i], 0, &size[i]);
+        assert_non_null(bytes[i]);
+    }
+    assert_int_equal(size[0], size[1]);
+    assert_memory_equal(bytes[0], bytes[1], size[0]);
+    memory_free(bytes[0]);
+    memory_free(bytes[1]);
+}
+
+static void stages_lie_one_behind_the_other(void **state)
+{
+    (void)state;
+    assert_int_equal(stage_of(&recipe, 4, 0), 0);
+    assert_int_equal(stage_of(&recipe, 4, 4), 0); /* what four steps have led to is the first stage's */
+    assert_int_equal(stage_of(&recipe, 4, 5), 1);
+    assert_int_equal(stage_of(&recipe, 4, 8), 1);
+    assert_int_equal(stage_first(&recipe, 4, 1), 4);
+    assert_int_equal(stage_end(&recipe, 4, 1), 8);
+    recipe.stages.count = 0;
+    assert_int_equal(stage_of(&recipe, 4, 8), 0);
+    assert_int_equal(stage_end(&recipe, 4, 0), 8);
+}
+
+/* The first teacher is the student's start, the second its end; the end of a stage is kept. */
+static void the_student_becomes_the_teacher(void **state)
+{
+    (void)state;
+    int count;
+    run(HOME "/run", false, 0, PRETRAIN_DONE);
+    SafeTensors *middle = open_part(HOME "/run", 4, "model"), *first = open_part(HOME "/run", 4, "state"),
+                *second = open_part(HOME "/run", 8, "state");
+    assert_true(teaches(middle, second, &count));
+    assert_true(count > 10);
+    assert_null(safetensors_find(second, "teacher.blocks.1.attn.qkv.weight"));
+    assert_non_null(safetensors_find(first, "teacher.blocks.1.attn.qkv.weight"));
+    assert_false(teaches(middle, first, &count));
+    safetensors_close(middle);
+    safetensors_close(first);
+    safetensors_close(second);
+}
+
+static void a_stopped_run_comes_to_the_same(void **state)
+{
+    (void)state;
+    static const char *const resets[] = {"stages=[{epochs: 1}, {epochs: 1, teacher_depth: 1}]",
+                                         "stages=[{epochs: 1, teacher_depth: 0}, {epochs: 1, optimizer: reset}]"};
+    for (int k = 0; k < 2; k++) {
+        assert_true(recipe_set(&recipe, resets[k]));
+        assert_true(file_remove(HOME "/whole"));
+        run(HOME "/whole", false, 0, PRETRAIN_DONE);
+        for (int at = 2; at <= 6; at += 2) { /* within the first stage, at its end, within the second */
+            assert_true(file_remove(HOME "/cut"));
+            run(HOME "/cut", false, at, PRETRAIN_STOPPED);
+            run(HOME "/cut", true, 0, PRETRAIN_DONE);
+            assert_same_file(HOME "/whole", HOME "/cut", "model.safetensors");
+            assert_same_file(HOME "/whole", HOME "/cut", "state.safetensors");
+        }
+    }
+}
+
+/* Any run can teach, also one of another width that saw pictures with other statistics; its weights do not move. */
+static void another_run_can_be_the_teacher(void **state)
+{
+    (void)state;
+    int count;
+    Recipe student = recipe;
+    assert_true(tiny_recipe(&recipe) && recipe_set(&recipe, "encoder.width=24") &&
+                recipe_set(&recipe, "image.mean=[0, 0, 0]") && recipe_set(&recipe, "image.std=[1, 1, 1]") &&
+                recipe_set(&recipe, "data.val_share=0") && recipe_set(&recipe, "data.world_images=64") &&
+                recipe_set(&recipe, "schedule.epochs=1"));
+    run(HOME "/teacher", false, 0, PRETRAIN_DONE);
+    SafeTensors *teacher = open_part(HOME "/teacher", 8, "model");
+    recipe = student;
+    assert_true(recipe_set(&recipe, "stages=[]") && recipe_set(&recipe, "target.teacher=" HOME "/teacher") &&
+                recipe_set(&recipe, "target.final_norm=true"));
+    run(HOME "/run", false, 0, PRETRAIN_DONE);
+    SafeTensors *taught = open_part(HOME "/run", 8, "state");
+    assert_true(teaches(teacher, taught, &count));
+    assert_true(count > 20);
+    safetensors_close(teacher);
+    safetensors_close(taught);
+    MimTeacher model;
+    Teacher *found = memory_new(1, sizeof *found);
+    float mean[] = {0.5f, 0.25f, 0}, std[] = {0.5f, 0.5f, 2};
+    recipe_statistics_set(&recipe.image.mean, 3, mean);
+    recipe_statistics_set(&recipe.image.std, 3, std);
+    assert_true(teacher_find(&recipe, 0, found) && teacher_model(&recipe, found, &model));
+    assert_true(model.renormalise);
+    for (int k = 0; k < 3; k++) { /* the teacher's pictures have mean 0 and deviation 1 */
+        assert_float_equal(model.scale[k], std[k], 1e-6);
+        assert_float_equal(model.shift[k], mean[k], 1e-6);
+    }
+    memory_free(found);
+}
+
+static void what_cannot_teach_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *keys[2], *words[2];
+    } cases[] = {
+        {{"target.teacher=" HOME "/nobody", "stages=[]"}, {"target.teacher", HOME "/nobody"}},
+        {{"target.projection=true", NULL}, {"target.projection", "no projection"}},
+        {{"stages=[{epochs: 1}]", NULL}, {"stages have 1 epochs", "schedule.epochs is 2"}},
+        {{"stages=[{epochs: 1, teacher_depth: 3}, {epochs: 1}]", NULL}, {"stages.0.teacher_depth 3", "encoder.depth 2"}},
+        {{"target.kind=hog", "target.class_token=false"}, {"target.normalise token", "target.kind hog"}},
+    };
+    Recipe plain = recipe;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        recipe = plain;
+        for (int k = 0; k < 2; k++)
+            if (cases[i].keys[k])
+                assert_true(recipe_set(&recipe, cases[i].keys[k]));
+        PretrainOptions options = {.recipe = &recipe, .out = HOME "/refused"};
+        assert_int_equal(pretrain_run(&options), PRETRAIN_FAILED);
+        for (int k = 0; k < 2; k++)
+            if (!strstr(error_text(), cases[i].words[k]))
+                fail_msg("'%s' does not say '%s'", error_text(), cases[i].words[k]);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(stages_lie_one_behind_the_other, begin, end),
+        cmocka_unit_test_setup_teardown(the_student_becomes_the_teacher, begin, end),
+        cmocka_unit_test_setup_teardown(a_stopped_run_comes_to_the_same, begin, end),
+        cmocka_unit_test_setup_teardown(another_run_can_be_the_teacher, begin, end),
+        cmocka_unit_test_setup_teardown(what_cannot_teach_is_refused, begin, end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,158 @@
+/* Training on the fake GPU: what fits into its memory is known before and is what is taken; whichever call fails there is an
+ * error, and nothing is lost. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/random.h"
+#include "device/cuda/cuda.h"
+#include "device/cuda/fake.h"
+#include "train/fit.h"
+#include "train/tiny_recipe.h"
+
+enum { BATCH = 8, NUMBERS = 3 * 16 * 16, PLACES = 16 };
+
+static Recipe recipe;
+static float images[BATCH * NUMBERS];
+static uint8_t hidden[BATCH * PLACES];
+
+static int begin(void **state)
+{
+    (void)state;
+    assert_true(tiny_recipe(&recipe));
+    recipe.image.mean.kind = recipe.image.std.kind = STATISTICS_IMAGENET;
+    recipe.run.precision = RUN_PRECISION_F32;
+    assert_true(recipe_check(&recipe));
+    Random random = random_stream(1, RANDOM_TEST, 0, 0, 0);
+    for (int i = 0; i < BATCH * NUMBERS; i++)
+        images[i] = (float)random_normal(&random);
+    for (int i = 0; i < BATCH * PLACES; i++)
+        hidden[i] = i % 4 != 0;
+    return 0;
+}
+
+static TrainerOptions options_on(const Device *device, int micro_batch)
+{
+    return (TrainerOptions){.device = *device, .batch = BATCH, .micro_batch = micro_batch};
+}
+
+/* The fake's memory such that so many bytes can be used. */
+static void set_room(double bytes)
+{
+    fake_set_memory((int64_t)((bytes + 256e6) / 0.95) + 4096);
+}
+
+static void what_fits_is_known_before(void **state)
+{
+    (void)state;
+    Device cuda;
+    fake_reset();
+    assert_true(device_open("cuda", 1, &cuda));
+    int64_t bytes[BATCH + 1];
+    for (int micro = 1; micro <= BATCH; micro *= 2) {
+        TrainerOptions options = options_on(&cuda, micro);
+        bytes[micro] = fit_bytes(&recipe, &options);
+        assert_true(bytes[micro] > 0);
+    }
+    assert_true(bytes[8] > bytes[4] && bytes[4] > bytes[2] && bytes[2] > bytes[1]);
+    for (int micro = 1; micro <= BATCH; micro *= 2) {
+        int most;
+        TrainerOptions options = options_on(&cuda, BATCH);
+        set_room((double)bytes[micro]);
+        assert_true(fit_micro_batch(&recipe, &options, &most));
+        assert_int_equal(most, micro);
+        assert_int_equal(fit_check(&recipe, &options), micro == BATCH);
+        if (micro < BATCH) {
+            char advice[32];
+            snprintf(advice, sizeof advice, "run.micro_batch=%d", micro);
+            assert_non_null(strstr(error_text(), advice));
+        }
+    }
+    set_room((double)bytes[1] - 10000);
+    TrainerOptions options = options_on(&cuda, 4);
+    assert_false(fit_check(&recipe, &options));
+    assert_non_null(strstr(error_text(), "not even one picture fits"));
+    device_close(&cuda);
+}
+
+/* But for the validation's program, which is made when it is first asked for. */
+static void what_was_planned_is_taken(void **state)
+{
+    (void)state;
+    Device cuda;
+    fake_reset();
+    assert_true(device_open("cuda", 1, &cuda));
+    TrainerOptions options = options_on(&cuda, 4);
+    int64_t before, training, both, planned = fit_bytes(&recipe, &options);
+    TrainerMetrics metrics;
+    assert_true(cuda_memory_left(cuda.cuda, &before));
+    Trainer *t = trainer_open(&recipe, &options);
+    assert_non_null(t);
+    assert_true(cuda_memory_left(cuda.cuda, &training));
+    assert_true(trainer_evaluate(t, images, hidden, BATCH, &metrics) && metrics.finite);
+    assert_true(cuda_memory_left(cuda.cuda, &both));
+    const int64_t pages = 20 * 4096;
+    assert_true(before - training <= planned && before - both >= planned && before - both <= planned + pages);
+    trainer_close(t);
+    device_close(&cuda);
+    assert_int_equal(fake_open_things(), 0);
+}
+
+static bool train_a_little(bool one_by_one)
+{
+    Device cuda;
+    TrainerMetrics metrics;
+    Trainer *t = NULL;
+    TrainerBatch batch = {images, hidden, NULL, 1e-3};
+    bool ok = device_open("cuda", 1, &cuda);
+    cuda.one_by_one = one_by_one;
+    TrainerOptions options = options_on(&cuda, 4);
+    ok = ok && fit_check(&recipe, &options) && (t = trainer_open(&recipe, &options)) && trainer_step(t, &batch, &metrics) &&
+         trainer_step(t, &batch, &metrics) && trainer_evaluate(t, images, hidden, 3, &metrics) && trainer_fetch(t);
+    char *why = ok ? NULL : strdup(error_text());
+    trainer_close(t);
+    device_close(&cuda);
+    if (why)
+        error_set("%s", why);
+    free(why);
+    return ok;
+}
+
+static void each_call_may_fail(void **state)
+{
+    (void)state;
+    for (int one_by_one = 0; one_by_one < 2; one_by_one++) {
+        fake_reset();
+        assert_true(train_a_little(one_by_one));
+        int calls = fake_calls(), failed = 0, tried = 0;
+        for (int n = 1; n <= calls; n += 1 + calls / 25, tried++) {
+            fake_reset();
+            fake_fail_at(n, tried % 2 ? FAKE_LOST : FAKE_ERROR);
+            error_clear();
+            if (!train_a_little(one_by_one)) {
+                failed++;
+                assert_true(*error_text());
+            }
+            if (fake_open_things())
+                fail_msg("call %d of %d: %d things are lost", n, calls, fake_open_things());
+        }
+        assert_true(failed >= tried - 2);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_fits_is_known_before),
+        cmocka_unit_test(what_was_planned_is_taken),
+        cmocka_unit_test(each_call_may_fail),
+    };
+    return cmocka_run_group_tests(tests, begin, NULL);
+}
