@@ -157,7 +157,7 @@ static int run_page(const char *page)
 /* Each page is read from the top: what an example needs stands in front of it. */
 static void start_anew(void)
 {
-    assert_true(file_remove("runs") && file_remove("shards"));
+    assert_true(file_remove("runs") && file_remove("shards") && file_remove("world"));
 }
 
 static void examples_of_the_readme(void **state)
