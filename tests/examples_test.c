@@ -62,10 +62,14 @@ static int begin(void **state)
         return 1;
     setenv("XDG_CACHE_HOME", "cache", 1);
     write_folder("photos", 24);
-    write_folder("cifar/train", 24);
-    write_folder("cifar/test", 8);
-    write_folder("CIFAR/train", 24);
-    write_folder("CIFAR/test", 8);
+    write_folder("cifar/train/cat", 12);
+    write_folder("cifar/train/dog", 12);
+    write_folder("cifar/test/cat", 4);
+    write_folder("cifar/test/dog", 4);
+    write_folder("CIFAR/train/cat", 12);
+    write_folder("CIFAR/train/dog", 12);
+    write_folder("CIFAR/test/cat", 4);
+    write_folder("CIFAR/test/dog", 4);
     write_picture("a.jpg", 1); /* the content decides */
     write_picture("b.png", 2);
     /* The program and a golden case where README calls them. */
@@ -105,6 +109,7 @@ static void examples_of_the_help(void **state)
 {
     (void)state;
     int count = 0;
+    run_example("before all", "lacuna pretrain mae-world --out runs/mae");
     for (const Verb *const *verb = verbs_all(); *verb; verb++)
         for (const char *line = (*verb)->examples; *line;) {
             char command[1024];
@@ -152,7 +157,7 @@ static int run_page(const char *page)
 /* Each page is read from the top: what an example needs stands in front of it. */
 static void start_anew(void)
 {
-    assert_true(file_remove("runs") && file_remove("shards"));
+    assert_true(file_remove("runs") && file_remove("shards") && file_remove("world"));
 }
 
 static void examples_of_the_readme(void **state)

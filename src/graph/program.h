@@ -19,9 +19,9 @@ typedef struct {
 } Binding;
 
 /* Lowers, checks, leaves out what neither a storage nor a kept value depends on, plans, allocates the arena and binds. Storages
- * that `bindings` leaves out belong to the program and start as zeros. With `bindings` NULL it stops behind the plan: sizes and
- * costs can be asked for, and nothing can be run, read or written. The tape (to which lowering adds temporaries) must
- * outlive the program. NULL after error_set(): a failed tape, a read of an overwritten value (named), memory out. */
+ * that `bindings` leaves out belong to the program and start as zeros. The tape (to which lowering adds
+ * temporaries) must outlive the program. NULL after error_set(): a failed tape, a read of an overwritten value (named), memory
+ * out. */
 Program *program_make(Tape *tape, const Device *device, const Binding *bindings, int count);
 void program_free(Program *program);
 
