@@ -3,7 +3,8 @@
 
   pair.py [--rounds N] [--json] [--timeout SECONDS] -- 'OUR COMMAND' 'THEIR COMMAND'
 
-The last line that a command writes to standard output must be a JSON object with `step_seconds_median` and `peak_rss_bytes`.
+The last line that a command writes to standard output must be a JSON object with `peak_rss_bytes` and `step_seconds_median` or, of a
+loader, `pictures_per_second`; then a picture counts as a step.
 Prints for each round the ratio of times, theirs / ours (above 1: ours is faster), then median, smallest and largest ratio, the
 ratio of memory, ours / theirs (below 1: ours needs less), and the processor. --json prints one object instead.
 Exits 1 when a command fails or does not print what is expected, 2 on wrong usage.
@@ -54,6 +55,8 @@ def measure(command, timeout, keys=KEYS):
         result = json.loads(lines[-1])
     except (IndexError, ValueError):
         raise BadCommand(f"{command}: its last line is no JSON object: {lines[-1:]}") from None
+    if isinstance(result, dict) and "step_seconds_median" not in result and positive(result.get("pictures_per_second")):
+        result["step_seconds_median"] = 1 / result["pictures_per_second"]
     for key in keys:
         if not isinstance(result, dict) or not positive(result.get(key)):
             raise BadCommand(f"{command}: its last line has no positive number {key}")

@@ -79,7 +79,7 @@ expect_calls() {
     fi
 }
 all() {
-    printf '%s installed\n' gcc libc6-dev cmake ninja-build pkg-config libjpeg-dev libpng-dev libwebp-dev libtiff-dev \
+    printf '%s installed\n' gcc g++ libc6-dev cmake ninja-build pkg-config libjpeg-dev libpng-dev libwebp-dev libtiff-dev \
         zlib1g-dev libyaml-dev libjansson-dev libcmocka-dev
 }
 
@@ -151,5 +151,15 @@ expect 0 'no comparison with PyTorch' env -u LACUNA_PEER_PYTHON ./dev bench
 grep ^peer "$calls" >"$work/peers"
 expect 0 'peer bench/performance.py --rounds 7' head -n 1 "$work/peers"
 expect 0 'peer bench/pair.py --rounds 7 -- build/lacuna bench train --config vit_s --precision f32 --json' tail -n 1 "$work/peers"
+
+# Every script of the oracle runs in the Python that is named; one that finds a difference ends it.
+mkdir -p tests/oracle
+: >tests/oracle/one.py
+: >tests/oracle/two.py
+: >"$calls"
+expect 0 '== tests/oracle/two.py' env LACUNA_PEER_PYTHON=peer ./dev oracle
+grep ^peer "$calls" >"$work/peers" || true
+expect 0 'peer tests/oracle/one.py build/lacuna' head -n 1 "$work/peers"
+expect 1 'tests/oracle/one.py found a difference' env LACUNA_PEER_PYTHON=false ./dev oracle
 
 printf '%d checks passed\n' "$count"

@@ -31,6 +31,7 @@ typedef struct {
     uint32_t stage;
 
     int height, width, channels; /* of the result */
+    int evaluate;                /* not training: image_evaluate() with this short side; 0: as said above */
     double crop_scale[2];        /* shares of the area; {0, 0}: {1, 1} */
     double crop_ratio[2];        /* width / height; {0, 0}: {3/4, 4/3} */
     double flip;                 /* probability */

@@ -62,6 +62,8 @@ static ImageBox choose_box(void *context, int height, int width)
 {
     Pick *pick = context;
     const LoaderOptions *o = pick->o;
+    if (!o->train && o->evaluate)
+        return (ImageBox){0, 0, height, width};
     if (!o->train)
         return crop_centre(height, width, o->height, o->width);
     Random r = random_stream(o->seed, RANDOM_AUGMENT, o->stage, pick->epoch, pick->sample);
@@ -104,8 +106,16 @@ bool loader_fill(Worker *worker, Slot *slot, size_t place)
     Pick pick = {.o = o, .epoch = slot->epoch};
     if (!find_picture(l, slot, place, &pick))
         return false;
-    bool ok = image_prepare(&pick.image, pick.box, o->height, o->width, o->filter, pick.flip, o->mean, o->std, &worker->scratch,
-                            worker->pixels, slot->images + place * loader_picture_size(o));
+    bool ok;
+    float *to = slot->images + place * loader_picture_size(o);
+    if (!o->train && o->evaluate && pick.image.depth == IMAGE_U8) {
+        ok = image_evaluate(&pick.image, o->evaluate, o->height, o->width, o->filter, &worker->scratch, worker->pixels);
+        if (ok)
+            image_to_tensor(worker->pixels, o->height, o->width, o->channels, false, o->mean, o->std, to);
+    } else {
+        ok = image_prepare(&pick.image, pick.box, o->height, o->width, o->filter, pick.flip, o->mean, o->std, &worker->scratch,
+                           worker->pixels, to);
+    }
     slot->samples[place] = pick.sample;
     slot->labels[place] = source_label(o->source, pick.sample);
     if (!pick.kept)

@@ -1,9 +1,40 @@
 #include "device/device.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "device/cuda/cuda.h"
+
+/* "cuda" or "cuda:N", in *index. */
+static bool names_gpu(const char *name, int *index)
+{
+    char end;
+    *index = 0;
+    return !strcmp(name, "cuda") || (sscanf(name, "cuda:%4d%c", index, &end) == 1 && *index >= 0);
+}
+
+static bool open_gpu(int index, Device *device)
+{
+    const char *graph = getenv("LACUNA_CUDA_GRAPH");
+    device->kind = DEVICE_CUDA;
+    device->level = CPU_REF;
+    device->one_by_one = graph && !strcmp(graph, "0");
+    return (device->cuda = cuda_open(index, false)) != NULL;
+}
+
+void device_close(Device *device)
+{
+    cuda_close(device->cuda);
+    device->cuda = NULL;
+}
+
+void device_set_tf32(Device *device, bool tf32)
+{
+    if (device->cuda)
+        cuda_stream(device->cuda)->features.tf32 = tf32;
+}
 
 bool device_open(const char *name, int threads, Device *device)
 {
@@ -14,8 +45,18 @@ bool device_open(const char *name, int threads, Device *device)
         device->threads = 1;
         return true;
     }
-    if (strcmp(name, "cpu") != 0 && strcmp(name, "auto") != 0)
-        return error_set("device %s is not known; use cpu or ref", name);
+    int index;
+    if (names_gpu(name, &index))
+        return open_gpu(index, device);
+    if (!strcmp(name, "auto") && cuda_count() > 0) {
+        if (open_gpu(0, device))
+            return true;
+        /* A GPU that cannot be used (too old, taken by others) is no reason to fail. */
+        error_clear();
+        *device = (Device){.kind = DEVICE_CPU, .threads = device->threads};
+    } else if (strcmp(name, "cpu") != 0 && strcmp(name, "auto") != 0) {
+        return error_set("device %s is not known; use cpu, cuda or ref", name);
+    }
     if (!cpu_level(&device->level))
         return false;
     if (device->level == CPU_REF)
@@ -25,8 +66,10 @@ bool device_open(const char *name, int threads, Device *device)
 
 const char *device_describe(const Device *device)
 {
-    static _Thread_local char text[96];
-    if (device->kind == DEVICE_REF)
+    static _Thread_local char text[192];
+    if (device->kind == DEVICE_CUDA)
+        snprintf(text, sizeof text, "cuda (%s)", cuda_device_properties(device->cuda)->name);
+    else if (device->kind == DEVICE_REF)
         snprintf(text, sizeof text, "ref (plain C kernels, f%d)", device->f64 ? 64 : 32);
     else
         snprintf(text, sizeof text, "cpu (%s, %d thread%s)", cpu_level_name(device->level), device->threads,

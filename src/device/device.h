@@ -1,11 +1,12 @@
-/* Where programs run. `cpu` uses the fast kernels of the level the processor has, `ref` the plain C ones, in f32 or f64. */
+/* Where programs run. `cpu` uses the fast kernels of the level the processor has, `ref` the plain C ones, in f32 or f64, `cuda`
+ * an NVIDIA GPU. */
 #ifndef LACUNA_DEVICE_DEVICE_H
 #define LACUNA_DEVICE_DEVICE_H
 
 #include "base/cpu.h"
 #include "device/kernel.h"
 
-typedef enum { DEVICE_REF, DEVICE_CPU } DeviceKind;
+typedef enum { DEVICE_REF, DEVICE_CPU, DEVICE_CUDA } DeviceKind;
 
 /* What a device cannot do in one kernel; lowering splits such nodes. */
 enum {
@@ -13,16 +14,28 @@ enum {
     DEVICE_LACKS_EPILOGUE = 2, /* linear: scales and residual of its output */
 };
 
+typedef struct CudaDevice CudaDevice;
+
 typedef struct {
     DeviceKind kind;
-    CpuLevel level; /* which build of the cpu kernels */
-    bool f64;       /* REAL values are f64 (only ref) */
-    int threads;    /* of the parallel region, at least 1 */
-    uint32_t lacks; /* bits as above */
+    CpuLevel level;   /* which build of the cpu kernels */
+    bool f64;         /* REAL values are f64 (only ref) */
+    int threads;      /* of the parallel region, at least 1 */
+    uint32_t lacks;   /* bits as above */
+    CudaDevice *cuda; /* of `cuda`, else NULL */
+    bool one_by_one;  /* cuda: each kernel is launched by itself, none as part of a captured graph */
 } Device;
 
-/* name: "cpu", "auto" (cpu), "ref" or "ref64". threads 0: as many as processors. false after error_set(). */
+/* name: "cpu", "cuda", "cuda:1" (that GPU; without a number the first), "auto" (a GPU if one can be used, else the cpu), "ref"
+ * or "ref64". threads 0: as many as processors. With LACUNA_CUDA_GRAPH=0 in the environment `one_by_one` is set. false after
+ * error_set(); *device can then be closed all the same. */
 bool device_open(const char *name, int threads, Device *device);
+
+/* Behind the last program of the device. */
+void device_close(Device *device);
+
+/* Whether factors of f32 products may be rounded to TF32 from now on; without meaning but for cuda. */
+void device_set_tf32(Device *device, bool tf32);
 
 /* "cpu (avx512, 2 threads)" and the like; text of a static buffer per thread. */
 const char *device_describe(const Device *device);

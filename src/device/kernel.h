@@ -6,6 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus /* cuda.cu files are C++ */
+extern "C" {
+#endif
+
 /* Type of the elements of a value. REAL values are f32, and f64 on the `ref` device when it is opened so. */
 typedef enum { DTYPE_REAL, DTYPE_BF16, DTYPE_I32 } DType;
 
@@ -17,6 +21,7 @@ typedef struct {
     int64_t d[SHAPE_MAX];
 } Shape;
 
+#ifndef __cplusplus
 static inline Shape shape_0(void)
 {
     return (Shape){.n = 0};
@@ -37,6 +42,7 @@ static inline Shape shape_4(int64_t a, int64_t b, int64_t c, int64_t d)
 {
     return (Shape){.n = 4, .d = {a, b, c, d}};
 }
+#endif
 
 /* Whether no axis is negative and the elements, eight bytes each, can be counted in an int64_t. All shapes that reach a kernel
  * do. */
@@ -96,5 +102,14 @@ int64_t worker_next(Worker *w, int64_t count);
 void worker_sync(Worker *w);
 
 typedef void (*Kernel)(const Call *call, Worker *worker);
+
+/* On a GPU a kernel is a function of the host that puts its work into a stream (device/cuda/stream.h); the call's data and
+ * workspace lie in the GPU's memory. False after error_set(). */
+typedef struct CudaStream CudaStream;
+typedef bool (*CudaKernel)(const Call *call, CudaStream *stream);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

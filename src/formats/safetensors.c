@@ -514,12 +514,37 @@ static bool make_header(const char *path, const SafeTensor *tensors, size_t coun
     return true;
 }
 
-static bool write_all(int fd, const char *path, const Text *json, const SafeTensor *tensors, size_t count)
+bool safetensors_header(const char *path, const SafeTensor *tensors, size_t count, const SafeMetadata *metadata,
+                        size_t metadata_count, Text *out)
 {
+    bool ok = false;
+    Text json = {0};
+    const char **names = memory_new(count > metadata_count ? count : metadata_count, sizeof *names);
+    if (!names)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        names[i] = tensors[i].name;
+    if (!check_names(path, names, count))
+        goto done;
+    for (size_t i = 0; i < metadata_count; i++)
+        names[i] = metadata[i].key;
+    if (!check_names(path, names, metadata_count) || !make_header(path, tensors, count, metadata, metadata_count, &json))
+        goto done;
     unsigned char length[LENGTH_BYTES];
     for (int i = 0; i < LENGTH_BYTES; i++)
-        length[i] = (unsigned char)((uint64_t)json->length >> (8 * i));
-    if (!file_write_all(fd, path, length, sizeof length) || !file_write_all(fd, path, json->data, json->length))
+        length[i] = (unsigned char)((uint64_t)json.length >> (8 * i));
+    text_add_bytes(out, length, sizeof length);
+    text_add_bytes(out, json.data, json.length);
+    ok = !out->failed;
+done:
+    memory_free(names);
+    text_free(&json);
+    return ok;
+}
+
+static bool write_all(int fd, const char *path, const Text *header, const SafeTensor *tensors, size_t count)
+{
+    if (!file_write_all(fd, path, header->data, header->length))
         return false;
     for (size_t i = 0; i < count; i++) {
         size_t elements, bytes;
@@ -534,27 +559,16 @@ bool safetensors_write(const char *path, const SafeTensor *tensors, size_t count
 {
     bool ok = false;
     int fd = -1;
-    Text json = {0}, aside = {0};
-    const char **names = memory_new(count > metadata_count ? count : metadata_count, sizeof *names);
-    if (!names)
-        goto done;
-    for (size_t i = 0; i < count; i++)
-        names[i] = tensors[i].name;
-    if (!check_names(path, names, count))
-        goto done;
-    for (size_t i = 0; i < metadata_count; i++)
-        names[i] = metadata[i].key;
-    if (!check_names(path, names, metadata_count))
-        goto done;
+    Text header = {0}, aside = {0};
     text_add(&aside, "%s.tmp", path);
-    if (aside.failed || !make_header(path, tensors, count, metadata, metadata_count, &json))
+    if (aside.failed || !safetensors_header(path, tensors, count, metadata, metadata_count, &header))
         goto done;
     fd = open(aside.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0) {
         error_set("cannot create %s: %s", aside.data, strerror(errno));
         goto done;
     }
-    ok = write_all(fd, aside.data, &json, tensors, count);
+    ok = write_all(fd, aside.data, &header, tensors, count);
     if (ok && fsync(fd) < 0)
         ok = error_set("cannot flush %s: %s", aside.data, strerror(errno));
     if (close(fd) < 0 && ok)
@@ -564,8 +578,7 @@ bool safetensors_write(const char *path, const SafeTensor *tensors, size_t count
     if (!ok)
         unlink(aside.data);
 done:
-    memory_free(names);
-    text_free(&json);
+    text_free(&header);
     text_free(&aside);
     return ok;
 }

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/text.h"
+
 enum { SAFETENSORS_DIMS_MAX = 8, SAFETENSORS_HEADER_MAX = 100000000 };
 
 typedef enum {
@@ -88,5 +90,10 @@ const char *safetensors_dtype_name(SafeDtype dtype);
  * then stays as it was. */
 bool safetensors_write(const char *path, const SafeTensor *tensors, size_t count, const SafeMetadata *metadata,
                        size_t metadata_count);
+
+/* What stands before the tensors' data in such a file, for files that are written piece by piece: the tensors' `data` is not
+ * looked at. Appended to *out. False after error_set(). */
+bool safetensors_header(const char *path, const SafeTensor *tensors, size_t count, const SafeMetadata *metadata,
+                        size_t metadata_count, Text *out);
 
 #endif

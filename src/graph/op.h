@@ -57,6 +57,7 @@ typedef struct Op {
 
     Kernel ref[2];          /* f32, f64; the truth, run by one thread */
     Kernel cpu[CPU_LEVELS]; /* NULL: the reference serves */
+    CudaKernel cuda;        /* NULL: a program for a GPU cannot have this op */
 
     /* Builds small examples on the tape from tape_input() and tape_constant() values, at sizes that do not divide, and returns
      * the value that is differentiated (any shape); REF_NONE once `index` is past the last. For the gradient check and the

@@ -128,3 +128,54 @@ void image_to_tensor_deep(const float *pixels, int height, int width, int channe
                 out[flip ? columns - 1 - x : x] = (row[x * step] - mean[c]) / std[c];
         }
 }
+
+int image_evaluate_side(int size)
+{
+    return size <= 224 ? size * 8 / 7 : size;
+}
+
+/* Half of n, to the nearest even number where it ends in a half. */
+static int half_to_even(int n)
+{
+    int half = n / 2;
+    return n % 2 ? half + half % 2 : half;
+}
+
+bool image_evaluate(const Image *in, int side, int height, int width, ResizeFilter filter, ResizeScratch *scratch, uint8_t *out)
+{
+    enum { LONGEST = 16 };
+    ImageBox box = {0, 0, in->height, in->width};
+    if (in->width > (int64_t)LONGEST * in->height) {
+        box.width = LONGEST * in->height;
+        box.left = (in->width - box.width) / 2;
+    } else if (in->height > (int64_t)LONGEST * in->width) {
+        box.height = LONGEST * in->width;
+        box.top = (in->height - box.height) / 2;
+    }
+    bool wide = box.width >= box.height;
+    int64_t longer = (int64_t)side * (wide ? box.width : box.height) / (wide ? box.height : box.width);
+    Image whole;
+    if (!image_new(&whole, wide ? side : (int)longer, wide ? (int)longer : side, in->channels))
+        return false;
+    bool ok = image_resize(in, box, whole.height, whole.width, filter, scratch, whole.data);
+    int top = half_to_even(whole.height - height), left = half_to_even(whole.width - width);
+    if (whole.height < height)
+        top = -((height - whole.height) / 2);
+    if (whole.width < width)
+        left = -((width - whole.width) / 2);
+    size_t pixel = (size_t)in->channels, row_bytes = (size_t)width * pixel;
+    for (int y = 0; ok && y < height; y++) {
+        int from = top + y;
+        uint8_t *row = out + (size_t)y * row_bytes;
+        if (whole.width < width || from < 0 || from >= whole.height)
+            memset(row, 0, row_bytes);
+        if (from < 0 || from >= whole.height)
+            continue;
+        int first = left < 0 ? -left : 0, count = width < whole.width ? width : whole.width;
+        memcpy(row + (size_t)first * pixel,
+               whole.data + ((size_t)from * (size_t)whole.width + (size_t)(left > 0 ? left : 0)) * pixel,
+               (size_t)count * pixel);
+    }
+    image_free(&whole);
+    return ok;
+}

@@ -7,6 +7,7 @@
 
 #include "base/random.h"
 #include "image/image.h"
+#include "image/resize.h"
 
 /* Mean and standard deviation per channel (R, G, B), of samples on 0..1. */
 typedef struct {
@@ -23,6 +24,15 @@ const ImageStatistics *image_statistics_find(const char *name);
  * width over height in ratio[0]..ratio[1], tried 10 times, then the centred rectangle that only obeys the ratio. 0 < scale[0]
  * <= scale[1], 0 < ratio[0] <= ratio[1]. Each try draws area then aspect; the accepted one then top and left. */
 ImageBox crop_draw(Random *random, int height, int width, const double scale[2], const double ratio[2]);
+
+/* docs/spec/transfer.md A.10, how a picture is evaluated: resized until its short side is `side`, then the centre of height x
+ * width cut out, zeros around it where the picture is smaller. Of a picture more than 16 times as long as wide the middle of
+ * that shape is taken first. `out` receives height * width * in->channels bytes. False after error_set(). */
+bool image_evaluate(const Image *in, int side, int height, int width, ResizeFilter filter, ResizeScratch *scratch,
+                    uint8_t *out);
+
+/* A.10's short side for a square of `size` pixels: int(size / 0.875) up to 224, `size` above. */
+int image_evaluate_side(int size);
 
 /* The largest rectangle in the middle of a picture with the shape `rows` x `columns`. */
 ImageBox crop_centre(int height, int width, int rows, int columns);

@@ -135,6 +135,55 @@ static void tensors_are_planes_and_flips_mirror(void **state)
     assert_true(image_statistics_find("clip")->std[2] == 0.27577711f);
 }
 
+/* Pixel (y, x) of a picture whose short side is left as it is: where the cut begins shows in the values. */
+static void centres_are_cut_as_torchvision_does(void **state)
+{
+    (void)state;
+    ResizeScratch scratch = {0};
+    uint8_t out[40 * 40];
+    const struct {
+        int height, width, side, cut_height, cut_width, top, left;
+    } cases[] = {{35, 40, 35, 2, 5, 16, 18}, /* 33 over: 16; 35 over: 18 */
+                 {40, 35, 35, 35, 35, 2, 0}, /* 5 over: 2 */
+                 {20, 10, 10, 10, 10, 5, 0},
+                 {10, 30, 10, 13, 4, -1, 13}}; /* zero rows above (one) and below (two) */
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        Image in;
+        assert_true(image_new(&in, cases[k].height, cases[k].width, 1));
+        for (int y = 0; y < in.height; y++)
+            for (int x = 0; x < in.width; x++)
+                in.data[y * in.width + x] = (uint8_t)(1 + y * 6 + x);
+        assert_true(image_evaluate(&in, cases[k].side, cases[k].cut_height, cases[k].cut_width, RESIZE_BICUBIC, &scratch, out));
+        for (int y = 0; y < cases[k].cut_height; y++)
+            for (int x = 0; x < cases[k].cut_width; x++) {
+                int from = y + cases[k].top;
+                bool inside = from >= 0 && from < in.height;
+                assert_int_equal(out[y * cases[k].cut_width + x], inside ? in.data[from * in.width + x + cases[k].left] : 0);
+            }
+        image_free(&in);
+    }
+    /* Resized first: the same bytes as resizing the whole and cutting by hand. */
+    Image in;
+    uint8_t whole[36 * 54];
+    assert_true(image_new(&in, 20, 30, 1));
+    for (int i = 0; i < 600; i++)
+        in.data[i] = (uint8_t)(i * 37);
+    assert_true(image_resize(&in, (ImageBox){0, 0, 20, 30}, 36, 54, RESIZE_BICUBIC, &scratch, whole));
+    assert_true(image_evaluate(&in, image_evaluate_side(32), 32, 32, RESIZE_BICUBIC, &scratch, out));
+    for (int y = 0; y < 32; y++)
+        assert_memory_equal(out + y * 32, whole + (y + 2) * 54 + 11, 32);
+    image_free(&in);
+    /* A strip is not enlarged to millions of pixels. */
+    assert_true(image_new(&in, 1, 5000, 1));
+    memset(in.data, 7, 5000);
+    assert_true(image_evaluate(&in, 36, 32, 32, RESIZE_BICUBIC, &scratch, out));
+    assert_int_equal(out[0], 7);
+    image_free(&in);
+    resize_scratch_free(&scratch);
+    assert_int_equal(image_evaluate_side(224), 256);
+    assert_int_equal(image_evaluate_side(384), 384);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -142,6 +191,7 @@ int main(void)
         cmocka_unit_test(narrow_pictures_get_the_centred_box),
         cmocka_unit_test(boxes_are_spread_as_asked),
         cmocka_unit_test(tensors_are_planes_and_flips_mirror),
+        cmocka_unit_test(centres_are_cut_as_torchvision_does),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

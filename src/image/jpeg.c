@@ -188,10 +188,8 @@ static bool read_pixels(Reader *reader)
         info->output_components != samples)
         return error_set("the JPEG file's header contradicts itself");
     bool wide = codec_box_is_wide(&job->box, (int)info->output_width), parts = has_parts(info);
-    JSAMPARRAY buffer = !cmyk && wide
-                            ? NULL
-                            : info->mem->alloc_sarray((j_common_ptr)info, JPOOL_IMAGE, info->output_width * (JDIMENSION)samples,
-                                                      1); /* freed with info */
+    bool direct = wide && !cmyk; /* a row comes as it is wanted */
+    JSAMPARRAY buffer = info->mem->alloc_sarray((j_common_ptr)info, JPOOL_IMAGE, info->output_width * (JDIMENSION)samples, 1);
     if (parts && !wide)
         keep_columns(info, &job->box, &left);
     if (parts && top)
@@ -200,17 +198,15 @@ static bool read_pixels(Reader *reader)
     while (info->output_scanline < bottom) {
         bool inside = info->output_scanline >= top;
         uint8_t *row = out->data + (inside ? info->output_scanline - top : 0) * stride;
-        jpeg_read_scanlines(info, buffer ? buffer : &row, 1);
+        jpeg_read_scanlines(info, direct ? &row : buffer, 1);
         if (cmyk && inside)
             cmyk_to_rgb(buffer[0] + left * 4, out->width, row);
-        else if (buffer && inside)
+        else if (!direct && inside)
             memcpy(row, buffer[0] + left * (size_t)samples, stride);
     }
     if (job->known)
         return true;
     /* Damage behind the part counts. Skipping to the very end would leave it unread. */
-    if (info->output_scanline < info->output_height && !buffer)
-        buffer = info->mem->alloc_sarray((j_common_ptr)info, JPOOL_IMAGE, info->output_width * (JDIMENSION)samples, 1);
     if (parts && info->output_height - info->output_scanline > 1)
         jpeg_skip_scanlines(info, info->output_height - info->output_scanline - 1);
     while (info->output_scanline < info->output_height)

@@ -4,11 +4,13 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "mim/names.h"
 #include "nn/layers.h"
 #include "ops/cosine/cosine.h"
 #include "ops/distance/distance.h"
 #include "ops/gather/gather.h"
+#include "ops/layer_norm/layer_norm.h"
 
 const char *const mim_view_names[MIM_VIEWS] = {"masked", "all", "masked_class", "all_class"};
 
@@ -232,8 +234,28 @@ static void keep_of(Tape *t, const Mim *m, int branch, Ref keep[2])
 
 /* ---- encoder */
 
+/* The class token of each picture, of a block's tokens. */
+static VitRows class_rows(Tape *t, const Mim *m)
+{
+    int64_t n = m->batch;
+    VitRows rows = {REF_NONE, REF_NONE, 1};
+    int32_t *numbers = memory_new((size_t)(n * m->tokens), sizeof *numbers);
+    if (!numbers) {
+        tape_fail(t, NULL);
+        return rows;
+    }
+    for (int64_t i = 0; i < n; i++)
+        numbers[i] = (int32_t)(i * m->tokens);
+    rows.index = tape_constant_i32(t, shape_1(n), numbers);
+    for (int64_t k = 0; k < n * m->tokens; k++)
+        numbers[k] = k % m->tokens ? -1 : (int32_t)(k / m->tokens);
+    rows.inverse = tape_constant_i32(t, shape_1(n * m->tokens), numbers);
+    memory_free(numbers);
+    return rows;
+}
+
 /* states[i]: tokens after i blocks. */
-static void encode(Tape *t, const Mim *m, Ref image, Ref *states)
+static void encode(Tape *t, const Mim *m, Ref image, bool class_only, Ref *states)
 {
     const VitConfig *c = &m->encoder;
     int64_t n = m->batch, all = n * m->places;
@@ -258,11 +280,42 @@ static void encode(Tape *t, const Mim *m, Ref image, Ref *states)
             bias = vit_relative_bias(t, c, i);
         tape_layer(t, i + 1);
         scope_push(t, "blocks.%d", i);
-        states[i + 1] = vit_block(t, states[i], &c->block, keep, bias, i);
+        if (class_only && i == c->depth - 1 && !ref_given(bias)) {
+            VitRows wanted = class_rows(t, m);
+            states[i + 1] = vit_block_part(t, &(VitTokens){.own = states[i], .shared = REF_NONE}, &wanted, &c->block, keep, i);
+        } else {
+            states[i + 1] = vit_block(t, states[i], &c->block, keep, bias, i);
+        }
         scope_pop(t);
         tape_name(t, states[i + 1], "blocks.%d", i);
     }
     tape_layer(t, c->depth + 1);
+}
+
+static Ref image_input(Tape *t, const Mim *m)
+{
+    const Recipe *r = m->recipe;
+    return tape_input(t, "image", DTYPE_REAL, shape_4(m->batch, m->encoder.channels, r->image.size[0], r->image.size[1]));
+}
+
+void mim_encode(Tape *t, const Mim *m, bool class_only, Ref *states)
+{
+    tape_decay_rule(t, m->no_decay, m->recipe->optimizer.no_decay.count, m->recipe->optimizer.decay_all);
+    encode(t, m, image_input(t, m), class_only, states);
+}
+
+bool mim_has_norm(const Recipe *r)
+{
+    for (int k = 0; k < r->decoder_count; k++)
+        if (r->decoders[k].tap == TAP_LAST)
+            return r->encoder.final_norm;
+    return false;
+}
+
+Ref mim_norm(Tape *t, const Mim *m, Ref x)
+{
+    Norm norm = norm_params(t, "norm", m->encoder.block.width, m->encoder.block.norm_eps, init_constant(0));
+    return layer_norm(t, x, norm.gamma, norm.beta, norm.eps);
 }
 
 /* ---- decoders */
@@ -419,13 +472,12 @@ void mim_forward(Tape *t, const Mim *m, Ref losses[RECIPE_DECODERS_MAX])
     enum { DEPTH_MOST = MIM_BRANCHES_MOST / 2 };
     Ref states[DEPTH_MOST + 1];
     tape_decay_rule(t, m->no_decay, r->optimizer.no_decay.count, r->optimizer.decay_all);
-    Ref image = tape_input(t, "image", DTYPE_REAL, shape_4(m->batch, c->channels, r->image.size[0], r->image.size[1]));
+    Ref image = image_input(t, m);
     MimTargets targets = {.image = image, .teacher_tokens = REF_NONE};
-    encode(t, m, image, states);
+    encode(t, m, image, false, states);
     Norm final = {REF_NONE, REF_NONE, 0};
-    for (int k = 0; k < r->decoder_count; k++)
-        if (r->decoders[k].tap == TAP_LAST && r->encoder.final_norm && !ref_given(final.gamma))
-            final = norm_params(t, "norm", c->block.width, c->block.norm_eps, init_constant(0));
+    if (mim_has_norm(r))
+        final = norm_params(t, "norm", c->block.width, c->block.norm_eps, init_constant(0));
     int branch = 2 * c->depth;
     for (int k = 0; k < r->decoder_count; k++) {
         const RecipeDecoder *d = &r->decoders[k];

@@ -50,6 +50,16 @@ bool mim_open(Mim *mim, const Recipe *recipe, const MimTeacher *teacher, ParamSe
  * H, W), "teacher.image" the same for a teacher with statistics of its own, indices, scales, "drop_path.B" factors. */
 void mim_forward(Tape *tape, const Mim *mim, Ref losses[RECIPE_DECODERS_MAX]);
 
+/* The encoder alone: appends it with the parameters in use. states (depth + 1): tokens (batch, tokens, width) after 0, 1, ...
+ * depth blocks, named "embed" and "blocks.I" for tape_keep_matching(). class_only: of the last block only the class token is
+ * computed, states[depth] is (batch, 1, width). The inputs are filled by mim_feed(). */
+void mim_encode(Tape *tape, const Mim *mim, bool class_only, Ref *states);
+
+/* Whether the encoder has a final norm: a decoder's tap is `last` and encoder.final_norm is set. mim_norm() applies it to
+ * tokens. */
+bool mim_has_norm(const Recipe *recipe);
+Ref mim_norm(Tape *tape, const Mim *mim, Ref x);
+
 /* Fills a program's inputs for its next run. images: `count` <= batch pictures (C, H, W); the rest of the batch repeats the
  * first one, which is allowed only when evaluating (weight 0). hidden: (count, L), as mim_accepts(). kept: NULL, or for branch
  * b and picture i kept[b * stride + i]. batch_pictures, batch_hidden: pictures of the whole optimizer step and their hidden

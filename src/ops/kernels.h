@@ -28,6 +28,11 @@
 #define CPU_DECLARE(name) struct Unused
 #endif
 
+/* cuda.cu is compiled for NVIDIA's GPUs where the CUDA toolkit is found, and by the C++ compiler for tests, which run a block's
+ * threads in lock-step. Which of the two is linked, if any, decides what an op's row holds: weak symbols are NULL otherwise. */
+#define CUDA_KERNEL(name)  name##_cuda
+#define CUDA_DECLARE(name) bool name##_cuda(const Call *, CudaStream *) __attribute__((weak))
+
 /* In cpu.c: CPU(linear) is linear_cpu_avx2 and so on. */
 #define CPU_JOIN(name, level)  name##_cpu_##level
 #define CPU_LEVEL(name, level) CPU_JOIN(name, level)

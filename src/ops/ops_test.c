@@ -179,6 +179,8 @@ static const Bug bugs[] = {
     {"the loss's gradient swaps prediction and target", "distance", "distance_grad", SWAP_INPUTS, 0, 1, 0},
     {"the loss's gradient counts hidden and visible alike", "distance", "distance_grad", DROP_INPUT, 2, 0, 0},
     {"the loss's gradient is another loss's", "distance", "distance_grad", CHANGE_INT, 0, 0, 1},
+    {"BatchNorm's gradient swaps dy and x", "batch_norm", "batch_norm_grad", SWAP_INPUTS, 0, 1, 0},
+    {"cross-entropy's gradient has other smoothing", "cross_entropy", "cross_entropy_grad", CHANGE_DOUBLE, 0, 0, 1.3},
     {"smooth L1's gradient has another beta", "distance", "distance_grad", CHANGE_DOUBLE, 8, 0, 1.3},
 };
 

@@ -17,7 +17,7 @@ static const char style[] =
     ".grid2{display:grid;grid-template-columns:repeat(auto-fit,minmax(440px,1fr));gap:16px}\n"
     "figure{margin:0;padding:14px 16px 10px;background:var(--card);border:1px solid var(--rule);border-radius:10px;"
     "position:relative;min-width:0}figcaption{font-weight:600;margin-bottom:4px}figure "
-    "img{width:100%;height:auto;display:block;"
+    "img{max-width:100%;height:auto;display:block;"
     "border-radius:4px}\n"
     "svg{width:100%;height:auto;display:block}svg text{fill:var(--soft);font-size:11.5px}.grid{stroke:var(--rule)}"
     ".axis{stroke:var(--soft)}path{fill:none;stroke-linejoin:round}.line{stroke-width:2}.faint{stroke-width:1;opacity:.28}"

@@ -64,4 +64,7 @@ bool checkpoint_recipe(const char *path, Recipe *recipe);
  * appended to `note` (may be NULL). `recipe` is the trainer's. False after error_set(). */
 bool checkpoint_load_weights(const char *path, const Recipe *recipe, Trainer *trainer, Text *note);
 
+/* The same without a trainer: into the buffer of a set's trained parameters. */
+bool checkpoint_read_weights(const char *path, const Recipe *recipe, const ParamSet *set, float *weights, Text *note);
+
 #endif

@@ -178,20 +178,25 @@ static void load_decoders(const SafeTensors *file, const Recipe *from, const Rec
         text_add(note, "Decoder %d of the file is passed over. ", k);
 }
 
-bool checkpoint_load_weights(const char *path, const Recipe *recipe, Trainer *t, Text *note)
+bool checkpoint_read_weights(const char *path, const Recipe *recipe, const ParamSet *set, float *weights, Text *note)
 {
     Recipe *from = memory_new(1, sizeof *from);
     char *model = from ? find_model(path, note) : NULL;
     SafeTensors *file = model ? open_model(model, from) : NULL;
     Text unread = {0};
     bool ok = file != NULL;
-    if (ok && !load_encoder(file, from, recipe, trainer_params(t), trainer_weights(t), note ? note : &unread))
+    if (ok && !load_encoder(file, from, recipe, set, weights, note ? note : &unread))
         ok = error_context("the weights of %s do not fit the recipe", model);
     if (ok)
-        load_decoders(file, from, recipe, trainer_params(t), trainer_weights(t), note ? note : &unread);
+        load_decoders(file, from, recipe, set, weights, note ? note : &unread);
     text_free(&unread);
     safetensors_close(file);
     memory_free(model);
     memory_free(from);
     return ok;
+}
+
+bool checkpoint_load_weights(const char *path, const Recipe *recipe, Trainer *t, Text *note)
+{
+    return checkpoint_read_weights(path, recipe, trainer_params(t), trainer_weights(t), note);
 }

@@ -32,7 +32,15 @@ def encoded(image, kind, **options):
     return out.getvalue()
 
 
+def turned(kind):
+    """Stored lying, with a tag that says so."""
+    exif = Image.Exif()
+    exif[271], exif[274] = "maker", 6
+    return encoded(picture("RGB"), kind, exif=exif)
+
+
 def jpeg():
+    put("jpeg", "turned.jpg", turned("JPEG"))
     for name, mode, options in [("rgb", "RGB", {"quality": 60}), ("grey", "L", {}), ("cmyk", "CMYK", {"quality": 50}),
                                 ("progressive", "RGB", {"progressive": True}), ("restart", "RGB", {"restart_marker_blocks": 1}),
                                 ("full", "RGB", {"subsampling": 0, "quality": 95}),
@@ -41,6 +49,7 @@ def jpeg():
 
 
 def png():
+    put("png", "turned.png", turned("PNG"))
     for mode in ("RGB", "RGBA", "L", "LA", "P", "1"):
         put("png", mode.lower() + ".png", encoded(picture(mode), "PNG"))
     deep = Image.new("I;16", (9, 7))
@@ -49,6 +58,7 @@ def png():
 
 
 def webp():
+    put("webp", "turned.webp", turned("WEBP"))
     put("webp", "lossy.webp", encoded(picture("RGB"), "WEBP", quality=50))
     put("webp", "lossless.webp", encoded(picture("RGB"), "WEBP", lossless=True))
     put("webp", "alpha.webp", encoded(picture("RGBA"), "WEBP", quality=50))
@@ -77,6 +87,11 @@ def raw_tiff(order, big, entries, data):
 
 
 def tiff():
+    put("tiff", "turned.tif", turned("TIFF"))
+    put("tiff", "float.tif", encoded(picture("L").convert("F"), "TIFF"))
+    put("tiff", "five.tif", raw_tiff("<", False, [(256, 4, [6]), (257, 4, [5]), (258, 3, [16] * 5), (259, 3, [1]), (262, 3, [1]),
+                                                  (273, 4, ["@0", "@120", "@240"]), (277, 3, [5]), (278, 4, [2]), (279, 4, [120, 120, 60]),
+                                                  (338, 3, [0] * 4)], bytes(range(150)) * 2))
     for name, mode, options in [("raw", "RGB", {}), ("lzw", "RGB", {"compression": "tiff_lzw"}),
                                 ("deflate", "L", {"compression": "tiff_adobe_deflate"}),
                                 ("packbits", "RGBA", {"compression": "packbits"}), ("jpeg", "RGB", {"compression": "jpeg"}),
@@ -180,8 +195,12 @@ def runs():
     put("safetensors", "overlap.safetensors", tensors({"a": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]},
                                                        "b": {"dtype": "U8", "shape": [4], "data_offsets": [2, 6]}}, bytes(6)))
     put("meta", "good.json", json.dumps({"lacuna": "0.1.0", "step": 8, "optimizer_steps": 8, "epoch": 2.0, "steps_per_epoch": 4,
-                                         "pictures": 35, "seed": 5, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.25]}))
+                                         "pictures": 35, "seed": 5, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.25], "guard": {"draw": 0, "skipped": 1, "losses": 9,
+                                         "mean": 0.7, "variance": 0.01}, "files": {name: {"bytes": 17, "crc32": 4294967295} for name in
+                                         ("model.safetensors", "state.safetensors")}, "crc32": 5}))
     put("meta", "broken.json", '{"step": 1e400, "step": -1, "mean": [[]], "std": "\\ud800"}')
+    put("events", "scalar", b"\x09" + bytes(8) + b"\x10\x05\x2a\x0d\x0a\x0b\x0a\x04loss\x15\0\0\x80?")
+    put("events", "version", b"\x09" + bytes(8) + b"\x1a\x0dbrain.Event:2")
     put("bad_files", "some.csv", 'file,reason\n07.png,"neither a JPEG, nor a PNG"\n"a ""b"".jpg",cut off\n"torn, ')
 
 

@@ -6,6 +6,8 @@ REF_DECLARE(activation);
 REF_DECLARE(activation_grad);
 CPU_DECLARE(activation);
 CPU_DECLARE(activation_grad);
+CUDA_DECLARE(activation_grad);
+CUDA_DECLARE(activation);
 
 static const char *const in_names[] = {"x"}, *const out_names[] = {"y"};
 static const char *const grad_in_names[] = {"dy", "x"}, *const grad_out_names[] = {"dx"};
@@ -25,6 +27,7 @@ const Op activation_grad_op = {.name = "activation_grad",
                                .cost = cost,
                                .in_place = {1},
                                .ref = REF_KERNELS(activation_grad),
+                               .cuda = CUDA_KERNEL(activation_grad),
                                .cpu = CPU_KERNELS(activation_grad)};
 
 static void gradient(Tape *tape, const Node *node)
@@ -52,6 +55,7 @@ const Op activation_op = {.name = "activation",
                           .cost = cost,
                           .in_place = {1},
                           .ref = REF_KERNELS(activation),
+                          .cuda = CUDA_KERNEL(activation),
                           .cpu = CPU_KERNELS(activation),
                           .example = example};
 

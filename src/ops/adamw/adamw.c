@@ -5,6 +5,7 @@
 
 REF_DECLARE(adamw);
 CPU_DECLARE(adamw);
+CUDA_DECLARE(adamw);
 
 static const char *const in_names[] = {"gradient", "inputs", "status"}, *const out_names[] = {"weights", "moment1", "moment2"};
 
@@ -22,6 +23,7 @@ static const Op adamw_op = {.name = "adamw",
                             .attr_size = sizeof(AdamwAttr),
                             .cost = cost,
                             .ref = REF_KERNELS(adamw),
+                            .cuda = CUDA_KERNEL(adamw),
                             .cpu = CPU_KERNELS(adamw)};
 
 const Op *const adamw_room[] = {&adamw_op, NULL};

@@ -6,6 +6,8 @@ REF_DECLARE(add);
 REF_DECLARE(add_to);
 CPU_DECLARE(add);
 CPU_DECLARE(add_to);
+CUDA_DECLARE(add_to);
+CUDA_DECLARE(add);
 
 static const char *const add_names[] = {"a", "b"}, *const add_to_names[] = {"term"}, *const out_names[] = {"sum"};
 
@@ -38,6 +40,7 @@ static const Op add_to_op = {.name = "add_to",
                              .out_names = out_names,
                              .cost = add_cost,
                              .ref = REF_KERNELS(add_to),
+                             .cuda = CUDA_KERNEL(add_to),
                              .cpu = CPU_KERNELS(add_to)};
 
 static const Op add_op = {.name = "add",
@@ -49,6 +52,7 @@ static const Op add_op = {.name = "add",
                           .cost = add_cost,
                           .in_place = {1},
                           .ref = REF_KERNELS(add),
+                          .cuda = CUDA_KERNEL(add),
                           .cpu = CPU_KERNELS(add),
                           .example = example};
 

@@ -10,6 +10,8 @@ REF_DECLARE(attention);
 REF_DECLARE(attention_grad);
 CPU_DECLARE(attention);
 CPU_DECLARE(attention_grad);
+CUDA_DECLARE(attention_grad);
+CUDA_DECLARE(attention);
 
 static const char *const in_names[] = {"q", "kv", "bias"}, *const out_names[] = {"o", "lse"};
 static const char *const grad_in_names[] = {"do", "q", "kv", "o", "lse", "bias"}, *const grad_out_names[] = {"dq", "dkv",
@@ -48,6 +50,7 @@ static const Op attention_grad_op = {.name = "attention_grad",
                                      .workspace = attention_grad_workspace,
                                      .cost = grad_cost,
                                      .ref = REF_KERNELS(attention_grad),
+                                     .cuda = CUDA_KERNEL(attention_grad),
                                      .cpu = CPU_KERNELS(attention_grad)};
 
 static void gradient(Tape *tape, const Node *node)
@@ -104,6 +107,7 @@ static const Op attention_op = {.name = "attention",
                                 .workspace = attention_workspace,
                                 .cost = cost,
                                 .ref = REF_KERNELS(attention),
+                                .cuda = CUDA_KERNEL(attention),
                                 .cpu = CPU_KERNELS(attention),
                                 .example = example};
 

@@ -7,6 +7,8 @@ REF_DECLARE(cosine);
 REF_DECLARE(cosine_grad);
 CPU_DECLARE(cosine);
 CPU_DECLARE(cosine_grad);
+CUDA_DECLARE(cosine_grad);
+CUDA_DECLARE(cosine);
 
 static const char *const in_names[] = {"pred", "target", "weight", "scale"}, *const out_names[] = {"loss"};
 static const char *const grad_in_names[] = {"pred", "target", "weight", "scale", "dloss"}, *const grad_out_names[] = {"dpred"};
@@ -31,6 +33,7 @@ static const Op cosine_grad_op = {.name = "cosine_grad",
                                   .cost = cost,
                                   .in_place = {1},
                                   .ref = REF_KERNELS(cosine_grad),
+                                  .cuda = CUDA_KERNEL(cosine_grad),
                                   .cpu = CPU_KERNELS(cosine_grad)};
 
 static void gradient(Tape *tape, const Node *node)
@@ -63,6 +66,7 @@ static const Op cosine_op = {.name = "cosine",
                              .workspace = workspace,
                              .cost = cost,
                              .ref = REF_KERNELS(cosine),
+                             .cuda = CUDA_KERNEL(cosine),
                              .cpu = CPU_KERNELS(cosine),
                              .example = example};
 

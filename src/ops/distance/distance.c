@@ -7,6 +7,8 @@ REF_DECLARE(distance);
 REF_DECLARE(distance_grad);
 CPU_DECLARE(distance);
 CPU_DECLARE(distance_grad);
+CUDA_DECLARE(distance_grad);
+CUDA_DECLARE(distance);
 
 static const char *const in_names[] = {"pred", "target", "weight", "scale"}, *const out_names[] = {"loss"};
 static const char *const grad_in_names[] = {"pred", "target", "weight", "scale", "dloss"}, *const grad_out_names[] = {"dpred"};
@@ -32,6 +34,7 @@ static const Op distance_grad_op = {.name = "distance_grad",
                                     .cost = cost,
                                     .in_place = {1},
                                     .ref = REF_KERNELS(distance_grad),
+                                    .cuda = CUDA_KERNEL(distance_grad),
                                     .cpu = CPU_KERNELS(distance_grad)};
 
 static void gradient(Tape *tape, const Node *node)
@@ -67,6 +70,7 @@ static const Op distance_op = {.name = "distance",
                                .workspace = workspace,
                                .cost = cost,
                                .ref = REF_KERNELS(distance),
+                               .cuda = CUDA_KERNEL(distance),
                                .cpu = CPU_KERNELS(distance),
                                .example = example};
 

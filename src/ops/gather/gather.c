@@ -8,6 +8,8 @@ REF_DECLARE(gather);
 REF_DECLARE(gather_grad);
 CPU_DECLARE(gather);
 CPU_DECLARE(gather_grad);
+CUDA_DECLARE(gather_grad);
+CUDA_DECLARE(gather);
 
 enum { X, INDEX, TOKENS, TABLE, PLACE, INVERSE };
 
@@ -31,10 +33,15 @@ static Cost grad_cost(const Call *c)
     return moved(&c->in[0]);
 }
 
-/* Partial sums of dtokens. */
+/* Partial sums of dtokens; on a GPU of dtable too, in the same place. */
 static size_t grad_workspace(const Call *c, const Device *device)
 {
-    int64_t tokens = c->out[1].rows;
+    int64_t tokens = c->out[1].rows, table = c->out[2].rows, rows = c->in[0].rows;
+    if (device->kind == DEVICE_CUDA) {
+        int64_t a = tokens ? gather_cuda_spans(rows, tokens) * tokens : 0,
+                b = table ? gather_cuda_spans(rows, table) * table : 0;
+        return (size_t)((a > b ? a : b) * c->in[0].columns) * sizeof(float);
+    }
     if (device->kind == DEVICE_REF || !tokens)
         return 0;
     return (size_t)(gather_spans(c->in[0].rows, tokens) * tokens * c->in[0].columns) * sizeof(float);
@@ -49,6 +56,7 @@ static const Op gather_grad_op = {.name = "gather_grad",
                                   .workspace = grad_workspace,
                                   .cost = grad_cost,
                                   .ref = REF_KERNELS(gather_grad),
+                                  .cuda = CUDA_KERNEL(gather_grad),
                                   .cpu = CPU_KERNELS(gather_grad)};
 
 static void gradient(Tape *tape, const Node *node)
@@ -109,6 +117,7 @@ static const Op gather_op = {.name = "gather",
                              .gradient = gradient,
                              .cost = cost,
                              .ref = REF_KERNELS(gather),
+                             .cuda = CUDA_KERNEL(gather),
                              .cpu = CPU_KERNELS(gather),
                              .example = example};
 

@@ -12,4 +12,11 @@ static inline int64_t gather_spans(int64_t rows, int64_t tokens)
     return useful < most ? useful : most;
 }
 
+/* The same on a GPU, where sums of tokens and of table rows are made alike: enough pieces of work for many blocks. */
+static inline int64_t gather_cuda_spans(int64_t rows, int64_t keys)
+{
+    int64_t most = 512 / keys + 1, useful = rows / 256 + 1;
+    return useful < most ? useful : most;
+}
+
 #endif

@@ -5,6 +5,7 @@
 
 REF_DECLARE(grad_norm);
 CPU_DECLARE(grad_norm);
+CUDA_DECLARE(grad_norm);
 
 static const char *const in_names[] = {"gradient", "loss"}, *const out_names[] = {"status"};
 
@@ -29,6 +30,7 @@ static const Op grad_norm_op = {.name = "grad_norm",
                                 .workspace = workspace,
                                 .cost = cost,
                                 .ref = REF_KERNELS(grad_norm),
+                                .cuda = CUDA_KERNEL(grad_norm),
                                 .cpu = CPU_KERNELS(grad_norm)};
 
 const Op *const grad_norm_room[] = {&grad_norm_op, NULL};

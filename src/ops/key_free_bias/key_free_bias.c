@@ -4,6 +4,8 @@
 
 REF_DECLARE(key_free_bias);
 REF_DECLARE(key_free_bias_grad);
+CUDA_DECLARE(key_free_bias_grad);
+CUDA_DECLARE(key_free_bias);
 
 static const char *const in_names[] = {"q_bias", "v_bias"}, *const out_names[] = {"bias"};
 static const char *const grad_in_names[] = {"dbias", "v_bias"}, *const grad_out_names[] = {"dq_bias", "dv_bias"};
@@ -13,7 +15,8 @@ static const Op key_free_bias_grad_op = {.name = "key_free_bias_grad",
                                          .out_count = 2,
                                          .in_names = grad_in_names,
                                          .out_names = grad_out_names,
-                                         .ref = REF_KERNELS(key_free_bias_grad)};
+                                         .ref = REF_KERNELS(key_free_bias_grad),
+                                         .cuda = CUDA_KERNEL(key_free_bias_grad)};
 
 static void gradient(Tape *tape, const Node *node)
 {
@@ -38,6 +41,7 @@ static const Op key_free_bias_op = {.name = "key_free_bias",
                                     .out_names = out_names,
                                     .gradient = gradient,
                                     .ref = REF_KERNELS(key_free_bias),
+                                    .cuda = CUDA_KERNEL(key_free_bias),
                                     .example = example};
 
 const Op *const key_free_bias_room[] = {&key_free_bias_op, &key_free_bias_grad_op, NULL};

@@ -7,6 +7,8 @@ REF_DECLARE(layer_norm);
 REF_DECLARE(layer_norm_grad);
 CPU_DECLARE(layer_norm);
 CPU_DECLARE(layer_norm_grad);
+CUDA_DECLARE(layer_norm_grad);
+CUDA_DECLARE(layer_norm);
 
 static const char *const in_names[] = {"x", "gamma", "beta"}, *const out_names[] = {"y", "stats"};
 static const char *const grad_in_names[] = {"dy", "x", "stats", "gamma"}, *const grad_out_names[] = {"dx", "dgamma", "dbeta"};
@@ -40,6 +42,7 @@ const Op layer_norm_grad_op = {.name = "layer_norm_grad",
                                .cost = grad_cost,
                                .in_place = {1},
                                .ref = REF_KERNELS(layer_norm_grad),
+                               .cuda = CUDA_KERNEL(layer_norm_grad),
                                .cpu = CPU_KERNELS(layer_norm_grad)};
 
 static void gradient(Tape *tape, const Node *node)
@@ -72,6 +75,7 @@ const Op layer_norm_op = {.name = "layer_norm",
                           .gradient = gradient,
                           .cost = cost,
                           .ref = REF_KERNELS(layer_norm),
+                          .cuda = CUDA_KERNEL(layer_norm),
                           .cpu = CPU_KERNELS(layer_norm),
                           .example = example};
 

@@ -14,6 +14,9 @@ REF_DECLARE(linear_dx);
 CPU_DECLARE(linear);
 CPU_DECLARE(linear_dw);
 CPU_DECLARE(linear_dx);
+CUDA_DECLARE(linear);
+CUDA_DECLARE(linear_dw);
+CUDA_DECLARE(linear_dx);
 
 static const char *const in_names[] = {"x", "w", "b", "gamma", "beta", "column_scale", "row_scale", "residual"};
 static const char *const out_names[] = {"y", "stats"};
@@ -266,6 +269,7 @@ static const Op linear_op = {.name = "linear",
                              .workspace = linear_workspace,
                              .cost = linear_cost,
                              .ref = REF_KERNELS(linear),
+                             .cuda = CUDA_KERNEL(linear),
                              .cpu = CPU_KERNELS(linear),
                              .example = example};
 
@@ -280,6 +284,7 @@ static const Op linear_dw_op = {.name = "linear_dw",
                                 .workspace = linear_dw_workspace,
                                 .cost = dw_cost,
                                 .ref = REF_KERNELS(linear_dw),
+                                .cuda = CUDA_KERNEL(linear_dw),
                                 .cpu = CPU_KERNELS(linear_dw)};
 
 static const Op linear_dx_op = {.name = "linear_dx",
@@ -293,6 +298,7 @@ static const Op linear_dx_op = {.name = "linear_dx",
                                 .workspace = linear_dx_workspace,
                                 .cost = dx_cost,
                                 .ref = REF_KERNELS(linear_dx),
+                                .cuda = CUDA_KERNEL(linear_dx),
                                 .cpu = CPU_KERNELS(linear_dx)};
 
 const Op *const linear_room[] = {&linear_op, &linear_dw_op, &linear_dx_op, NULL};

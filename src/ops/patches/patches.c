@@ -5,6 +5,7 @@
 
 REF_DECLARE(patches);
 CPU_DECLARE(patches);
+CUDA_DECLARE(patches);
 
 static const char *const in_names[] = {"image", "index"}, *const out_names[] = {"patches"};
 
@@ -31,6 +32,7 @@ static const Op patches_op = {.name = "patches",
                               .attr_size = sizeof(PatchesAttr),
                               .cost = cost,
                               .ref = REF_KERNELS(patches),
+                              .cuda = CUDA_KERNEL(patches),
                               .cpu = CPU_KERNELS(patches),
                               .example = example};
 

@@ -4,6 +4,7 @@
 
 REF_DECLARE(scale_add);
 CPU_DECLARE(scale_add);
+CUDA_DECLARE(scale_add);
 
 static const char *const in_names[] = {"z", "column_scale", "row_scale", "residual"}, *const out_names[] = {"y"};
 
@@ -21,6 +22,7 @@ const Op scale_add_op = {.name = "scale_add",
                          .cost = cost,
                          .in_place = {1},
                          .ref = REF_KERNELS(scale_add),
+                         .cuda = CUDA_KERNEL(scale_add),
                          .cpu = CPU_KERNELS(scale_add)};
 
 const Op *const scale_add_room[] = {&scale_add_op, NULL};

@@ -4,6 +4,7 @@
 
 REF_DECLARE(standardise);
 CPU_DECLARE(standardise);
+CUDA_DECLARE(standardise);
 
 static const char *const in_names[] = {"x"}, *const out_names[] = {"y"};
 
@@ -29,6 +30,7 @@ static const Op standardise_op = {.name = "standardise",
                                   .cost = cost,
                                   .in_place = {1},
                                   .ref = REF_KERNELS(standardise),
+                                  .cuda = CUDA_KERNEL(standardise),
                                   .cpu = CPU_KERNELS(standardise),
                                   .example = example};
 

@@ -6,6 +6,7 @@
 #include "ops/weighted_sum/attr.h"
 
 REF_DECLARE(weighted_sum);
+CUDA_DECLARE(weighted_sum);
 
 static const char *const in_names[] = {"terms"}, *const out_names[] = {"sum"};
 
@@ -15,7 +16,8 @@ static const Op weighted_sum_op = {.name = "weighted_sum",
                                    .in_names = in_names,
                                    .out_names = out_names,
                                    .attr_size = sizeof(WeightedSumAttr),
-                                   .ref = REF_KERNELS(weighted_sum)};
+                                   .ref = REF_KERNELS(weighted_sum),
+                                   .cuda = CUDA_KERNEL(weighted_sum)};
 
 const Op *const weighted_sum_room[] = {&weighted_sum_op, NULL};
 

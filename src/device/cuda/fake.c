@@ -1,0 +1,507 @@
+#define LACUNA_CUDA_RUNTIME_HERE
+#include "device/cuda/fake.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/text.h"
+
+/* ---- state: a runtime is one for the whole process */
+
+typedef struct Block Block;
+struct Block {
+    void *at;
+    size_t bytes; /* whole pages */
+    Block *next;
+};
+
+typedef struct {
+    const char *name;
+    size_t bytes;
+    void (*run)(void *);
+    void (*release)(void *);
+    void *data;
+} Work;
+
+typedef struct {
+    Work *works;
+    size_t count, capacity;
+} Graph;
+
+static struct {
+    Block *blocks; /* of the GPU */
+    int64_t memory, used;
+    int devices, count_error;
+    int things, calls, fail_at, error, launch_error, graph_launches;
+    Graph *capturing;
+    Text log;
+} fake = {.memory = 64000000000, .devices = 1};
+
+void fake_reset(void)
+{
+    fake.memory = 64000000000;
+    fake.devices = 1;
+    fake.count_error = fake.calls = fake.fail_at = fake.error = fake.launch_error = 0;
+    fake_log_clear();
+}
+
+void fake_set_devices(int count, int error)
+{
+    fake.devices = count;
+    fake.count_error = error;
+}
+
+void fake_set_memory(int64_t bytes)
+{
+    fake.memory = bytes;
+}
+
+void fake_fail_at(int n, int error)
+{
+    fake.fail_at = n ? fake.calls + n : 0;
+    fake.error = error;
+}
+
+int fake_calls(void)
+{
+    return fake.calls;
+}
+
+int fake_open_things(void)
+{
+    return fake.things;
+}
+
+const char *fake_log(void)
+{
+    return fake.log.data ? fake.log.data : "";
+}
+
+void fake_log_clear(void)
+{
+    text_free(&fake.log);
+    fake.graph_launches = 0;
+}
+
+int fake_graph_launches(void)
+{
+    return fake.graph_launches;
+}
+
+/* One more call: the error it is to fail with, or 0. */
+static int call(void)
+{
+    fake.calls++;
+    bool lost = fake.error == FAKE_LOST && fake.fail_at && fake.calls > fake.fail_at;
+    return (fake.fail_at && fake.calls == fake.fail_at) || lost ? fake.error : 0;
+}
+
+static const char *error_words(int error)
+{
+    static const char *const words[] = {"no error",           "the fake call failed", "out of memory",           "device lost",
+                                        "no driver is there", "no device is there",   "not allowed in a capture"};
+    return words[error];
+}
+
+static CudaFault fault(int error)
+{
+    switch (error) {
+    case FAKE_OUT_OF_MEMORY:
+        return CUDA_FAULT_MEMORY;
+    case FAKE_LOST:
+        return CUDA_FAULT_LOST;
+    case FAKE_NO_DRIVER:
+        return CUDA_FAULT_NO_DRIVER;
+    case FAKE_NO_DEVICE:
+        return CUDA_FAULT_NO_DEVICE;
+    default:
+        return CUDA_FAULT_OTHER;
+    }
+}
+
+/* ---- devices */
+
+static int device_count(int *count)
+{
+    int error = call();
+    if (!error)
+        error = fake.count_error;
+    *count = error ? 0 : fake.devices;
+    return error;
+}
+
+static int device_properties(int index, CudaProperties *properties)
+{
+    *properties = (CudaProperties){.multiprocessors = 3, .shared_most = 96 << 10, .memory = fake.memory};
+    snprintf(properties->name, sizeof properties->name, "lock-step %d", index);
+    return call();
+}
+
+static int device_use(int index)
+{
+    (void)index;
+    return call();
+}
+
+static int memory_left(int64_t *bytes)
+{
+    *bytes = fake.memory - fake.used;
+    return call();
+}
+
+static int versions(int *driver, int *runtime)
+{
+    *driver = *runtime = 0;
+    return call();
+}
+
+/* ---- memory */
+
+static size_t whole_pages(size_t bytes)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    return (bytes + page - 1) / page * page;
+}
+
+static void open_memory(bool open)
+{
+    for (Block *b = fake.blocks; b; b = b->next)
+        mprotect(b->at, b->bytes, open ? PROT_READ | PROT_WRITE : PROT_NONE);
+}
+
+static int allocate(void **at, size_t bytes)
+{
+    int error = call();
+    size_t whole = whole_pages(bytes);
+    if (!error && (bytes > (size_t)fake.memory || fake.used + (int64_t)whole > fake.memory || fake.capturing))
+        error = fake.capturing ? FAKE_NOT_ALLOWED : FAKE_OUT_OF_MEMORY;
+    if (error)
+        return error;
+    Block *b = calloc(1, sizeof *b);
+    void *got = mmap(NULL, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (!b || got == MAP_FAILED) {
+        free(b);
+        return FAKE_OUT_OF_MEMORY;
+    }
+    *b = (Block){.at = got, .bytes = whole, .next = fake.blocks};
+    fake.blocks = b;
+    fake.used += (int64_t)whole;
+    fake.things++;
+    *at = got;
+    return 0;
+}
+
+static int release(void *at)
+{
+    for (Block **b = &fake.blocks; *b; b = &(*b)->next)
+        if ((*b)->at == at) {
+            Block *gone = *b;
+            *b = gone->next;
+            munmap(gone->at, gone->bytes);
+            fake.used -= (int64_t)gone->bytes;
+            fake.things--;
+            free(gone);
+            return 0;
+        }
+    return FAKE_ERROR;
+}
+
+static int allocate_pinned(void **at, size_t bytes)
+{
+    int error = call();
+    if (error)
+        return error;
+    *at = malloc(bytes);
+    fake.things += *at != NULL;
+    return *at ? 0 : FAKE_OUT_OF_MEMORY;
+}
+
+static int release_pinned(void *at)
+{
+    free(at);
+    fake.things--;
+    return 0;
+}
+
+/* ---- streams and events */
+
+/* Streams, events and handles are small blocks, so that losing one shows. */
+static int thing_new(void **thing)
+{
+    int error = call();
+    if (error)
+        return error;
+    *thing = malloc(1);
+    fake.things += *thing != NULL;
+    return *thing ? 0 : FAKE_OUT_OF_MEMORY;
+}
+
+static int thing_free(void *thing)
+{
+    free(thing);
+    fake.things--;
+    return 0;
+}
+
+static int event_new(void **event, bool timed)
+{
+    (void)timed;
+    return thing_new(event);
+}
+
+static int wait(void *thing)
+{
+    (void)thing;
+    int error = call();
+    return error ? error : fake.capturing ? FAKE_NOT_ALLOWED : 0;
+}
+
+static int join(void *a, void *b)
+{
+    (void)a;
+    (void)b;
+    return call();
+}
+
+static int event_seconds(void *from, void *to, double *seconds)
+{
+    (void)from;
+    (void)to;
+    *seconds = 1e-3;
+    return call();
+}
+
+/* ---- work */
+
+static void run(const Work *w)
+{
+    if (w->bytes)
+        text_add(&fake.log, "%s %zu\n", w->name, w->bytes);
+    else
+        text_add(&fake.log, "%s\n", w->name);
+    open_memory(true);
+    w->run(w->data);
+    open_memory(false);
+}
+
+static void work_release(const Work *w)
+{
+    if (w->release)
+        w->release(w->data);
+}
+
+/* The work is owned from here on. */
+static int put(Work w)
+{
+    int error = call();
+    Graph *g = fake.capturing;
+    if (!error && g && memory_grow((void **)&g->works, g->count, &g->capacity, sizeof *g->works)) {
+        g->works[g->count++] = w;
+        return 0;
+    }
+    if (!error && !g)
+        run(&w);
+    work_release(&w);
+    return error ? error : g ? FAKE_OUT_OF_MEMORY : 0;
+}
+
+void fake_enqueue(void *stream, const char *name, void (*function)(void *data), void (*release_data)(void *data), void *data)
+{
+    (void)stream;
+    int error = put((Work){.name = name, .run = function, .release = release_data, .data = data});
+    fake.launch_error = fake.launch_error ? fake.launch_error : error;
+}
+
+static int last_error(void)
+{
+    int error = fake.launch_error;
+    fake.launch_error = 0;
+    return error;
+}
+
+typedef struct {
+    void *to;
+    const void *from; /* NULL: zeros */
+    size_t bytes;
+} Copy;
+
+static void run_copy(void *data)
+{
+    const Copy *c = data;
+    if (c->from)
+        memcpy(c->to, c->from, c->bytes);
+    else
+        memset(c->to, 0, c->bytes);
+}
+
+static int put_copy(const char *name, void *to, const void *from, size_t bytes)
+{
+    Copy *c = malloc(sizeof *c);
+    if (!c)
+        return FAKE_OUT_OF_MEMORY;
+    *c = (Copy){to, from, bytes};
+    return put((Work){.name = name, .bytes = bytes, .run = run_copy, .release = free, .data = c});
+}
+
+static int copy(void *to, const void *from, size_t bytes, void *stream)
+{
+    (void)stream;
+    return put_copy("copy", to, from, bytes);
+}
+
+static int clear(void *at, size_t bytes, void *stream)
+{
+    (void)stream;
+    return put_copy("clear", at, NULL, bytes);
+}
+
+/* ---- graphs */
+
+static int graph_free(void *graph)
+{
+    Graph *g = graph;
+    for (size_t i = 0; i < g->count; i++)
+        work_release(&g->works[i]);
+    memory_free(g->works);
+    free(g);
+    fake.things--;
+    return 0;
+}
+
+static int capture_begin(void *stream)
+{
+    (void)stream;
+    int error = call();
+    if (error)
+        return error;
+    fake.capturing = calloc(1, sizeof *fake.capturing);
+    fake.things += fake.capturing != NULL;
+    return fake.capturing ? 0 : FAKE_OUT_OF_MEMORY;
+}
+
+static int capture_end(void *stream, void **graph)
+{
+    (void)stream;
+    Graph *g = fake.capturing;
+    fake.capturing = NULL;
+    *graph = NULL;
+    int error = call();
+    if (!error && g)
+        *graph = g;
+    else if (g)
+        graph_free(g);
+    return error;
+}
+
+static int graph_launch(void *graph, void *stream)
+{
+    (void)stream;
+    const Graph *g = graph;
+    int error = call();
+    if (error)
+        return error;
+    fake.graph_launches++;
+    for (size_t i = 0; i < g->count; i++)
+        run(&g->works[i]);
+    return 0;
+}
+
+/* ---- products */
+
+static double number(const void *from, DType type, int64_t i)
+{
+    if (type == DTYPE_REAL)
+        return (double)((const float *)from)[i];
+    uint32_t bits = (uint32_t)((const uint16_t *)from)[i] << 16;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return (double)x;
+}
+
+static void set_number(void *to, DType type, int64_t i, double value)
+{
+    float x = (float)value;
+    if (type == DTYPE_REAL) {
+        ((float *)to)[i] = x;
+        return;
+    }
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    ((uint16_t *)to)[i] = (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+static void run_product(void *data)
+{
+    const CudaProduct *p = data;
+    for (int64_t i = 0; i < p->rows; i++)
+        for (int64_t j = 0; j < p->columns; j++) {
+            double sum = p->bias ? number(p->bias, p->c_type, j) : 0;
+            for (int64_t k = 0; k < p->inner; k++)
+                sum += number(p->a, p->type, p->a_turned ? k * p->a_stride + i : i * p->a_stride + k) *
+                       number(p->b, p->type, p->b_turned ? j * p->b_stride + k : k * p->b_stride + j);
+            int64_t at = i * p->c_stride + j;
+            set_number(p->c, p->c_type, at, p->accumulate ? sum + number(p->c, p->c_type, at) : sum);
+        }
+}
+
+static bool products_open(void **products)
+{
+    return !thing_new(products) || error_set("the fake library of products does not open");
+}
+
+static void products_close(void *products)
+{
+    thing_free(products);
+}
+
+static bool product(void *products, const CudaStream *stream, const CudaProduct *p)
+{
+    (void)products;
+    (void)stream;
+    CudaProduct *copied = malloc(sizeof *copied);
+    if (!copied)
+        return error_set("memory is out");
+    *copied = *p;
+    int error = put((Work){.name = "product", .run = run_product, .release = free, .data = copied});
+    return !error || error_set("the fake product failed: %s", error_words(error));
+}
+
+const CudaRuntime *cuda_runtime(void)
+{
+    static const CudaRuntime runtime = {.error_text = error_words,
+                                        .fault = fault,
+                                        .device_count = device_count,
+                                        .device_properties = device_properties,
+                                        .device_use = device_use,
+                                        .memory_left = memory_left,
+                                        .versions = versions,
+                                        .allocate = allocate,
+                                        .release = release,
+                                        .allocate_pinned = allocate_pinned,
+                                        .release_pinned = release_pinned,
+                                        .stream_new = thing_new,
+                                        .stream_free = thing_free,
+                                        .stream_wait = wait,
+                                        .stream_follow = join,
+                                        .event_new = event_new,
+                                        .event_free = thing_free,
+                                        .event_record = join,
+                                        .event_wait = wait,
+                                        .event_seconds = event_seconds,
+                                        .copy = copy,
+                                        .clear = clear,
+                                        .capture_begin = capture_begin,
+                                        .capture_end = capture_end,
+                                        .graph_launch = graph_launch,
+                                        .graph_free = graph_free,
+                                        .last_error = last_error,
+                                        .products_open = products_open,
+                                        .products_close = products_close,
+                                        .product = product};
+    return &runtime;
+}

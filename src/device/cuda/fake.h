@@ -1,0 +1,55 @@
+/* The fake runtime of tests, linked in the place of NVIDIA's. Streams run at once, in the order of the calls; any call can be
+ * made to fail. Its GPU's memory is the host's, but cannot be touched except by work that runs in a stream: whoever reads or
+ * writes it directly, which would fail on a GPU, fails here too. */
+#ifndef LACUNA_DEVICE_CUDA_FAKE_H
+#define LACUNA_DEVICE_CUDA_FAKE_H
+
+#include "device/cuda/runtime.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Errors of the fake runtime. */
+enum {
+    FAKE_ERROR = 1,
+    FAKE_OUT_OF_MEMORY,
+    FAKE_LOST,
+    FAKE_NO_DRIVER,
+    FAKE_NO_DEVICE,
+    FAKE_NOT_ALLOWED /* what a stream that is being captured cannot do */
+};
+
+/* Puts a piece of work into a stream, as a launch of a kernel does in the lock-step build (`name` for the log, a literal):
+ * run(data) is called now, or when the stream is being captured, in every launch of the graph; release(data) when it is not
+ * needed any more (NULL: nothing to release). An error is kept for last_error(). */
+void fake_enqueue(void *stream, const char *name, void (*run)(void *data), void (*release)(void *data), void *data);
+
+/* Everything as at the start: one GPU of 64 GB, an empty log, nothing fails. Things that are open stay. */
+void fake_reset(void);
+
+/* GPUs there are; error: what asking for their number answers (0: no error). */
+void fake_set_devices(int count, int error);
+void fake_set_memory(int64_t bytes);
+
+/* The n-th call from now on (1: the next) fails with this error, and all behind it when it is FAKE_LOST; n 0: none does. */
+void fake_fail_at(int n, int error);
+
+/* Calls so far that can fail. */
+int fake_calls(void);
+
+/* Blocks of memory, streams, events, graphs and handles that were made and not given back. */
+int fake_open_things(void);
+
+/* The work that ran in streams since the last fake_log_clear(), a line each: "copy 64", "clear 64", "product" or a name. */
+const char *fake_log(void);
+void fake_log_clear(void);
+
+/* Launches of graphs since the last fake_log_clear(). */
+int fake_graph_launches(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

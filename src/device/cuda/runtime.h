@@ -1,0 +1,79 @@
+/* The calls of NVIDIA's libraries that the device layer makes, behind one table. nvidia.c fills it from the CUDA runtime and
+ * cuBLASLt; for tests, fake.c does the same on the memory of the host. Which of them is linked decides; without either
+ * cuda_runtime is NULL.
+ *
+ * Unless said otherwise a call returns 0, or an error of the runtime whose words error_text() gives. `stream`, `event` and
+ * `graph` are handles of the runtime. */
+#ifndef LACUNA_DEVICE_CUDA_RUNTIME_H
+#define LACUNA_DEVICE_CUDA_RUNTIME_H
+
+#include "device/cuda/stream.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+    char name[128];
+    int capability; /* 90: 9.0; 0: no GPU but the lock-step build */
+    int multiprocessors;
+    int64_t shared_most; /* bytes of shared memory that a block can opt in to */
+    int64_t memory;      /* bytes */
+} CudaProperties;
+
+/* What went wrong, as far as the device layer treats errors differently. */
+typedef enum { CUDA_FAULT_OTHER, CUDA_FAULT_MEMORY, CUDA_FAULT_NO_DRIVER, CUDA_FAULT_NO_DEVICE, CUDA_FAULT_LOST } CudaFault;
+
+typedef struct {
+    const char *(*error_text)(int error);
+    CudaFault (*fault)(int error);
+
+    int (*device_count)(int *count);
+    int (*device_properties)(int index, CudaProperties *properties);
+    int (*device_use)(int index); /* by the calling thread, from now on */
+    int (*memory_left)(int64_t *bytes);
+    int (*versions)(int *driver, int *runtime); /* 13000: 13.0; driver 0: none */
+
+    int (*allocate)(void **at, size_t bytes);
+    int (*release)(void *at);
+    int (*allocate_pinned)(void **at, size_t bytes); /* memory of the host that copies can read while the host goes on */
+    int (*release_pinned)(void *at);
+
+    int (*stream_new)(void **stream);
+    int (*stream_free)(void *stream);
+    int (*stream_wait)(void *stream);                /* the host, until all of the stream is done */
+    int (*stream_follow)(void *stream, void *event); /* what comes next waits for the event */
+    int (*event_new)(void **event, bool timed);
+    int (*event_free)(void *event);
+    int (*event_record)(void *event, void *stream);
+    int (*event_wait)(void *event);                              /* the host */
+    int (*event_seconds)(void *from, void *to, double *seconds); /* of timed events that have been waited for */
+
+    int (*copy)(void *to, const void *from, size_t bytes, void *stream); /* host and GPU, either way */
+    int (*clear)(void *at, size_t bytes, void *stream);                  /* to zeros */
+
+    int (*capture_begin)(void *stream);
+    int (*capture_end)(void *stream, void **graph); /* ready to launch; *graph NULL when the capture had failed */
+    int (*graph_launch)(void *graph, void *stream);
+    int (*graph_free)(void *graph);
+
+    int (*last_error)(void); /* of kernels launched by this thread; forgets it */
+
+    /* Products, with a handle of their own: false after error_set(). */
+    bool (*products_open)(void **products);
+    void (*products_close)(void *products);
+    bool (*product)(void *products, const CudaStream *stream, const CudaProduct *product);
+} CudaRuntime;
+
+/* Weak here, so that its address tells whether one is linked; those who define it leave the word out. */
+#ifndef LACUNA_CUDA_RUNTIME_HERE
+const CudaRuntime *cuda_runtime(void) __attribute__((weak));
+#else
+const CudaRuntime *cuda_runtime(void);
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,37 @@
+/* y = residual + scales (prologue(x) W^T + b): the input is prepared, multiplied, and what the product cannot add or multiply
+ * is done behind it. */
+#include "ops/linear/cuda.cuh"
+#include "ops/scale_add/cuda.cuh"
+
+extern "C" bool CUDA(linear)(const Call *c, CudaStream *s)
+{
+    LinearRoom room = linear_cuda_room(c);
+    const Tensor *x = &c->in[LINEAR_X], *y = &c->out[LINEAR_Y], *group = &c->in[LINEAR_ROW_SCALE], *b = &c->in[LINEAR_B];
+    LinearInput input = {.x = x,
+                         .gamma = data_of(&c->in[LINEAR_GAMMA]),
+                         .beta = data_of(&c->in[LINEAR_BETA]),
+                         .stats = data_of(&c->out[LINEAR_STATS]),
+                         .stats_known = false};
+    CudaProduct p = linear_product(c, room, y->rows, y->columns, x->columns);
+    p.a = linear_prepared(c, s, input, room.x);
+    p.a_stride = x->columns;
+    p.b = linear_rounded(c, s, &c->in[LINEAR_W], room.w);
+    p.b_stride = x->columns;
+    p.b_turned = true;
+    p.bias = b->data ? linear_rounded(c, s, b, room.b) : NULL;
+    p.c = room.z.needs ? linear_part(c, room.z) : y->data;
+    p.c_type = room.z.needs ? DTYPE_REAL : y->dtype;
+    if (!cuda_launched(s, "linear") || !cuda_product(s, &p))
+        return false;
+    ScaleAdd end = {.rows = y->rows,
+                    .columns = y->columns,
+                    .per_group = group->data ? y->rows / group->columns : 1,
+                    .z = static_cast<const float *>(p.c),
+                    .column = data_of(&c->in[LINEAR_COLUMN_SCALE]),
+                    .row = data_of(group),
+                    .residual = data_of(&c->in[LINEAR_RESIDUAL]),
+                    .y = y->data};
+    if (room.z.needs || end.column || end.row || end.residual)
+        scale_add_launch(s, end, y->dtype);
+    return cuda_launched(s, "linear");
+}

@@ -1,0 +1,258 @@
+#include "transfer/features.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "image/augment.h"
+#include "mim/model.h"
+#include "ops/pool/pool.h"
+
+enum { WORKERS_AUTO_MOST = 4 };
+
+struct Features {
+    const Backbone *backbone;
+    Recipe recipe; /* with nothing hidden */
+    Mim mim;
+    int batch, count;
+    FeatureWant *wants;
+    Tape *tape;
+    Program *program;
+    uint8_t *hidden; /* (batch, places) zeros */
+};
+
+static const char *const POOLS[] = {"class_token", "mean", "concat", "none", "tokens"};
+
+bool feature_pool_find(const char *word, FeaturePool *pool)
+{
+    for (int i = FEATURE_CLASS_TOKEN; i <= FEATURE_PATCHES; i++)
+        if (!strcmp(word, POOLS[i])) {
+            *pool = (FeaturePool)i;
+            return true;
+        }
+    return false;
+}
+
+const char *feature_pool_name(FeaturePool pool)
+{
+    return POOLS[pool];
+}
+
+bool features_wants(const Recipe *r, const char *blocks, FeaturePool pool, bool norm, FeatureWant **wants, int *count)
+{
+    int depth = r->encoder.depth, block = depth;
+    bool all = !strcmp(blocks, "all"), last = !strcmp(blocks, "last"), has_norm = mim_has_norm(r);
+    if (!all && !last) {
+        char *end;
+        long number = strtol(blocks, &end, 10);
+        if (end == blocks || *end || number < 1 || number > depth)
+            return error_set("'%s' names no block of this encoder: use 1 to %d, last or all", blocks, depth);
+        block = (int)number;
+    }
+    *count = all ? depth : 1;
+    *wants = memory_new((size_t)*count, sizeof **wants);
+    for (int i = 0; *wants && i < *count; i++)
+        (*wants)[i] = (FeatureWant){.block = all ? i + 1 : block, .norm = (last || norm) && has_norm, .pool = pool};
+    return *wants != NULL;
+}
+
+/* ---- building */
+
+static bool check_wants(const Features *f)
+{
+    const Recipe *r = &f->recipe;
+    for (int i = 0; i < f->count; i++) {
+        const FeatureWant *want = &f->wants[i];
+        if (want->block < 1 || want->block > r->encoder.depth)
+            return error_set("there is no block %d: the encoder has blocks 1 to %d", want->block, r->encoder.depth);
+        if (!r->encoder.class_token && (want->pool == FEATURE_CLASS_TOKEN || want->pool == FEATURE_CONCAT))
+            return error_set("the encoder has no class token: take the mean of the patch tokens");
+        if (want->norm && !mim_has_norm(r))
+            return error_set("the encoder has no final norm: ask for a block by its number");
+    }
+    return true;
+}
+
+static void keep(Tape *t, Ref value, int want, const char *what)
+{
+    char name[48];
+    snprintf(name, sizeof name, "features.%d.%s", want, what);
+    tape_keep(t, value, name);
+}
+
+static void build_want(Features *f, int i, Ref x)
+{
+    const FeatureWant *want = &f->wants[i];
+    Tape *t = f->tape;
+    int class_tokens = f->mim.encoder.class_tokens;
+    bool class_token = want->pool == FEATURE_CLASS_TOKEN || want->pool == FEATURE_CONCAT;
+    if (class_token) {
+        /* The norm of one token, not one token of the norm. */
+        Ref row = pool(t, x, 0, 1);
+        keep(t, want->norm ? mim_norm(t, &f->mim, row) : row, i, "class");
+    }
+    if (want->pool == FEATURE_CLASS_TOKEN)
+        return;
+    if (want->norm)
+        x = mim_norm(t, &f->mim, x);
+    if (want->pool == FEATURE_PATCHES || want->pool == FEATURE_TOKENS)
+        keep(t, x, i, "tokens");
+    else
+        keep(t, pool(t, x, class_tokens, f->mim.places), i, "mean");
+}
+
+static bool build(Features *f, Backbone *b, const FeaturesOptions *o)
+{
+    int depth = f->recipe.encoder.depth;
+    bool class_only = true; /* of the last block */
+    for (int i = 0; i < f->count; i++)
+        class_only = class_only && (f->wants[i].block < depth || f->wants[i].pool == FEATURE_CLASS_TOKEN);
+    Ref *states = memory_new((size_t)depth + 1, sizeof *states);
+    if (!states || !mim_open(&f->mim, &f->recipe, NULL, NULL, f->batch, true, true, false) || !(f->tape = tape_new())) {
+        memory_free(states);
+        return false;
+    }
+    tape_segment(f->tape, SEGMENT_EVALUATE);
+    tape_set_activation(f->tape, o->bf16 ? DTYPE_BF16 : DTYPE_REAL);
+    tape_use_params(f->tape, &b->params, "params", false);
+    mim_encode(f->tape, &f->mim, class_only, states);
+    for (int i = 0; i < f->count; i++)
+        build_want(f, i, states[f->wants[i].block]);
+    memory_free(states);
+    if (tape_failed(f->tape))
+        return false;
+    Binding bindings[] = {{"params", b->weights}, {"params.fixed", b->fixed}};
+    f->program = program_make(f->tape, &o->device, bindings, 2);
+    return f->program != NULL;
+}
+
+Features *features_open(Backbone *b, const FeaturesOptions *o)
+{
+    Features *f = memory_new(1, sizeof *f);
+    if (!f)
+        return NULL;
+    *f = (Features){.backbone = b, .recipe = b->recipe, .batch = o->batch, .count = o->count};
+    backbone_recipe(&f->recipe);
+    f->wants = memory_new((size_t)o->count, sizeof *f->wants);
+    f->hidden = memory_new((size_t)o->batch, (size_t)recipe_patches(&f->recipe));
+    if (f->wants && f->hidden)
+        memcpy(f->wants, o->wants, (size_t)o->count * sizeof *f->wants);
+    bool ok = f->wants && f->hidden && check_wants(f) &&
+              (!o->device.f64 || error_set("features are made in f32: use device ref, not ref64")) && build(f, b, o);
+    if (!ok) {
+        features_close(f);
+        return NULL;
+    }
+    return f;
+}
+
+void features_close(Features *f)
+{
+    if (!f)
+        return;
+    program_free(f->program);
+    tape_free(f->tape);
+    memory_free(f->wants);
+    memory_free(f->hidden);
+    memory_free(f);
+}
+
+/* ---- running */
+
+int64_t features_rows(const Features *f, int want)
+{
+    FeaturePool kind = f->wants[want].pool;
+    return kind == FEATURE_PATCHES ? f->mim.places : kind == FEATURE_TOKENS ? f->mim.places + f->mim.encoder.class_tokens : 1;
+}
+
+int64_t features_width(const Features *f, int want)
+{
+    return f->mim.encoder.block.width * (f->wants[want].pool == FEATURE_CONCAT ? 2 : 1);
+}
+
+void features_run(Features *f, const float *images, int count)
+{
+    mim_feed(f->program, &f->mim, images, f->hidden, count, NULL, 0, f->batch, 1);
+    program_run(f->program, SEGMENT_EVALUATE);
+}
+
+static const char *kept(const Features *f, int want, const char *what)
+{
+    char name[48];
+    snprintf(name, sizeof name, "features.%d.%s", want, what);
+    return program_kept(f->program, SEGMENT_EVALUATE, name);
+}
+
+void features_read(const Features *f, int want, int count, float *out)
+{
+    const FeatureWant *w = &f->wants[want];
+    size_t width = (size_t)f->mim.encoder.block.width, real = device_element(program_device(f->program), DTYPE_REAL);
+    const char *class_token = kept(f, want, "class"), *mean = kept(f, want, "mean"), *tokens = kept(f, want, "tokens");
+    size_t all = (size_t)(f->mim.places + f->mim.encoder.class_tokens), rows = (size_t)features_rows(f, want);
+    for (size_t i = 0; i < (size_t)count; i++) {
+        float *to = out + i * rows * (size_t)features_width(f, want);
+        if (tokens) {
+            program_read_real(f->program, tokens + (i + 1) * all * width * real - rows * width * real, to, rows * width);
+            continue;
+        }
+        if (class_token)
+            program_read_real(f->program, class_token + i * width * real, to, width);
+        if (mean)
+            program_read_real(f->program, mean + i * width * real, to + (w->pool == FEATURE_CONCAT ? width : 0), width);
+    }
+}
+
+Program *features_program(Features *f)
+{
+    return f->program;
+}
+
+/* ---- pictures of a source */
+
+bool features_is_own(const Features *f, const LoaderBatch *batch, size_t i)
+{
+    return batch->samples[i] == batch->step * (uint64_t)f->batch + i;
+}
+
+bool features_pass(Features *f, const FeaturesPass *pass)
+{
+    const Recipe *r = &f->recipe;
+    int workers = pass->workers ? pass->workers : cpu_count() < WORKERS_AUTO_MOST ? cpu_count() : WORKERS_AUTO_MOST;
+    LoaderOptions o = {.source = pass->source,
+                       .batch = (size_t)f->batch,
+                       .first = pass->first,
+                       .height = r->image.size[0],
+                       .width = r->image.size[1],
+                       .channels = r->image.channels,
+                       .evaluate = r->image.size[0] == r->image.size[1] ? image_evaluate_side(r->image.size[0]) : 0,
+                       .exif = r->image.exif,
+                       .filter = RESIZE_BICUBIC,
+                       .workers = workers,
+                       .max_bad = pass->max_bad,
+                       .bad = pass->bad,
+                       .bad_context = pass->context};
+    if (!recipe_statistics(&r->image.mean, false, r->image.channels, o.mean) ||
+        !recipe_statistics(&r->image.std, true, r->image.channels, o.std))
+        return false;
+    Loader *loader = loader_open(&o);
+    bool ok = loader != NULL;
+    LoaderBatch batch = {0};
+    while (ok && (ok = loader_next(loader, &batch)) && batch.count) {
+        features_run(f, batch.images, (int)batch.count);
+        ok = pass->batch(pass->context, f, &batch);
+        loader_release(loader);
+    }
+    loader_close(loader);
+    return ok;
+}
+
+Source *features_source(const char *where, const Recipe *r, uint64_t world_seed)
+{
+    return source_open(where, &(SourceOptions){.world_count = (size_t)r->data.world_images,
+                                               .world_height = r->image.size[0],
+                                               .world_width = r->image.size[1],
+                                               .world_seed = world_seed});
+}

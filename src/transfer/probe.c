@@ -1,0 +1,415 @@
+#include "transfer/probe.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "transfer/neighbours.h"
+#include "transfer/table.h"
+
+enum { THUMB = 8 };
+
+/* Features and labels of one side. */
+typedef struct {
+    Source *source;
+    Table features; /* a plane of `count` rows for each block */
+    Table thumbs;   /* (count, C x 8 x 8), of length 1 */
+    int32_t *labels;
+    size_t *samples; /* number in the source */
+    size_t count, room;
+    const int *classes; /* of the source's class i */
+    size_t width;
+    int blocks;
+    const Recipe *recipe;
+    float *scratch; /* features of a batch */
+    const ProbeOptions *options;
+} Side;
+
+typedef struct {
+    const ProbeOptions *options;
+    Backbone *backbone;
+    ProbeResult *result;
+    Side train, val;
+    int *class_map; /* held-out class -> training class */
+    int *same;      /* 0, 1, 2, .. */
+    FeatureWant *wants;
+    int want_count;
+    uint8_t *twin;  /* per held-out picture: it has a near-duplicate */
+    int32_t *ranks; /* (settings, val.count) */
+} Probe;
+
+const char *probe_kind_name(ProbeKind kind)
+{
+    static const char *const NAMES[] = {"knn", "linear", "attentive"};
+    return NAMES[kind];
+}
+
+void probe_interval(double share, size_t count, double *low, double *high)
+{
+    const double Z = 1.959963984540054;
+    double n = (double)count, middle = (share + Z * Z / (2 * n)) / (1 + Z * Z / n),
+           half = Z / (1 + Z * Z / n) * sqrt(share * (1 - share) / n + Z * Z / (4 * n * n));
+    *low = count ? fmax(0, middle - half) : 0;
+    *high = count ? fmin(1, middle + half) : 1;
+}
+
+/* ---- features */
+
+/* Means of 8 x 8 cells of each channel, less their mean, brought to length 1. */
+static void make_thumb(const Recipe *r, const float *image, float *out)
+{
+    int height = r->image.size[0], width = r->image.size[1], channels = r->image.channels;
+    double sum = 0;
+    for (int c = 0; c < channels; c++)
+        for (int y = 0; y < THUMB; y++)
+            for (int x = 0; x < THUMB; x++) {
+                int top = y * height / THUMB, left = x * width / THUMB, bottom = (y + 1) * height / THUMB,
+                    right = (x + 1) * width / THUMB;
+                double cell = 0;
+                bottom = bottom > top ? bottom : top + 1;
+                right = right > left ? right : left + 1;
+                for (int i = top; i < bottom; i++)
+                    for (int k = left; k < right; k++)
+                        cell += (double)image[((size_t)c * (size_t)height + (size_t)i) * (size_t)width + (size_t)k];
+                cell /= (double)((bottom - top) * (right - left));
+                out[(c * THUMB + y) * THUMB + x] = (float)cell;
+                sum += cell;
+            }
+    int numbers = channels * THUMB * THUMB;
+    for (int i = 0; i < numbers; i++)
+        out[i] -= (float)(sum / numbers);
+    rows_normalise(out, 1, (size_t)numbers);
+}
+
+static bool take_batch(void *context, Features *f, const LoaderBatch *batch)
+{
+    Side *s = context;
+    size_t image = (size_t)s->recipe->image.channels * (size_t)s->recipe->image.size[0] * (size_t)s->recipe->image.size[1];
+    size_t first = s->count;
+    for (size_t i = 0; i < batch->count; i++) {
+        if (!features_is_own(f, batch, i) || batch->labels[i] < 0)
+            continue;
+        make_thumb(s->recipe, batch->images + i * image, s->thumbs.data + s->count * s->thumbs.columns);
+        s->samples[s->count] = batch->samples[i];
+        s->labels[s->count++] = s->classes[batch->labels[i]];
+    }
+    for (int b = 0; b < s->blocks; b++) {
+        size_t to = (size_t)b * s->room + first;
+        features_read(f, b, (int)batch->count, s->scratch);
+        for (size_t i = 0; i < batch->count; i++)
+            if (features_is_own(f, batch, i) && batch->labels[i] >= 0)
+                memcpy(s->features.data + to++ * s->width, s->scratch + i * s->width, s->width * sizeof *s->scratch);
+    }
+    return true;
+}
+
+static void tell_bad(void *context, const char *key, const char *reason)
+{
+    const Side *s = context;
+    if (s->options->bad)
+        s->options->bad(s->options->context, key, reason);
+}
+
+static bool fill_side(Probe *p, Side *s, Features *f, const int *classes)
+{
+    const Recipe *r = &p->backbone->recipe;
+    size_t rows;
+    s->recipe = r;
+    s->options = p->options;
+    s->classes = classes;
+    s->blocks = p->want_count;
+    s->room = source_count(s->source);
+    s->width = (size_t)(features_rows(f, 0) * features_width(f, 0));
+    s->labels = memory_new(s->room, sizeof *s->labels);
+    s->samples = memory_new(s->room, sizeof *s->samples);
+    s->scratch = memory_new(s->width * (size_t)p->options->batch, sizeof *s->scratch);
+    if (!s->labels || !s->samples || !s->scratch || !size_multiply(s->room, (size_t)s->blocks, &rows) ||
+        !table_make(&s->features, rows, s->width, TABLE_MEMORY) ||
+        !table_make(&s->thumbs, s->room, (size_t)r->image.channels * THUMB * THUMB, TABLE_MEMORY))
+        return false;
+    FeaturesPass pass = {.source = s->source, .max_bad = r->data.max_bad, .bad = tell_bad, .batch = take_batch, .context = s};
+    return features_pass(f, &pass) && (s->count || error_set("%s holds no picture with a label", source_where(s->source)));
+}
+
+static const float *plane(const Side *s, int block)
+{
+    return s->features.data + (size_t)block * s->room * s->width;
+}
+
+static void side_close(Side *s)
+{
+    table_free(&s->features);
+    table_free(&s->thumbs);
+    memory_free(s->labels);
+    memory_free(s->samples);
+    memory_free(s->scratch);
+    source_close(s->source);
+}
+
+/* ---- classes */
+
+static int class_find(const Source *source, const char *name)
+{
+    for (int c = 0; c < source_class_count(source); c++)
+        if (!strcmp(source_class_name(source, c), name))
+            return c;
+    return -1;
+}
+
+static bool match_classes(Probe *p)
+{
+    ProbeResult *result = p->result;
+    int count = source_class_count(p->train.source), val_count = source_class_count(p->val.source);
+    if (!count || !val_count)
+        return error_set("a probe wants labelled pictures, and %s has no labels",
+                         source_where(count ? p->val.source : p->train.source));
+    p->class_map = memory_new((size_t)val_count, sizeof *p->class_map);
+    p->same = memory_new((size_t)count, sizeof *p->same);
+    result->classes = memory_new((size_t)count, sizeof *result->classes);
+    if (!p->class_map || !p->same || !result->classes)
+        return false;
+    result->class_count = count;
+    for (int c = 0; c < count; c++) {
+        p->same[c] = c;
+        if (!(result->classes[c] = memory_string(source_class_name(p->train.source, c))))
+            return false;
+    }
+    for (int c = 0; c < val_count; c++) {
+        const char *name = source_class_name(p->val.source, c);
+        if ((p->class_map[c] = class_find(p->train.source, name)) < 0)
+            return error_set("the class %.100s of %s is not among those of %s", name, source_where(p->val.source),
+                             source_where(p->train.source));
+    }
+    return true;
+}
+
+/* ---- near-duplicates */
+
+static bool find_twins(Probe *p)
+{
+    ProbeResult *result = p->result;
+    Side *t = &p->train, *v = &p->val;
+    Neighbour *near = memory_new(v->count, sizeof *near);
+    p->twin = memory_new(v->count, 1);
+    bool ok =
+        near && p->twin &&
+        neighbours_find(&p->options->device, t->thumbs.data, t->count, v->thumbs.data, v->count, v->thumbs.columns, 1, near);
+    for (size_t i = 0; ok && i < v->count; i++) {
+        if (near[i].similarity < (float)PROBE_ALIKE)
+            continue;
+        p->twin[i] = 1;
+        result->pairs++;
+        if (result->shown_count == PROBE_PAIRS_SHOWN)
+            continue;
+        char key[SOURCE_KEY_SIZE];
+        int at = result->shown_count++;
+        ProbePair pair = {v->samples[i], t->samples[near[i].key], near[i].similarity};
+        result->shown[at] = pair;
+        ok = (result->shown_names[at][0] = memory_string(source_key(v->source, pair.val, key, sizeof key))) &&
+             (result->shown_names[at][1] = memory_string(source_key(t->source, pair.train, key, sizeof key)));
+    }
+    memory_free(near);
+    return ok;
+}
+
+/* ---- scores */
+
+/* The share of ranks below `places`. */
+static double share_below(const int32_t *ranks, size_t count, int places)
+{
+    size_t hits = 0;
+    for (size_t i = 0; i < count; i++)
+        hits += ranks[i] < places;
+    return count ? (double)hits / (double)count : 0;
+}
+
+static ProbeScore score_of(const Probe *p, const int32_t *ranks, double setting, int seed)
+{
+    ProbeScore score = {.setting = setting, .seed = seed};
+    score.top1 = share_below(ranks, p->val.count, 1);
+    score.top5 = share_below(ranks, p->val.count, p->result->class_count < 5 ? p->result->class_count : 5);
+    probe_interval(score.top1, p->val.count, &score.low, &score.high);
+    return score;
+}
+
+/* What the chosen head does without near-duplicates, and by class. */
+static bool finish_block(const Probe *p, ProbeBlock *block, const int32_t *ranks)
+{
+    size_t distinct = 0, hits = 0;
+    size_t *of_class = memory_new((size_t)p->result->class_count, sizeof *of_class);
+    block->by_class = memory_new((size_t)p->result->class_count, sizeof *block->by_class);
+    if (!of_class || !block->by_class) {
+        memory_free(of_class);
+        return false;
+    }
+    for (size_t i = 0; i < p->val.count; i++) {
+        distinct += !p->twin[i];
+        hits += !p->twin[i] && ranks[i] == 0;
+        of_class[p->val.labels[i]]++;
+        block->by_class[p->val.labels[i]] += ranks[i] == 0;
+    }
+    for (int c = 0; c < p->result->class_count; c++)
+        block->by_class[c] = of_class[c] ? block->by_class[c] / (double)of_class[c] : NAN;
+    block->top1_distinct = distinct ? (double)hits / (double)distinct : 0;
+    memory_free(of_class);
+    return true;
+}
+
+static bool knn_block(Probe *p, int b, ProbeBlock *block)
+{
+    const ProbeOptions *o = p->options;
+    Side *t = &p->train, *v = &p->val;
+    int most = 0, classes = p->result->class_count;
+    for (int i = 0; i < o->k_count; i++)
+        if ((size_t)o->k[i] <= t->count)
+            most = o->k[i] > most ? o->k[i] : most;
+    if (!most)
+        return error_set("there are fewer training pictures than neighbours asked for");
+    float *train = t->features.data + (size_t)b * t->room * t->width, *val = v->features.data + (size_t)b * v->room * v->width;
+    rows_normalise(train, t->count, t->width);
+    rows_normalise(val, v->count, v->width);
+    Neighbour *near = memory_new(v->count, (size_t)most * sizeof *near);
+    double *votes = memory_new((size_t)classes, sizeof *votes);
+    bool ok = near && votes && neighbours_find(&o->device, train, t->count, val, v->count, t->width, most, near);
+    for (int s = 0; ok && s < o->k_count; s++) {
+        if (o->k[s] > most || (size_t)o->k[s] > t->count)
+            continue;
+        for (size_t i = 0; i < v->count; i++) {
+            knn_votes(near + i * (size_t)most, o->k[s], o->temperature, t->labels, classes, votes);
+            p->ranks[(size_t)block->count * v->count + i] = votes_rank(votes, classes, v->labels[i]);
+        }
+        block->scores[block->count] = score_of(p, p->ranks + (size_t)block->count * v->count, o->k[s], 0);
+        block->count++;
+    }
+    if (ok)
+        block->best = block->scores[0];
+    ok = ok && finish_block(p, block, p->ranks);
+    memory_free(near);
+    memory_free(votes);
+    return ok;
+}
+
+/* The learning rate of best mean over the seeds; its scores are those of all seeds together. */
+static void choose_rate(const Probe *p, ProbeBlock *block, int *chosen)
+{
+    int lrs = p->options->lr_count, seeds = p->options->seeds;
+    double best = -1;
+    for (int k = 0; k < lrs; k++) {
+        double mean = 0;
+        for (int s = 0; s < seeds; s++)
+            mean += block->scores[s * lrs + k].top1 / seeds;
+        if (mean > best) {
+            best = mean;
+            *chosen = k;
+        }
+    }
+    ProbeScore score = {.setting = p->options->lrs[*chosen], .top1 = best};
+    double squares = 0;
+    for (int s = 0; s < seeds; s++) {
+        const ProbeScore *one = &block->scores[s * lrs + *chosen];
+        score.top5 += one->top5 / seeds;
+        squares += (one->top1 - best) * (one->top1 - best);
+    }
+    probe_interval(score.top1, p->val.count, &score.low, &score.high);
+    block->best = score;
+    block->spread = seeds > 1 ? sqrt(squares / (seeds - 1)) : 0;
+}
+
+static bool linear_block(Probe *p, int b, ProbeBlock *block)
+{
+    const ProbeOptions *o = p->options;
+    LinearProbe probe = {.device = o->device,
+                         .train = {plane(&p->train, b), p->train.labels, p->train.count},
+                         .val = {plane(&p->val, b), p->val.labels, p->val.count},
+                         .width = p->train.width,
+                         .classes = p->result->class_count,
+                         .lrs = o->lrs,
+                         .lr_count = o->lr_count,
+                         .epochs = o->epochs,
+                         .warmup_epochs = o->warmup_epochs,
+                         .batch = (size_t)o->train_batch < p->train.count ? o->train_batch : (int)p->train.count};
+    for (int s = 0; s < o->seeds; s++) {
+        int32_t *ranks = p->ranks + (size_t)s * (size_t)o->lr_count * p->val.count;
+        probe.seed = (uint64_t)s;
+        if (!linear_probe(&probe, ranks))
+            return false;
+        for (int k = 0; k < o->lr_count; k++)
+            block->scores[block->count++] = score_of(p, ranks + (size_t)k * p->val.count, o->lrs[k], s);
+    }
+    int chosen = 0;
+    choose_rate(p, block, &chosen);
+    return finish_block(p, block, p->ranks + (size_t)chosen * p->val.count);
+}
+
+static bool probe_blocks(Probe *p)
+{
+    const ProbeOptions *o = p->options;
+    int settings = o->kind == PROBE_KNN ? o->k_count : o->lr_count * o->seeds;
+    size_t ranks;
+    p->result->blocks = memory_new((size_t)p->want_count, sizeof *p->result->blocks);
+    if (!p->result->blocks || !size_multiply((size_t)settings, p->val.count, &ranks) ||
+        !(p->ranks = memory_new(ranks, sizeof *p->ranks)))
+        return false;
+    for (int b = 0; b < p->want_count; b++) {
+        ProbeBlock *block = &p->result->blocks[p->result->block_count++];
+        char what[64];
+        *block = (ProbeBlock){.block = p->wants[b].block, .norm = p->wants[b].norm};
+        block->scores = memory_new((size_t)settings, sizeof *block->scores);
+        snprintf(what, sizeof what, "block %d", block->block);
+        if (o->progress)
+            o->progress(o->context, what);
+        if (!block->scores || !(o->kind == PROBE_KNN ? knn_block(p, b, block) : linear_block(p, b, block)))
+            return false;
+    }
+    return true;
+}
+
+bool probe_run(Backbone *backbone, const ProbeOptions *o, ProbeResult *result)
+{
+    *result = (ProbeResult){.depth = backbone->recipe.encoder.depth};
+    Probe p = {.options = o, .backbone = backbone, .result = result};
+    Features *f = NULL;
+    bool ok = (p.train.source = features_source(o->train, &backbone->recipe, 0)) &&
+              (p.val.source = features_source(o->val, &backbone->recipe, 1)) && match_classes(&p) &&
+              features_wants(&backbone->recipe, o->blocks, o->pool, o->kind == PROBE_KNN, &p.wants, &p.want_count);
+    FeaturesOptions options = {
+        .device = o->device, .batch = o->batch, .bf16 = o->bf16, .wants = p.wants, .count = p.want_count};
+    ok = ok && (f = features_open(backbone, &options));
+    if (ok && o->progress)
+        o->progress(o->context, "features of the training pictures");
+    ok = ok && fill_side(&p, &p.train, f, p.same);
+    if (ok && o->progress)
+        o->progress(o->context, "features of the held-out pictures");
+    ok = ok && fill_side(&p, &p.val, f, p.class_map);
+    features_close(f);
+    result->train_count = p.train.count;
+    result->val_count = p.val.count;
+    ok = ok && find_twins(&p) && probe_blocks(&p);
+    side_close(&p.train);
+    side_close(&p.val);
+    memory_free(p.class_map);
+    memory_free(p.same);
+    memory_free(p.wants);
+    memory_free(p.twin);
+    memory_free(p.ranks);
+    return ok;
+}
+
+void probe_free(ProbeResult *r)
+{
+    for (int b = 0; b < r->block_count; b++) {
+        memory_free(r->blocks[b].scores);
+        memory_free(r->blocks[b].by_class);
+    }
+    memory_free(r->blocks);
+    for (int c = 0; c < r->class_count; c++)
+        memory_free(r->classes[c]);
+    memory_free(r->classes);
+    for (int i = 0; i < r->shown_count; i++) {
+        memory_free(r->shown_names[i][0]);
+        memory_free(r->shown_names[i][1]);
+    }
+    *r = (ProbeResult){0};
+}

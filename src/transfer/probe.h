@@ -1,0 +1,90 @@
+/* Probes: how good a frozen encoder's features are, block by block, told by labelled pictures (docs/spec/transfer.md B). */
+#ifndef LACUNA_TRANSFER_PROBE_H
+#define LACUNA_TRANSFER_PROBE_H
+
+#include "base/text.h"
+#include "transfer/features.h"
+#include "transfer/linear_probe.h"
+
+enum { PROBE_NEIGHBOURS_MAX = 8, PROBE_PAIRS_SHOWN = 100 };
+
+typedef struct {
+    ProbeKind kind; /* PROBE_KNN or PROBE_LINEAR */
+    Device device;
+    const char *train, *val; /* labelled pictures */
+    const char *blocks;      /* as features_wants() */
+    FeaturePool pool;        /* class_token, mean or concat; attentive takes all tokens */
+    int batch;               /* pictures at a time through the encoder */
+    bool bf16;
+    int k[PROBE_NEIGHBOURS_MAX], k_count; /* knn: numbers of neighbours; those above the training pictures are left out */
+    double temperature;
+    double lrs[PROBE_LRS_MAX]; /* trained probes */
+    int lr_count;
+    double epochs, warmup_epochs;
+    int train_batch;
+    int seeds; /* runs of a trained probe, seeds 0.. */
+    void (*progress)(void *context, const char *what);
+    void (*bad)(void *context, const char *key, const char *reason);
+    void *context;
+} ProbeOptions;
+
+/* One head, or one number of neighbours: shares of the held-out pictures. */
+typedef struct {
+    double setting; /* k, or the learning rate for a batch of 256 */
+    int seed;
+    double top1, top5;
+    double low, high; /* top1's 95 % interval (Wilson) */
+} ProbeScore;
+
+typedef struct {
+    int block;
+    bool norm;
+    ProbeScore *scores; /* all that were tried */
+    int count;
+    ProbeScore best;      /* by held-out top1: of knn the first k, else the learning rate of best mean over the seeds */
+    double spread;        /* standard deviation of best.top1 over the seeds */
+    double top1_distinct; /* best.top1 without near-duplicates */
+    double *by_class;     /* (classes) top1 of each; NaN for a class without pictures */
+} ProbeBlock;
+
+/* A held-out picture and the training picture that shows nearly the same. */
+typedef struct {
+    size_t val, train;
+    float similarity;
+} ProbePair;
+
+typedef struct {
+    ProbeBlock *blocks;
+    int block_count;
+    int depth; /* of the encoder */
+    char **classes;
+    int class_count;
+    size_t train_count, val_count; /* readable ones */
+    /* Near-duplicates: held-out pictures with a training picture whose thumbnail (8 x 8, mean taken off) has a cosine of at
+     * least PROBE_ALIKE. */
+    size_t pairs;
+    ProbePair shown[PROBE_PAIRS_SHOWN];
+    char *shown_names[PROBE_PAIRS_SHOWN][2]; /* val, train */
+    int shown_count;
+} ProbeResult;
+
+#define PROBE_ALIKE 0.99
+
+/* Makes the features of both sets once, then probes each block. Classes are matched by their names. The result is owned by the
+ * caller (probe_free), also after a failure. False after error_set(): no labels, a class of the held-out pictures that the
+ * training pictures lack. */
+bool probe_run(Backbone *backbone, const ProbeOptions *options, ProbeResult *result);
+void probe_free(ProbeResult *result);
+
+/* The 95 % interval of a share of `count` (Wilson's score). */
+void probe_interval(double share, size_t count, double *low, double *high);
+
+/* All of it as one JSON object; `from` is what was probed. Appended to *out. */
+void probe_json(const ProbeResult *result, const ProbeOptions *options, const char *from, Text *out);
+
+/* Quality against the number of blocks kept, as an SVG picture. Appended to *out. */
+void probe_svg(const ProbeResult *result, const ProbeOptions *options, const char *from, Text *out);
+
+const char *probe_kind_name(ProbeKind kind);
+
+#endif
