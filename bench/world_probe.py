@@ -83,12 +83,14 @@ def sincos(grid, width):
 
 
 class Vit(nn.Module):
-    """Patches, a learned place for each, blocks with the norm first, the mean of the tokens, a linear layer."""
+    """Patches of 8 by three strided convolutions (plain patches learn nothing from so few pictures), a learned place for each, blocks
+    with the norm first, the mean of the tokens, a linear layer."""
 
-    def __init__(self, side, patch, width, depth, heads, classes):
+    def __init__(self, side, width, depth, heads, classes):
         super().__init__()
-        self.embed = nn.Conv2d(3, width, patch, patch)
-        self.places = nn.Parameter(0.3 * sincos(side // patch, width))
+        self.embed = nn.Sequential(nn.Conv2d(3, 24, 3, 2, 1), nn.BatchNorm2d(24), nn.ReLU(), nn.Conv2d(24, 48, 3, 2, 1),
+                                   nn.BatchNorm2d(48), nn.ReLU(), nn.Conv2d(48, width, 3, 2, 1))
+        self.places = nn.Parameter(0.3 * sincos(side // 8, width))
         self.blocks = nn.ModuleList(
             nn.TransformerEncoderLayer(width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
             for _ in range(depth))
@@ -105,10 +107,9 @@ class Vit(nn.Module):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("world", type=pathlib.Path, help="a folder that `lacuna data world` wrote")
-    parser.add_argument("--epochs", type=int, default=20, help="of the ViT (default 20)")
-    parser.add_argument("--width", type=int, default=128)
-    parser.add_argument("--depth", type=int, default=4)
-    parser.add_argument("--patch", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=10, help="of the ViT (default 10)")
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--depth", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -122,8 +123,8 @@ def main():
     for decay in (0.03, 1.0, 30.0):
         model = nn.Sequential(nn.Flatten(), nn.Linear(pixels[0].numel(), classes))
         linear = max(linear, train(model, pixels, labels, test, 5, 3e-4, decay, 250, False, f"linear, decay {decay:g},"))
-    vit = train(Vit(pixels.shape[-1], args.patch, args.width, args.depth, args.width // 32, classes), pixels, labels, test,
-                args.epochs, 1e-3, 0.05, 125, True, "ViT")
+    vit = train(Vit(pixels.shape[-1], args.width, args.depth, args.width // 32, classes), pixels, labels, test,
+                args.epochs, 1e-3, 0.05, 64, True, "ViT")
 
     share = (linear - chance) / (vit - chance) if vit > chance else float("inf")
     print(json.dumps({"pictures": len(labels), "test_pictures": len(test[1]), "classes": classes, "chance": chance,

@@ -36,12 +36,22 @@ static Device open_device(const char *name)
 
 /* ---- ops */
 
+/* Those that only probes use, on features that lie in memory: no recipe has them. */
+static bool is_for_probes(const Op *op)
+{
+    static const char *const names[] = {"batch_norm", "batch_norm_fixed", "cross_entropy", "lars"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(op->name, names[i]))
+            return true;
+    return false;
+}
+
 static int compare_ops(DType activation, double tolerance)
 {
     Device ref = open_device("ref64"), cuda = open_device("cuda");
     int compared = 0;
     for (int i = 0; ops_at(i); i++)
-        for (int k = 0; ops_at(i)->example; k++) {
+        for (int k = 0; ops_at(i)->example && !is_for_probes(ops_at(i)); k++) {
             CheckResult expect, got;
             CheckOutcome outcome = check_run(ops_at(i)->example, k, activation, &ref, &expect);
             if (outcome == CHECK_END)
@@ -69,9 +79,11 @@ static void ops_match_the_reference(void **state)
 /* ---- golden cases, through the program */
 
 /* Those whose ops all have kernels for a GPU. */
-static const char *const cases[] = {"accumulation", "adamw_eps",   "clip",          "deepmim_pixels", "drop_path",
-                                    "loss_all",     "loss_cosine", "loss_l1",       "loss_smooth_l1", "mae_normpix",
-                                    "mae_pixels",   "mae_rect",    "mixed_targets", "quick_gelu"};
+static const char *const cases[] = {
+    "accumulation", "adamw_eps",        "block_mask",     "clip",       "dbot_normalised",   "dbot_raw",
+    "dbot_stages",  "deepmim_features", "deepmim_pixels", "drop_path",  "loss_all",          "loss_l1",
+    "loss_cosine",  "loss_smooth_l1",   "mae_normpix",    "mae_pixels", "dbot_stages_reset", "mae_rect",
+    "maskfeat_hog", "mixed_targets",    "quick_gelu",     "simmim_vit", "simmim_window"};
 enum { CASES = sizeof cases / sizeof *cases };
 
 static void golden_cases_agree(void **state)
