@@ -139,7 +139,7 @@ template <class T> __device__ inline T warp_sum(T x)
 /* Every thread of a block of BLOCK gets the sum of all. */
 template <class T> __device__ inline T block_sum(T x)
 {
-    __shared__ T parts[WARPS];
+    SHARED(T, parts, WARPS);
     x = warp_sum(x);
     __syncthreads(); /* parts may still be read from the last time */
     if (lane_number() == 0)
@@ -165,18 +165,18 @@ static __device__ inline double partials_sum(const double *partial, int64_t coun
 template <class T>
 static __global__ void partials_kernel(const float *partial, int64_t count, int64_t stride, int64_t columns, T *to, bool add)
 {
-    __shared__ float parts[WARPS][WARP];
+    SHARED(float, parts, WARPS *WARP);
     int lane = lane_number(), warp = (int)threadIdx.x / WARP;
     int64_t i = (int64_t)blockIdx.x * WARP + lane;
     float sum = 0;
     for (int64_t t = warp; t < count && i < columns; t += WARPS)
         sum += partial[t * stride + i];
-    parts[warp][lane] = sum;
+    parts[warp * WARP + lane] = sum;
     __syncthreads();
     if (warp > 0 || i >= columns)
         return;
     for (int w = 1; w < WARPS; w++)
-        sum += parts[w][lane];
+        sum += parts[w * WARP + lane];
     pack_put<1>(to + i, Floats<1>{{sum}}, add);
 }
 

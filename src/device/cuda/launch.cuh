@@ -21,10 +21,15 @@
 #define UNROLL _Pragma("unroll")
 #endif
 
-/* `name`: the block's dynamic shared memory, aligned to 16 bytes. */
+/* SHARED: an array of the block's. SHARED_DYNAMIC: its dynamic shared memory, aligned to 16 bytes. */
 #ifdef LACUNA_LOCKSTEP
+#define SHARED(type, name, count)                                                           \
+    static type name[count];                                                                \
+    static const bool name##_is_known = lockstep_know_shared(name, sizeof(type) * (count)); \
+    (void)name##_is_known
 #define SHARED_DYNAMIC(type, name) type *name = static_cast<type *>(lockstep_shared())
 #else
+#define SHARED(type, name, count) __shared__ type name[count]
 #define SHARED_DYNAMIC(type, name)                              \
     extern __shared__ __align__(16) unsigned char all_shared[]; \
     type *name = reinterpret_cast<type *>(all_shared)

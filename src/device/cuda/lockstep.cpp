@@ -17,7 +17,7 @@ dim3 threadIdx, blockIdx, blockDim, gridDim;
 namespace
 {
 
-enum { THREADS = 1024, STACK = 128 << 10, GUARD = 256, GUARD_BYTE = 0xa5, WARP = LOCKSTEP_WARP };
+enum { LINES = 64, KNOWN = 64, THREADS = 1024, STACK = 128 << 10, GUARD = 256, GUARD_BYTE = 0xa5, WARP = LOCKSTEP_WARP };
 
 enum State { READY, BARRIER, EXCHANGE, ENDED };
 
@@ -44,7 +44,30 @@ struct Machine {
     char *shared;
     LockstepOrder order;
     bool failed;
+    struct {
+        void *at;
+        size_t bytes;
+    } known[KNOWN];
+    int known_count;
+    LockstepPlant plant;
+    int planted, launches, lines[LINES], line_count;
 } machine;
+
+bool plants(LockstepPlant plant, int n)
+{
+    return machine.plant == plant && machine.planted == n;
+}
+
+/* The number of a barrier's line, in the order in which they are met. */
+int line_number(int line)
+{
+    int n = 0;
+    while (n < machine.line_count && machine.lines[n] != line)
+        n++;
+    if (n == machine.line_count && n < LINES)
+        machine.lines[machine.line_count++] = line;
+    return n;
+}
 
 void leave(void)
 {
@@ -150,8 +173,12 @@ int in_order(int k, int n)
 
 bool run_block(void)
 {
+    bool last = blockIdx.x + 1 == gridDim.x && blockIdx.y + 1 == gridDim.y && blockIdx.z + 1 == gridDim.z;
+    if (last && plants(PLANT_NO_LAST_BLOCK, machine.launches))
+        return true;
+    int idle = plants(PLANT_NO_LAST_WARP, machine.launches) ? (machine.count - 1) / WARP * WARP : machine.count;
     for (int i = 0; i < machine.count; i++) {
-        machine.fibers[i].state = READY;
+        machine.fibers[i].state = i < idle ? READY : ENDED;
         machine.fibers[i].index =
             dim3((unsigned)i % blockDim.x, (unsigned)i / blockDim.x % blockDim.y, (unsigned)i / blockDim.x / blockDim.y);
     }
@@ -198,6 +225,8 @@ bool guards_hold(size_t shared)
 
 void lockstep_barrier(int line)
 {
+    if (plants(PLANT_NO_BARRIER, line_number(line)))
+        return;
     Fiber *f = &machine.fibers[machine.current];
     f->line = line;
     f->state = BARRIER;
@@ -221,9 +250,36 @@ void *lockstep_shared(void)
     return machine.shared + GUARD;
 }
 
+bool lockstep_know_shared(void *at, size_t bytes)
+{
+    memset(at, 0xff, bytes);
+    if (machine.known_count == KNOWN)
+        return fail("there are more shared arrays than the lock-step has room for");
+    machine.known[machine.known_count].at = at;
+    machine.known[machine.known_count++].bytes = bytes;
+    return true;
+}
+
 void lockstep_set_order(LockstepOrder order)
 {
     machine.order = order;
+}
+
+void lockstep_plant(LockstepPlant plant, int n)
+{
+    machine.plant = plant;
+    machine.planted = n;
+    machine.launches = machine.line_count = 0;
+}
+
+int lockstep_launches(void)
+{
+    return machine.launches;
+}
+
+int lockstep_barriers(void)
+{
+    return machine.line_count;
 }
 
 bool lockstep_ok(void)
@@ -260,9 +316,12 @@ void lockstep_launch(dim3 grid, dim3 block, size_t shared, void (*thread)(void *
         blockIdx = dim3(at % grid.x, at / grid.x % grid.y, at / grid.x / grid.y);
         memset(machine.shared, GUARD_BYTE, shared + 2 * GUARD);
         memset(machine.shared + GUARD, 0xff, shared);
+        for (int i = 0; i < machine.known_count; i++)
+            memset(machine.known[i].at, 0xff, machine.known[i].bytes);
         if (run_block() && !guards_hold(shared))
             fail("something was written beside the shared memory");
     }
+    machine.launches++;
     free(machine.shared);
     machine.shared = nullptr;
 }

@@ -28,6 +28,9 @@ void lockstep_launch(dim3 grid, dim3 block, size_t shared, void (*thread)(void *
 /* The block's dynamic shared memory, NaNs at its start. */
 void *lockstep_shared(void);
 
+/* An array of the block's, which holds NaNs at the start of each, too. Returns true. */
+bool lockstep_know_shared(void *at, size_t bytes);
+
 void lockstep_barrier(int line);
 
 /* Called by all lanes of `mask` with as many bytes: `all` gets those of lane i at all + i size, NaNs where i is not in the
@@ -62,7 +65,6 @@ static inline unsigned lockstep_ballot(unsigned mask, bool value, int line)
 #define __global__
 #define __device__
 #define __host__
-#define __shared__ static /* blocks run one after another */
 #define __launch_bounds__(...)
 
 #define __syncthreads()                      lockstep_barrier(__LINE__)

@@ -109,6 +109,28 @@ static void warps_exchange(void **)
     }
 }
 
+static void bugs_can_be_planted(void **)
+{
+    float x[2 * N], sums[2], good[2];
+    for (int i = 0; i < 2 * N; i++)
+        x[i] = (float)(i % 13 + 1);
+    lockstep_plant(PLANT_NONE, 0);
+    assert_true(run(sum_kernel, LOCKSTEP_FORWARD, N * sizeof(float), (const float *)x, good, true));
+    assert_int_equal(lockstep_launches(), 1);
+    assert_int_equal(lockstep_barriers(), 3);
+    for (int n = 0; n < 4; n++) {
+        lockstep_plant(n < 3 ? PLANT_NO_BARRIER : PLANT_NO_LAST_BLOCK, n % 3);
+        sums[0] = sums[1] = 0;
+        assert_true(run(sum_kernel, LOCKSTEP_FORWARD, N * sizeof(float), (const float *)x, sums, true));
+        assert_memory_not_equal(sums, good, sizeof good);
+        assert_true((n < 3) == (sums[0] != good[0]));
+    }
+    lockstep_plant(PLANT_NO_LAST_WARP, 0);
+    assert_false(run(sum_kernel, LOCKSTEP_FORWARD, N * sizeof(float), (const float *)x, sums, true));
+    assert_non_null(strstr(error_text(), "has ended"));
+    lockstep_plant(PLANT_NONE, 0);
+}
+
 enum Fault { ENDS_EARLY, WAITS_ELSEWHERE, LEAVES_THE_WARP, WRITES_BESIDE, FAULTS };
 
 static __global__ void faulty_kernel(int fault, float *out)
@@ -149,7 +171,9 @@ static void faults_are_reported(void **)
 static __global__ void unwritten_kernel(float *out)
 {
     SHARED_DYNAMIC(float, part);
-    out[blockIdx.x * N + threadIdx.x] = part[threadIdx.x];
+    SHARED(float, fixed, N);
+    out[blockIdx.x * N + threadIdx.x] = threadIdx.x % 2 ? part[threadIdx.x] : fixed[threadIdx.x];
+    fixed[threadIdx.x] = 1;
 }
 
 static void unwritten_shared_memory_is_nan(void **)
@@ -168,6 +192,7 @@ int main(void)
         cmocka_unit_test(warps_exchange),
         cmocka_unit_test(faults_are_reported),
         cmocka_unit_test(unwritten_shared_memory_is_nan),
+        cmocka_unit_test(bugs_can_be_planted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -95,7 +95,9 @@ template <class T> static __global__ void __launch_bounds__(BLOCK) attention_ker
         __syncthreads();
         for (int r = 0; r < OWN; r++) {
             int row = warp * OWN + r;
-            float logit = key + lane < a.keys ? a.scale * dot(queries + row * d, keys + lane * stride, d) : -INFINITY;
+            float logit = key + lane < a.keys ? a.scale * dot(queries + row * d, keys + lane * stride, d) +
+                                                    bias_at(a, p.head, first + row, key + lane)
+                                              : -INFINITY;
             float most = fmaxf(largest[r], warp_max(logit)), keep = expf(largest[r] - most), weight = expf(logit - most);
             largest[r] = most;
             sum[r] = sum[r] * keep + warp_sum(weight);
@@ -165,7 +167,9 @@ template <class T> static __global__ void __launch_bounds__(BLOCK) attention_dq_
             int64_t at = p.unit * a.queries + first + row;
             float weight = 0;
             if (key + lane < a.keys)
-                weight = a.scale * expf(a.scale * dot(queries + row * d, keys + lane * stride, d) - a.lse[at]) *
+                weight = a.scale *
+                         expf(a.scale * dot(queries + row * d, keys + lane * stride, d) +
+                              bias_at(a, p.head, first + row, key + lane) - a.lse[at]) *
                          (dot(douts + row * d, values + lane * stride, d) - both[at]);
             weights[lane] = weight;
             __syncwarp();
@@ -204,7 +208,8 @@ template <class T> static __global__ void __launch_bounds__(BLOCK) attention_dkv
             int64_t at = p.unit * a.queries + query + lane;
             float probability = 0, slope = 0;
             if (query + lane < a.queries) {
-                probability = expf(a.scale * dot(keys + row * d, queries + lane * stride, d) - a.lse[at]);
+                probability = expf(a.scale * dot(keys + row * d, queries + lane * stride, d) +
+                                   bias_at(a, p.head, query + lane, first + row) - a.lse[at]);
                 slope = a.scale * probability * (dot(values + row * d, douts + lane * stride, d) - both[at]);
             }
             probabilities[lane] = probability;
@@ -221,6 +226,47 @@ template <class T> static __global__ void __launch_bounds__(BLOCK) attention_dkv
         int row = warp * OWN + r;
         row_store(dk + (first + row) * a.kv_stride, dkeys + row * d, d, 1.0f, a.add_kv);
         row_store(dv + (first + row) * a.kv_stride, dvalues + row * d, d, 1.0f, a.add_kv);
+    }
+}
+
+static size_t dbias_bytes(int d)
+{
+    return sizeof(float) * (size_t)(4 * TILE * tile_stride(d));
+}
+
+/* dbias = dS without its scale, summed over the groups in their order. Block (key tile, query tile, head); a warp has OWN
+ * queries, a lane a key. */
+template <class T> static __global__ void __launch_bounds__(BLOCK) attention_dbias_kernel(Heads a, const float *both)
+{
+    SHARED_DYNAMIC(float, shared);
+    int d = a.d, stride = tile_stride(d), warp = (int)threadIdx.x / WARP, key = (int)blockIdx.x * TILE,
+        query = (int)blockIdx.y * ROWS;
+    float *keys = shared, *values = keys + TILE * stride, *queries = values + TILE * stride, *douts = queries + ROWS * stride;
+    int64_t wide = (int64_t)a.heads * d;
+    int column = key + lane_number();
+    float sums[OWN] = {};
+    for (int64_t group = 0; group < a.groups; group++) {
+        HeadPlace p = {.group = group, .unit = group * a.heads + blockIdx.z, .head = (int)blockIdx.z, .piece = 0};
+        __syncthreads();
+        rows_load(queries, stride, head_of_const<T>(a, p, a.q, a.queries, a.q_stride), a.q_stride, query, a.queries, ROWS, d);
+        rows_load(douts, stride, head_of_const<T>(a, p, a.dout, a.queries, wide), wide, query, a.queries, ROWS, d);
+        rows_load(keys, stride, head_of_const<T>(a, p, a.k, a.keys, a.kv_stride), a.kv_stride, key, a.keys, TILE, d);
+        rows_load(values, stride, head_of_const<T>(a, p, a.v, a.keys, a.kv_stride), a.kv_stride, key, a.keys, TILE, d);
+        __syncthreads();
+        for (int r = 0; r < OWN; r++) {
+            int own = warp * OWN + r, row = query + own;
+            if (row >= a.queries || column >= a.keys)
+                continue;
+            int64_t at = p.unit * a.queries + row;
+            float logit =
+                a.scale * dot(queries + own * stride, keys + lane_number() * stride, d) + bias_at(a, p.head, row, column);
+            sums[r] += expf(logit - a.lse[at]) * (dot(douts + own * stride, values + lane_number() * stride, d) - both[at]);
+        }
+    }
+    for (int r = 0; r < OWN; r++) {
+        int row = query + warp * OWN + r;
+        if (row < a.queries && column < a.keys)
+            pack_put<1>(a.dbias + ((int64_t)blockIdx.z * a.queries + row) * a.keys + column, Floats<1>{{sums[r]}}, a.add_bias);
     }
 }
 
@@ -261,6 +307,7 @@ extern "C" bool CUDA(attention)(const Call *c, CudaStream *s)
 {
     const Tensor *q = &c->in[ATTENTION_Q];
     Heads a = heads_of((const AttentionAttr *)c->attr, q, &c->in[ATTENTION_KV]);
+    a.bias = data_of(&c->in[ATTENTION_BIAS]);
     a.out = c->out[ATTENTION_O].data;
     a.lse = data_of(&c->out[ATTENTION_LSE]);
     if (attention_fits_tensor(a, q->dtype)) {
@@ -292,10 +339,13 @@ extern "C" bool CUDA(attention_grad)(const Call *c, CudaStream *s)
     a.dv = dkv->data ? data_of<char>(dkv) + attr->v_column * size : NULL;
     a.add_q = call_accumulates(c, ATTENTION_GRAD_DQ);
     a.add_kv = packed ? a.add_q : call_accumulates(c, ATTENTION_GRAD_DKV);
+    a.bias = data_of(&c->in[ATTENTION_GRAD_BIAS]);
+    a.dbias = data_of(&c->out[ATTENTION_GRAD_DBIAS]);
+    a.add_bias = call_accumulates(c, ATTENTION_GRAD_DBIAS);
     float *both = static_cast<float *>(c->work);
     bool tensor = attention_fits_tensor(a, q->dtype);
     size_t bytes = grad_bytes(a.d);
-    if (!tensor && !fits_plain(s, bytes, a.d))
+    if ((!tensor && !fits_plain(s, bytes, a.d)) || (a.dbias && !fits_plain(s, dbias_bytes(a.d), a.d)))
         return false;
     with_type(q->dtype, [&](auto t) {
         typedef decltype(t) T;
@@ -304,6 +354,10 @@ extern "C" bool CUDA(attention_grad)(const Call *c, CudaStream *s)
             cuda_launch(s, attention_dq_kernel<T>, head_blocks(a, a.queries, ROWS), dim3(BLOCK), bytes, a, both);
         if (!tensor && a.dk)
             cuda_launch(s, attention_dkv_kernel<T>, head_blocks(a, a.keys, ROWS), dim3(BLOCK), bytes, a, both);
+        if (a.dbias)
+            cuda_launch(s, attention_dbias_kernel<T>,
+                        dim3((unsigned)pieces_of(a.keys, TILE), (unsigned)pieces_of(a.queries, ROWS), (unsigned)a.heads),
+                        dim3(BLOCK), dbias_bytes(a.d), a, both);
     });
     if (tensor)
         attention_grad_tensor(s, a, both);

@@ -13,10 +13,12 @@ typedef struct {
     float scale;
     const void *q, *k, *v; /* at their first column */
     const void *o, *dout;  /* read by the gradient */
+    const float *bias;     /* (heads, Tq, Tk) added to the logits, or NULL */
     float *lse;            /* (G, heads, Tq) */
     void *out;             /* o of the forward pass */
     void *dq, *dk, *dv;    /* NULL: not wanted */
-    bool add_q, add_kv;
+    float *dbias;          /* likewise */
+    bool add_q, add_kv, add_bias;
 } Heads;
 
 /* Which head of which group a block works on, and which of its pieces. */
@@ -45,6 +47,12 @@ template <class T>
 __device__ inline const T *head_of_const(const Heads &a, const HeadPlace &p, const void *x, int rows, int64_t stride)
 {
     return head_of(a, p, static_cast<const T *>(x), rows, stride);
+}
+
+/* What is added to the logit of a query and a key. */
+static __device__ inline float bias_at(const Heads &a, int head, int query, int key)
+{
+    return a.bias && query < a.queries && key < a.keys ? a.bias[((int64_t)head * a.queries + query) * a.keys + key] : 0.0f;
 }
 
 /* Whether the kernels for tensor cores can take these heads, and their launches (cuda_tensor.cu). */

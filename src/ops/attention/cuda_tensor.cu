@@ -140,6 +140,8 @@ template <int DEPTH> static __global__ void __launch_bounds__(MOST_WARPS *WARP) 
         for (int i = 0; i < TILE / 8; i++)
             for (int e = 0; e < 4; e++) {
                 int column = key + 8 * i + lane % 4 * 2 + e % 2;
+                if (a.bias)
+                    s[i][e] += bias_at(a, p.head, own + lane / 4 + e / 2 * 8, column) / a.scale;
                 s[i][e] = column < a.keys ? s[i][e] * scale : -INFINITY;
                 most[e / 2] = fmaxf(most[e / 2], s[i][e]);
             }
@@ -214,6 +216,8 @@ template <int DEPTH> static __global__ void __launch_bounds__(MOST_WARPS *WARP) 
             for (int i = 0; i < 2; i++)
                 for (int e = 0; e < 4; e++) {
                     int column = key + b + 8 * i + lane % 4 * 2 + e % 2;
+                    if (a.bias)
+                        s[i][e] += bias_at(a, p.head, own + lane / 4 + e / 2 * 8, column) / a.scale;
                     float weight = column < a.keys ? exp2f(s[i][e] * scale - log_sum[e / 2]) : 0.0f;
                     s[i][e] = weight * (dp[i][e] - mean[e / 2]) * a.scale;
                 }
@@ -262,6 +266,8 @@ template <int DEPTH> static __global__ void __launch_bounds__(MOST_WARPS *WARP) 
             for (int i = 0; i < 2; i++)
                 for (int e = 0; e < 4; e++) {
                     int column = b + 8 * i + lane % 4 * 2 + e % 2;
+                    if (a.bias)
+                        s[i][e] += bias_at(a, p.head, query + column, own + lane / 4 + e / 2 * 8) / a.scale;
                     s[i][e] = exp2f(s[i][e] * scale - log_sums[column]);
                     dp[i][e] = s[i][e] * (dp[i][e] - means[column]) * a.scale;
                 }

@@ -80,8 +80,8 @@ static __device__ inline int64_t row_key(const RowKey &k, int64_t row)
 template <class T>
 static __global__ void keyed_sum_kernel(const T *dy, RowKey which, int64_t rows, int64_t n, int64_t step, float *partial)
 {
-    __shared__ int64_t list[BLOCK];
-    __shared__ unsigned found[WARPS];
+    SHARED(int64_t, list, BLOCK);
+    SHARED(unsigned, found, WARPS);
     int64_t key = blockIdx.x, column = (int64_t)blockIdx.y * BLOCK + threadIdx.x, first = blockIdx.z * step,
             end = first + step < rows ? first + step : rows;
     unsigned warp = threadIdx.x / WARP, before = (1u << lane_number()) - 1;

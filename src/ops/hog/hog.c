@@ -5,6 +5,7 @@
 
 REF_DECLARE(hog);
 CPU_DECLARE(hog);
+CUDA_DECLARE(hog);
 
 static const char *const in_names[] = {"image", "index"}, *const out_names[] = {"histograms"};
 
@@ -40,6 +41,7 @@ static const Op hog_op = {.name = "hog",
                           .attr_size = sizeof(HogAttr),
                           .cost = cost,
                           .ref = REF_KERNELS(hog),
+                          .cuda = CUDA_KERNEL(hog),
                           .cpu = CPU_KERNELS(hog),
                           .example = example};
 

@@ -1,6 +1,7 @@
 #ifndef LACUNA_OPS_RELATIVE_BIAS_ATTR_H
 #define LACUNA_OPS_RELATIVE_BIAS_ATTR_H
 
+#include "ops/on_gpu.h"
 #include "ops/relative_bias/relative_bias.h"
 
 typedef struct {
@@ -8,7 +9,7 @@ typedef struct {
 } RelativeBiasAttr;
 
 /* The table's row for a query and a key, both tokens of a sequence. */
-static inline int64_t relative_bias_row(const RelativeBiasAttr *a, int64_t query, int64_t key)
+ON_GPU static inline int64_t relative_bias_row(const RelativeBiasAttr *a, int64_t query, int64_t key)
 {
     int64_t across = 2 * a->columns - 1, offsets = (2 * a->rows - 1) * across;
     query -= a->class_tokens;

@@ -7,6 +7,8 @@ REF_DECLARE(relative_bias);
 REF_DECLARE(relative_bias_grad);
 CPU_DECLARE(relative_bias);
 CPU_DECLARE(relative_bias_grad);
+CUDA_DECLARE(relative_bias_grad);
+CUDA_DECLARE(relative_bias);
 
 static const char *const in_names[] = {"table"}, *const out_names[] = {"bias"};
 static const char *const grad_in_names[] = {"dbias"}, *const grad_out_names[] = {"dtable"};
@@ -24,6 +26,7 @@ static const Op relative_bias_grad_op = {.name = "relative_bias_grad",
                                          .attr_size = sizeof(RelativeBiasAttr),
                                          .cost = cost,
                                          .ref = REF_KERNELS(relative_bias_grad),
+                                         .cuda = CUDA_KERNEL(relative_bias_grad),
                                          .cpu = CPU_KERNELS(relative_bias_grad)};
 
 static void gradient(Tape *tape, const Node *node)
@@ -52,6 +55,7 @@ static const Op relative_bias_op = {.name = "relative_bias",
                                     .gradient = gradient,
                                     .cost = cost,
                                     .ref = REF_KERNELS(relative_bias),
+                                    .cuda = CUDA_KERNEL(relative_bias),
                                     .cpu = CPU_KERNELS(relative_bias),
                                     .example = example};
 

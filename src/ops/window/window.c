@@ -5,6 +5,7 @@
 
 REF_DECLARE(window_standardise);
 CPU_DECLARE(window_standardise);
+CUDA_DECLARE(window_standardise);
 
 static const char *const in_names[] = {"image"}, *const out_names[] = {"y"};
 
@@ -17,7 +18,7 @@ static Cost cost(const Call *c)
 /* Two sums a column and a thread. */
 static size_t workspace(const Call *c, const Device *device)
 {
-    return device->kind == DEVICE_REF ? 0 : (size_t)device->threads * 2 * (size_t)c->in[0].columns * sizeof(double);
+    return device->kind != DEVICE_CPU ? 0 : (size_t)device->threads * 2 * (size_t)c->in[0].columns * sizeof(double);
 }
 
 static Ref example(Tape *tape, int index)
@@ -38,6 +39,7 @@ static const Op window_op = {.name = "window_standardise",
                              .workspace = workspace,
                              .cost = cost,
                              .ref = REF_KERNELS(window_standardise),
+                             .cuda = CUDA_KERNEL(window_standardise),
                              .cpu = CPU_KERNELS(window_standardise),
                              .example = example};
 
