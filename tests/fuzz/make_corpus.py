@@ -109,12 +109,6 @@ def tiff():
                                                     (278, 4, [4]), (279, 4, [32] * 3), (284, 3, [2])], tile[:96]))
 
 
-    put("tiff", "floats.tif", raw_tiff("<", False, [(256, 4, [4]), (257, 4, [2]), (258, 3, [32] * 5), (259, 3, [1]),
-                                                    (262, 3, [1]), (273, 4, ["@0"]), (274, 3, [3]), (277, 3, [5]), (278, 4, [2]),
-                                                    (279, 4, [160]), (284, 3, [1]), (338, 3, [0] * 4), (339, 3, [3] * 5)],
-                                       struct.pack("<40f", *[0.5 * i for i in range(40)])))
-
-
 def lists():
     put("list", "names.csv", "\ufeffpath,label\r\na/1.jpg,cat\r\n\"b, \"\"2\"\".png\",dog\n\nc.tif,cat\n")
     put("list", "numbers.csv", "a.jpg,0\nb.jpg,12\nc.jpg,0912\n")
