@@ -73,13 +73,22 @@ def train(model, pixels, labels, test, epochs, rate, decay, batch, flip, name):
     return best
 
 
+def sincos(grid, width):
+    """Sines and cosines of row and column, (1, grid * grid, width), where learned places begin."""
+    rates = 1 / 100 ** (torch.arange(width // 4) / (width // 4))
+    angles = torch.arange(grid)[:, None] * rates
+    line = torch.cat([angles.sin(), angles.cos()], 1)
+    rows, columns = line[:, None].expand(-1, grid, -1), line[None].expand(grid, -1, -1)
+    return torch.cat([rows, columns], 2).reshape(1, grid * grid, width)
+
+
 class Vit(nn.Module):
     """Patches, a learned place for each, blocks with the norm first, the mean of the tokens, a linear layer."""
 
     def __init__(self, side, patch, width, depth, heads, classes):
         super().__init__()
         self.embed = nn.Conv2d(3, width, patch, patch)
-        self.places = nn.Parameter(0.02 * torch.randn(1, (side // patch) ** 2, width))
+        self.places = nn.Parameter(0.3 * sincos(side // patch, width))
         self.blocks = nn.ModuleList(
             nn.TransformerEncoderLayer(width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
             for _ in range(depth))
@@ -96,7 +105,7 @@ class Vit(nn.Module):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("world", type=pathlib.Path, help="a folder that `lacuna data world` wrote")
-    parser.add_argument("--epochs", type=int, default=10, help="of the ViT (default 10)")
+    parser.add_argument("--epochs", type=int, default=20, help="of the ViT (default 20)")
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--depth", type=int, default=4)
     parser.add_argument("--patch", type=int, default=8)

@@ -215,6 +215,8 @@ static int run_plan(void *options, const Arguments *arguments)
         code = EXIT_FAILED;
         ok = forecast_make(recipe, !job->no_time, forecast) && print_plan(job, forecast, &why);
     }
+    if (forecast)
+        device_close(&forecast->device);
     text_free(&why);
     memory_free(recipe);
     memory_free(forecast);

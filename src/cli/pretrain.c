@@ -88,6 +88,8 @@ static bool tell(Progress *progress, Job *job, const Text *why)
                  (long long)forecast->steps);
         progress_say(progress, time.data ? time.data : "");
     }
+    if (forecast)
+        device_close(&forecast->device);
     text_free(&time);
     memory_free(forecast);
     return ok;

@@ -26,9 +26,9 @@ int64_t fit_bytes(const Recipe *recipe, const TrainerOptions *options)
     return bytes;
 }
 
-static bool free_bytes(const TrainerOptions *options, int64_t *bytes)
+bool fit_room(const Device *device, int64_t *bytes)
 {
-    if (!cuda_memory_left(options->device.cuda, bytes))
+    if (!cuda_memory_left(device->cuda, bytes))
         return false;
     double left = (double)*bytes * (1 - RESERVE_SHARE) - RESERVE_BYTES;
     *bytes = left > 0 ? (int64_t)left : 0;
@@ -40,7 +40,7 @@ bool fit_micro_batch(const Recipe *recipe, const TrainerOptions *options, int *m
     int64_t room;
     TrainerOptions some = *options;
     *micro_batch = 0;
-    if (!free_bytes(options, &room))
+    if (!fit_room(&options->device, &room))
         return false;
     for (int parts = 1; parts <= options->batch; parts++) {
         if (options->batch % parts)
@@ -57,13 +57,26 @@ bool fit_micro_batch(const Recipe *recipe, const TrainerOptions *options, int *m
     return true;
 }
 
+bool fit_settle(Recipe *recipe, const Device *device, bool plain)
+{
+    int most;
+    TrainerOptions options = {.device = *device, .batch = recipe->schedule.batch_size, .plain = plain};
+    if (device->kind != DEVICE_CUDA)
+        return true;
+    if (!fit_micro_batch(recipe, &options, &most))
+        return false;
+    recipe->run.micro_batch = most ? most : 1;
+    recipe->schedule.accumulate = recipe->schedule.batch_size / recipe->run.micro_batch;
+    return true;
+}
+
 bool fit_check(const Recipe *recipe, const TrainerOptions *options)
 {
     int64_t room, bytes;
     int largest;
     if (options->device.kind != DEVICE_CUDA)
         return true;
-    if (!free_bytes(options, &room) || (bytes = fit_bytes(recipe, options)) < 0)
+    if (!fit_room(&options->device, &room) || (bytes = fit_bytes(recipe, options)) < 0)
         return false;
     if (bytes <= room)
         return true;

@@ -9,6 +9,8 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "device/buffer.h"
+#include "train/fit.h"
 #include "train/pictures.h"
 #include "train/settle.h"
 #include "train/trainer.h"
@@ -61,7 +63,7 @@ static bool plan_programs(const Recipe *r, const Device *device, int micro_batch
     if (!t)
         return false;
     const Program *p = trainer_program(t);
-    sizes->arena = program_arena_bytes(p);
+    sizes->arena = program_bytes(p);
     sizes->flops = program_cost(p, SEGMENT_ONLY).flops + program_cost(p, SEGMENT_FIRST).flops +
                    (parts > 2 ? parts - 2 : 0) * program_cost(p, SEGMENT_MORE).flops + program_cost(p, SEGMENT_LAST).flops +
                    program_cost(p, SEGMENT_UPDATE).flops;
@@ -89,9 +91,15 @@ static bool plan_programs(const Recipe *r, const Device *device, int micro_batch
     t = trainer_open(r, &options);
     if (!t)
         return false;
-    sizes->evaluation = program_arena_bytes(trainer_program(t));
+    sizes->evaluation = program_bytes(trainer_program(t));
     trainer_close(t);
     return true;
+}
+
+/* What lies in the memory of the device beside programs: on a GPU pictures made ahead are not. */
+static int64_t beside_programs(const Forecast *f)
+{
+    return f->parameters + (buffer_on_host(&f->device) ? f->ring : 0);
 }
 
 /* The largest divisor of the batch whose programs fit beside the rest. More pictures at once take more memory, so halves of the
@@ -107,7 +115,7 @@ static int largest_micro_batch(const Forecast *f, bool evaluates)
         int middle = (low + high) / 2;
         Sizes sizes;
         bool fits = plan_programs(&f->recipe, &f->device, divisors[middle], evaluates, &sizes, NULL) &&
-                    f->parameters + f->ring + sizes.arena + sizes.evaluation <= f->free;
+                    beside_programs(f) + sizes.arena + sizes.evaluation <= f->free;
         if (fits)
             best = divisors[middle];
         low = fits ? middle + 1 : low;
@@ -146,7 +154,7 @@ static bool time_steps(const Recipe *r, const Pictures *pictures, Forecast *f)
         TrainerMetrics metrics;
         if (!loader_next(loader, &batch))
             goto done;
-        pictures_masks(r, false, batch.epoch, batch.samples, batch.count, hidden);
+        pictures_masks(r, false, 0, batch.epoch, batch.samples, batch.count, hidden);
         if (!trainer_step(t, &(TrainerBatch){.images = batch.images, .hidden = hidden, .kept = kept, .lr = 1e-6}, &metrics))
             goto done;
         loader_release(loader);
@@ -208,8 +216,10 @@ bool forecast_make(const Recipe *recipe, bool time, Forecast *f)
     *r = *recipe;
     if (!recipe_check(r) || !pictures_open(r, &pictures) || !count_pictures(&pictures, f))
         goto done;
+    bool parts_are_open = r->run.micro_batch == RECIPE_AUTO && r->schedule.accumulate == RECIPE_AUTO;
     settle_recipe(r, f->steps);
-    if (!device_open(recipe_word("run.device", (int)r->run.device), r->run.threads, &f->device))
+    if (!device_open(recipe_word("run.device", (int)r->run.device), r->run.threads, &f->device) ||
+        (parts_are_open && !fit_settle(r, &f->device, false)))
         goto done;
     Recipe stood = *r;
     stand_in_statistics(&stood);
@@ -221,11 +231,13 @@ bool forecast_make(const Recipe *recipe, bool time, Forecast *f)
     f->evaluation = sizes.evaluation;
     f->step_flops = sizes.flops;
     f->ring = (int64_t)ring;
-    f->memory = f->arena + f->evaluation + f->parameters + f->ring;
+    f->memory = f->arena + f->evaluation + beside_programs(f);
     f->cache = (int64_t)r->data.cache_mb << 20;
     f->free = forecast_free_memory();
+    if (!buffer_on_host(&f->device) && !fit_room(&f->device, &f->free))
+        goto done;
     f->micro_batch_most = f->free ? largest_micro_batch(f, evaluates) : 0;
-    ok = !time || (f->free && f->arena + f->parameters + f->ring > f->free) || time_steps(&stood, &pictures, f);
+    ok = !time || (f->free && f->arena + beside_programs(f) > f->free) || time_steps(&stood, &pictures, f);
 done:
     pictures_close(&pictures);
     return ok;

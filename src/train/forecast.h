@@ -22,7 +22,7 @@ typedef struct {
     int64_t ring;         /* pictures made ahead */
     int64_t memory;       /* the sum of these */
     int64_t cache;        /* of decoded pictures: at most so many bytes more */
-    int64_t free;         /* what the machine could give now */
+    int64_t free;         /* what the machine, or the GPU, could give now */
     int micro_batch_most; /* the largest divisor of the batch that fits into `free`; 0: none */
 
     int64_t checkpoint; /* bytes of one on the disk */
@@ -30,9 +30,9 @@ typedef struct {
     double step_seconds; /* of a whole batch; 0: not measured */
 } Forecast;
 
-/* Plans the run of a recipe. With `time` some micro-batches of its pictures are trained on, in a model that is then thrown
- * away, for a few seconds; that is left out, with step_seconds 0, when the memory it takes is not free. False after error_set()
- * when the run could not start. */
+/* Plans the run of a recipe. The device stays open, also on failure: device_close(&forecast->device). With `time` some
+ * micro-batches of its pictures are trained on, in a model that is then thrown away, for a few seconds; that is left out, with
+ * step_seconds 0, when the memory it takes is not free. False after error_set() when the run could not start. */
 bool forecast_make(const Recipe *recipe, bool time, Forecast *forecast);
 
 /* Bytes of memory that this process could still get: of the machine, and of its control group where that has a limit. 0 when

@@ -11,26 +11,13 @@
 #include "train/settle.h"
 #include "train/teacher.h"
 
-/* On a GPU as many pictures at once as fit, when the recipe leaves that open. */
-static bool settle_for_gpu(Run *run)
-{
-    Recipe *r = &run->recipe;
-    int most;
-    TrainerOptions options = {.device = run->device, .batch = r->schedule.batch_size, .plain = run->options->plain};
-    if (!fit_micro_batch(r, &options, &most))
-        return false;
-    r->run.micro_batch = most ? most : 1; /* one that does not fit is refused when the trainer is opened */
-    r->schedule.accumulate = r->schedule.batch_size / r->run.micro_batch;
-    return true;
-}
-
 static bool open_device(Run *run, bool parts_are_open)
 {
-    const Recipe *r = &run->recipe;
+    Recipe *r = &run->recipe;
     if (!device_open(recipe_word("run.device", (int)r->run.device), r->run.threads, &run->device))
         return false;
     device_set_tf32(&run->device, r->run.tf32);
-    return !parts_are_open || run->device.kind != DEVICE_CUDA || settle_for_gpu(run);
+    return !parts_are_open || fit_settle(r, &run->device, run->options->plain);
 }
 
 static bool open_trainer(Run *run)

@@ -132,7 +132,7 @@ static void each_call_may_fail(void **state)
         fake_reset();
         assert_true(train_a_little(one_by_one));
         int calls = fake_calls(), failed = 0, tried = 0;
-        for (int n = 1; n <= calls; n += 1 + calls / 80, tried++) {
+        for (int n = 1; n <= calls; n += 1 + calls / 25, tried++) {
             fake_reset();
             fake_fail_at(n, tried % 2 ? FAKE_LOST : FAKE_ERROR);
             error_clear();

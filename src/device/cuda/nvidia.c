@@ -60,7 +60,7 @@ static int device_properties(int index, CudaProperties *properties)
                                    .multiprocessors = p.multiProcessorCount,
                                    .shared_most = (int64_t)p.sharedMemPerBlockOptin,
                                    .memory = (int64_t)p.totalGlobalMem};
-    snprintf(properties->name, sizeof properties->name, "%s", p.name);
+    snprintf(properties->name, sizeof properties->name, "%.*s", (int)sizeof properties->name - 1, p.name);
     return 0;
 }
 
