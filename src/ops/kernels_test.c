@@ -589,7 +589,6 @@ static void steps_of_adamw(void **state)
                        .accumulate = 7});
 }
 
-#ifndef KERNELS_ON_GPU
 static void steps_of_lars(void **state)
 {
     (void)state;
@@ -624,6 +623,7 @@ static void running_statistics(void **state)
     }
 }
 
+#ifndef KERNELS_ON_GPU
 /* ---- products of several tiles and chunks, in f32 and bf16 */
 
 static Ref large_products(Tape *tape, int index)
@@ -953,9 +953,9 @@ int main(void)
         cmocka_unit_test(other_ops),
         cmocka_unit_test(planted_bugs_are_found),
 #endif
-#ifndef KERNELS_ON_GPU
         cmocka_unit_test(steps_of_lars),
         cmocka_unit_test(running_statistics),
+#ifndef KERNELS_ON_GPU
         cmocka_unit_test(lowered_linear),
         cmocka_unit_test(products_of_several_tiles),
 #endif

@@ -11,6 +11,10 @@ CPU_DECLARE(batch_norm);
 CPU_DECLARE(batch_norm_grad);
 CPU_DECLARE(batch_norm_fixed);
 CPU_DECLARE(batch_norm_fixed_grad);
+CUDA_DECLARE(batch_norm_grad);
+CUDA_DECLARE(batch_norm);
+CUDA_DECLARE(batch_norm_fixed_grad);
+CUDA_DECLARE(batch_norm_fixed);
 
 static const char *const in_names[] = {"x"}, *const out_names[] = {"y", "stats", "running"};
 static const char *const grad_in_names[] = {"dy", "x", "stats"}, *const grad_out_names[] = {"dx"};
@@ -38,6 +42,7 @@ static const Op batch_norm_grad_op = {.name = "batch_norm_grad",
                                       .cost = grad_cost,
                                       .couples_samples = true,
                                       .ref = REF_KERNELS(batch_norm_grad),
+                                      .cuda = CUDA_KERNEL(batch_norm_grad),
                                       .cpu = CPU_KERNELS(batch_norm_grad)};
 
 static void gradient(Tape *tape, const Node *node)
@@ -66,6 +71,7 @@ static const Op batch_norm_op = {.name = "batch_norm",
                                  .cost = cost,
                                  .couples_samples = true,
                                  .ref = REF_KERNELS(batch_norm),
+                                 .cuda = CUDA_KERNEL(batch_norm),
                                  .cpu = CPU_KERNELS(batch_norm),
                                  .example = example};
 
@@ -78,6 +84,7 @@ static const Op batch_norm_fixed_grad_op = {.name = "batch_norm_fixed_grad",
                                             .cost = grad_cost,
                                             .in_place = {1},
                                             .ref = REF_KERNELS(batch_norm_fixed_grad),
+                                            .cuda = CUDA_KERNEL(batch_norm_fixed_grad),
                                             .cpu = CPU_KERNELS(batch_norm_fixed_grad)};
 
 static void fixed_gradient(Tape *tape, const Node *node)
@@ -107,6 +114,7 @@ static const Op batch_norm_fixed_op = {.name = "batch_norm_fixed",
                                        .cost = cost,
                                        .in_place = {1},
                                        .ref = REF_KERNELS(batch_norm_fixed),
+                                       .cuda = CUDA_KERNEL(batch_norm_fixed),
                                        .cpu = CPU_KERNELS(batch_norm_fixed),
                                        .example = fixed_example};
 

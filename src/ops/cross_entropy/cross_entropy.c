@@ -7,6 +7,8 @@ REF_DECLARE(cross_entropy);
 REF_DECLARE(cross_entropy_grad);
 CPU_DECLARE(cross_entropy);
 CPU_DECLARE(cross_entropy_grad);
+CUDA_DECLARE(cross_entropy_grad);
+CUDA_DECLARE(cross_entropy);
 
 static const char *const in_names[] = {"logits", "labels", "targets", "scale"}, *const out_names[] = {"loss"};
 static const char *const grad_in_names[] = {"logits", "labels", "targets", "scale", "dloss"}, *const grad_out_names[] = {
@@ -39,6 +41,7 @@ static const Op cross_entropy_grad_op = {.name = "cross_entropy_grad",
                                          .cost = grad_cost,
                                          .in_place = {1},
                                          .ref = REF_KERNELS(cross_entropy_grad),
+                                         .cuda = CUDA_KERNEL(cross_entropy_grad),
                                          .cpu = CPU_KERNELS(cross_entropy_grad)};
 
 static void gradient(Tape *tape, const Node *node)
@@ -80,6 +83,7 @@ static const Op cross_entropy_op = {.name = "cross_entropy",
                                     .workspace = workspace,
                                     .cost = cost,
                                     .ref = REF_KERNELS(cross_entropy),
+                                    .cuda = CUDA_KERNEL(cross_entropy),
                                     .cpu = CPU_KERNELS(cross_entropy),
                                     .example = example};
 

@@ -5,6 +5,7 @@
 
 REF_DECLARE(lars);
 CPU_DECLARE(lars);
+CUDA_DECLARE(lars);
 
 static const char *const in_names[] = {"gradient", "rate"}, *const out_names[] = {"weights", "momentum"};
 
@@ -22,6 +23,7 @@ static const Op lars_op = {.name = "lars",
                            .attr_size = sizeof(LarsAttr),
                            .cost = cost,
                            .ref = REF_KERNELS(lars),
+                           .cuda = CUDA_KERNEL(lars),
                            .cpu = CPU_KERNELS(lars)};
 
 const Op *const lars_room[] = {&lars_op, NULL};

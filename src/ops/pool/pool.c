@@ -7,6 +7,8 @@ REF_DECLARE(pool);
 REF_DECLARE(pool_grad);
 CPU_DECLARE(pool);
 CPU_DECLARE(pool_grad);
+CUDA_DECLARE(pool_grad);
+CUDA_DECLARE(pool);
 
 static const char *const in_names[] = {"x"}, *const out_names[] = {"y"};
 static const char *const grad_in_names[] = {"dy"}, *const grad_out_names[] = {"dx"};
@@ -32,6 +34,7 @@ static const Op pool_grad_op = {.name = "pool_grad",
                                 .attr_size = sizeof(PoolAttr),
                                 .cost = grad_cost,
                                 .ref = REF_KERNELS(pool_grad),
+                                .cuda = CUDA_KERNEL(pool_grad),
                                 .cpu = CPU_KERNELS(pool_grad)};
 
 static void gradient(Tape *tape, const Node *node)
@@ -59,6 +62,7 @@ static const Op pool_op = {.name = "pool",
                            .gradient = gradient,
                            .cost = cost,
                            .ref = REF_KERNELS(pool),
+                           .cuda = CUDA_KERNEL(pool),
                            .cpu = CPU_KERNELS(pool),
                            .example = example};
 
