@@ -10,7 +10,7 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130, E
 extern const Verb pretrain_verb, reconstruct_verb, report_verb, recipes_verb, data_check_verb, data_stats_verb, data_pack_verb,
     data_world_verb, parity_verb, bench_train_verb, bench_ops_verb, bench_data_verb, help_verb;
 
-extern const Verb embed_verb, probe_verb, export_verb;
+extern const Verb embed_verb, probe_verb, export_verb, bench_embed_verb;
 
 /* The whole program, as main() runs it. */
 int cli_main(int argc, char **argv);

@@ -8,23 +8,10 @@
 #include "cli/verb.h"
 
 /* In the order of the help. A new verb: its declaration in cli.h, its line here. */
-static const Verb *const VERBS[] = {&pretrain_verb,
-                                    &reconstruct_verb,
-                                    &report_verb,
-                                    &embed_verb,
-                                    &probe_verb,
-                                    &export_verb,
-                                    &recipes_verb,
-                                    &data_check_verb,
-                                    &data_stats_verb,
-                                    &data_pack_verb,
-                                    &data_world_verb,
-                                    &parity_verb,
-                                    &bench_train_verb,
-                                    &bench_ops_verb,
-                                    &bench_data_verb,
-                                    &help_verb,
-                                    NULL};
+static const Verb *const VERBS[] = {
+    &pretrain_verb,    &reconstruct_verb, &report_verb,      &embed_verb,      &probe_verb,      &export_verb,
+    &recipes_verb,     &data_check_verb,  &data_stats_verb,  &data_pack_verb,  &data_world_verb, &parity_verb,
+    &bench_train_verb, &bench_ops_verb,   &bench_embed_verb, &bench_data_verb, &help_verb,       NULL};
 
 const Verb *const *verbs_all(void)
 {
