@@ -91,7 +91,7 @@ static void overwritten_files_never_crash(void **state)
         assert_true(noticed[f] > 0);
     }
     /* PNG has checksums everywhere but in the chunks that are skipped. */
-    assert_true(noticed[1] > 0.95 * tried[1]);
+    assert_true(noticed[1] > 0.9 * tried[1]);
 }
 
 /* ---- what a refusal costs */

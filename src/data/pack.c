@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "data/kinds.h"
+#include "data/pack_exif.h"
 #include "data/pack_names.h"
 #include "data/tar_write.h"
 #include "image/draw.h"
@@ -82,11 +83,12 @@ static bool encode(const PackOptions *o, const Image *image, bool lossless, Made
 
 /* Also pictures that are packed as they are, to know that they are good. Only what a PNG or JPEG file of bytes can hold is made
  * smaller. */
-static bool decode(const PackOptions *o, const Made *made, Image *image)
+static bool decode(const PackOptions *o, const Made *made, Image *image, int *orientation)
 {
     ImageFacts facts;
     if (!image_facts(made->bytes, made->size, picture_name, &facts))
         return false;
+    *orientation = facts.orientation;
     bool shrinks = o->short_side && (facts.height < facts.width ? facts.height : facts.width) > o->short_side;
     ImageRequest request = {.channels = facts.channels, .deep = !shrinks};
     if (shrinks && facts.channels != 1 && facts.channels != 3)
@@ -98,11 +100,12 @@ static bool decode(const PackOptions *o, const Made *made, Image *image)
 static bool make(const PackOptions *o, size_t i, ResizeScratch *scratch, Made *made)
 {
     Image image = {0};
+    int orientation = 1;
     char key[SOURCE_KEY_SIZE];
     if (!source_file(o->source, i, &made->bytes, &made->size))
         return false;
     bool file = made->bytes != NULL;
-    bool ok = file ? decode(o, made, &image) : source_picture(o->source, i, 3, &image);
+    bool ok = file ? decode(o, made, &image, &orientation) : source_picture(o->source, i, 3, &image);
     if (ok && file) {
         const char *format = image_format(made->bytes, made->size);
         const char *promised = image_suffix_format(source_key(o->source, i, key, sizeof key));
@@ -114,6 +117,8 @@ static bool make(const PackOptions *o, size_t i, ResizeScratch *scratch, Made *m
         ok = shrink(&image, o->short_side, scratch);
     if (ok && (shrinks || !file))
         ok = encode(o, &image, !shrinks, made);
+    if (ok && orientation > 1 && shrinks) /* the picture lies as it did, and its file still says how */
+        ok = pack_orientation(&made->bytes, &made->size, !o->quality, orientation);
     image_free(&image);
     return ok;
 }

@@ -23,9 +23,10 @@ typedef struct {
 
 /* Writes OUT/NAME-000000.tar .., NAME being the last part of `out`, and, where pictures have labels, OUT/classes.txt. Each
  * picture is decoded; those that cannot be are left out. A picture's file goes in as it is, unless it is encoded again (with
- * `short_side`, bicubic, or where samples are not files: as PNG then). Members are named after the keys: what would leave the
- * folder is cut off, dots in the stem become "_", and where two stems are the same the sample's number is put behind, so that
- * WebDataset, which cuts names at their first dot, finds the same samples as source_open(). With labels STEM.cls follows.
+ * `short_side`, bicubic, its EXIF orientation kept, or where samples are not files: as PNG then). Members are named after the
+ * keys: what would leave the folder is cut off, dots in the stem become "_", and where two stems are the same the sample's
+ * number is put behind, so that WebDataset, which cuts names at their first dot, finds the same samples as source_open(). With
+ * labels STEM.cls follows.
  *
  * The bytes depend on the source and these options, not on the number of threads. Everything is written to OUT.tmp, flushed,
  * and renamed at the end. False after error_set(), nothing is left behind then: OUT is there, not one picture can be read, the

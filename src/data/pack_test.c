@@ -279,6 +279,47 @@ static void pictures_are_shrunk(void **state)
     source_close(in);
 }
 
+/* EXIF's orientation outlasts the new coding. */
+static void turned_pictures_stay_turned(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"jpeg/turned.jpg", "png/turned.png", "tiff/turned.tif", "webp/turned.webp"};
+    char path[4096];
+    for (int i = 0; i < 4; i++) {
+        size_t size;
+        snprintf(path, sizeof path, LACUNA_SOURCE "/tests/fuzz/corpus/%s", names[i]);
+        char *bytes = file_read(path, 0, &size);
+        assert_non_null(bytes);
+        snprintf(path, sizeof path, "turned/%d.%s", i, file_name(names[i]));
+        put(path, bytes, size);
+        memory_free(bytes);
+    }
+    Heard heard;
+    Source *in = open_source(HOME "/turned");
+    for (int lossless = 0; lossless < 2; lossless++) {
+        PackOptions o = usual(in, lossless ? HOME "/kept-png" : HOME "/kept", &heard);
+        o.short_side = 8;
+        o.quality = lossless ? 0 : 90;
+        pack(&o);
+        Source *out = open_source(o.out);
+        for (size_t i = 0; i < 4; i++) {
+            char *bytes;
+            size_t size;
+            ImageFacts facts;
+            Image image;
+            assert_true(source_file(out, i, &bytes, &size));
+            assert_true(image_facts(bytes, size, "it", &facts));
+            assert_int_equal(facts.orientation, 6);
+            ImageRequest request = {.channels = facts.channels, .deep = true, .exif = true};
+            assert_true(image_decode_part(bytes, size, "it", &request, &image));
+            image_free(&image);
+            memory_free(bytes);
+        }
+        source_close(out);
+    }
+    source_close(in);
+}
+
 static void what_is_no_file_becomes_png(void **state)
 {
     (void)state;
@@ -454,6 +495,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_packed_comes_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(threads_and_shards_change_no_byte, set_up, tear_down),
         cmocka_unit_test_setup_teardown(pictures_are_shrunk, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(turned_pictures_stay_turned, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_no_file_becomes_png, set_up, tear_down),
         cmocka_unit_test_setup_teardown(names_stay_inside_and_apart, set_up, tear_down),
         cmocka_unit_test_setup_teardown(headers_take_names_of_every_length, set_up, tear_down),

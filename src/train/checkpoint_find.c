@@ -15,7 +15,6 @@
 #include "train/checkpoint_parts.h"
 
 enum { META_BYTES_MAX = 1 << 20, NAME_BYTES = 64, HASH_BYTES = 1 << 20 };
-const char *const checkpoint_files[CHECKPOINT_FILES] = {CHECKPOINT_MODEL, CHECKPOINT_STATE};
 
 /* The step that a folder's name stands for, -1 when it is no checkpoint's. */
 static int64_t step_of_name(const char *name)

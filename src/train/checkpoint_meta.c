@@ -8,6 +8,8 @@
 #include "base/error.h"
 #include "train/checkpoint_parts.h"
 
+const char *const checkpoint_files[CHECKPOINT_FILES] = {CHECKPOINT_MODEL, CHECKPOINT_STATE};
+
 static bool meta_number(const json_t *root, const char *path, const char *key, int64_t least, int64_t *value)
 {
     const json_t *number = json_object_get(root, key);

@@ -528,8 +528,8 @@ static void broken_pictures_are_named_once_however_often_a_run_is_stopped(void *
     recipe.data.max_bad = 0.004;
     expect_run(PRETRAIN_FAILED, &recipe, HOME "/strict", false, 0, 0);
     expect_said("4 of the 800 pictures");
-    for (int64_t step = 5; step <= 80; step += 35)
-        run(&recipe, HOME "/strict-parts", true, step, 0);
+    for (int64_t step = 30; step < 100; step += 30) /* no session meets all of them */
+        run(&recipe, HOME "/strict-parts", true, step % 60 ? step : 0, step);
     for (int again = 0; again < 2; again++) {
         expect_run(PRETRAIN_FAILED, &recipe, HOME "/strict-parts", true, 0, 0);
         expect_said("4 of the 800 pictures");

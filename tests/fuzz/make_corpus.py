@@ -195,8 +195,12 @@ def runs():
     put("safetensors", "overlap.safetensors", tensors({"a": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]},
                                                        "b": {"dtype": "U8", "shape": [4], "data_offsets": [2, 6]}}, bytes(6)))
     put("meta", "good.json", json.dumps({"lacuna": "0.1.0", "step": 8, "optimizer_steps": 8, "epoch": 2.0, "steps_per_epoch": 4,
-                                         "pictures": 35, "seed": 5, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.25]}))
+                                         "pictures": 35, "seed": 5, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.25], "guard": {"draw": 0, "skipped": 1, "losses": 9,
+                                         "mean": 0.7, "variance": 0.01}, "files": {name: {"bytes": 17, "crc32": 4294967295} for name in
+                                         ("model.safetensors", "state.safetensors")}, "crc32": 5}))
     put("meta", "broken.json", '{"step": 1e400, "step": -1, "mean": [[]], "std": "\\ud800"}')
+    put("events", "scalar", b"\x09" + bytes(8) + b"\x10\x05\x2a\x0d\x0a\x0b\x0a\x04loss\x15\0\0\x80?")
+    put("events", "version", b"\x09" + bytes(8) + b"\x1a\x0dbrain.Event:2")
     put("bad_files", "some.csv", 'file,reason\n07.png,"neither a JPEG, nor a PNG"\n"a ""b"".jpg",cut off\n"torn, ')
 
 

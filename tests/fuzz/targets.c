@@ -12,6 +12,8 @@
 #include "data/kinds.h"
 #include "data/listing.h"
 #include "data/tar.h"
+#include "formats/crc32c.h"
+#include "formats/events.h"
 #include "formats/safetensors.h"
 #include "fuzz.h"
 #include "image/image.h"
@@ -344,7 +346,33 @@ static void read_meta(const uint8_t *data, size_t size)
                "numbers are within their limits");
     else
         expect(error_text()[0] != 0, "a refusal says why");
+    FileHash hashes[CHECKPOINT_FILES];
+    error_clear();
+    if (!checkpoint_meta_hashes(text, size, "part", hashes))
+        expect(error_text()[0] != 0, "a refusal says why");
     memory_free(text);
+}
+
+/* A TensorBoard file of one record that holds the input, with right checksums. */
+static void read_events(const uint8_t *data, size_t size)
+{
+    Text file = {0};
+    uint64_t length = size;
+    const void *parts[] = {&length, data};
+    size_t sizes[] = {sizeof length, size};
+    for (int p = 0; p < 2; p++) {
+        uint32_t crc = crc32c(parts[p], sizes[p]);
+        crc = (crc >> 15 | crc << 17) + 0xa282ead8u;
+        text_add_bytes(&file, parts[p], sizes[p]);
+        text_add_bytes(&file, &crc, sizeof crc);
+    }
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", archive_descriptor((const uint8_t *)file.data, file.length));
+    error_clear();
+    int descriptor = events_open(path, 5, 1);
+    expect(descriptor >= 0, "what cannot be read is cut off");
+    close(descriptor);
+    text_free(&file);
 }
 
 static void read_bad_files(const uint8_t *data, size_t size)
@@ -374,6 +402,7 @@ const FuzzTarget FUZZ_TARGETS[] = {{"jpeg", read_picture, true},
                                    {"safetensors", read_safetensors, false},
                                    {"meta", read_meta, false},
                                    {"bad_files", read_bad_files, false},
+                                   {"events", read_events, false},
                                    {0}};
 
 const FuzzTarget *fuzz_target(const char *name)
