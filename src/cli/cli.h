@@ -7,7 +7,7 @@
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130, EXIT_TERMINATED = 143 };
 
-/* A line each, so that those who add one at the same time do not meet. */
+/* In the order of the help. */
 extern const Verb pretrain_verb;
 extern const Verb plan_verb;
 extern const Verb show_verb;
@@ -27,6 +27,7 @@ extern const Verb parity_verb;
 extern const Verb bench_train_verb;
 extern const Verb bench_ops_verb;
 extern const Verb bench_data_verb;
+extern const Verb bench_embed_verb;
 extern const Verb help_verb;
 
 /* The whole program, as main() runs it. */

@@ -29,6 +29,7 @@ static const Verb *const VERBS[] = {
     &bench_train_verb,
     &bench_ops_verb,
     &bench_data_verb,
+    &bench_embed_verb,
     &help_verb,
     NULL};
 /* clang-format on */
