@@ -99,6 +99,105 @@ static void papers_numbers(void **state)
     }
 }
 
+/* dBOT: stages with the student as teacher, as far as they differ from MAE. */
+static void dbot(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        int width, depth, depths[2];
+        double drop_path, clip;
+    } sizes[] = {{"dbot-vit-b16", 768, 12, {12, 12}, 0.2, 3},
+                 {"dbot-vit-l16", 1024, 24, {0, 24}, 0.2, 0},
+                 {"dbot-vit-h14", 1280, 32, {0, 32}, 0.3, 0}};
+    static Recipe r;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        load(sizes[i].name, &r);
+        assert_int_equal(r.encoder.width, sizes[i].width);
+        assert_int_equal(r.encoder.depth, sizes[i].depth);
+        assert_int_equal(r.encoder.input, ENCODER_INPUT_VISIBLE);
+        assert_true(r.encoder.drop_path == sizes[i].drop_path && r.optimizer.clip == sizes[i].clip);
+        assert_true(r.mask.kind == MASK_RANDOM && r.mask.ratio == 0.75);
+        assert_int_equal(r.decoder_count, 1);
+        const RecipeDecoder *d = &r.decoders[0];
+        assert_true(d->tap == TAP_LAST && d->width == 512 && d->depth == 8 && d->heads == 16 &&
+                    d->drop_path == sizes[i].drop_path);
+        assert_true(d->target.kind == TARGET_FEATURES && d->target.normalise == NORMALISE_TOKEN && d->target.class_token);
+        assert_false(d->target.final_norm || d->target.projection);
+        assert_string_equal(r.target.teacher, "initial");
+        assert_true(d->loss.kind == LOSS_SMOOTH_L1 && d->loss.beta == 2);
+        assert_int_equal(r.stages.count, 2);
+        for (int k = 0; k < 2; k++) {
+            assert_int_equal(r.stages.items[k].epochs, 800);
+            assert_int_equal(r.stages.items[k].teacher_depth, sizes[i].depths[k]);
+            assert_false(r.stages.items[k].reset);
+        }
+        assert_true(r.schedule.epochs == 1600 && r.schedule.batch_size == 4096 && r.schedule.warmup_epochs == 40);
+        assert_true(r.schedule.blr == 1.5e-4 && r.schedule.min_lr == 0 && r.optimizer.betas[1] == 0.95);
+        assert_true(r.augment.crop_scale[0] == 0.2);
+    }
+}
+
+static void simmim(void **state)
+{
+    (void)state;
+    static Recipe r;
+    load("simmim-vit-b16", &r);
+    assert_true(r.encoder.width == 768 && r.encoder.depth == 12 && r.encoder.class_token == 1);
+    assert_true(r.encoder.input == ENCODER_INPUT_MASK_TOKEN && r.encoder.position == ENCODER_POSITION_RELATIVE);
+    assert_true(r.encoder.qkv_bias == QKV_BIAS_NO_K && r.encoder.layer_scale == 0.1 && r.encoder.drop_path == 0.1);
+    assert_true(r.mask.kind == MASK_UNIT && r.mask.unit == 32 && r.mask.ratio == 0.6);
+    assert_int_equal(recipe_patches(&r) - recipe_visible(&r), 30 * 4);
+    assert_true(r.decoders[0].kind == DECODER_PIXEL_SHUFFLE && r.decoders[0].target.normalise == NORMALISE_NONE);
+    assert_int_equal(r.decoders[0].loss.kind, LOSS_L1);
+    assert_true(r.augment.crop_scale[0] == 0.67 && r.augment.interpolation == INTERPOLATION_BILINEAR);
+    assert_true(r.schedule.batch_size == 2048 && r.schedule.epochs == 800 && r.schedule.warmup_epochs == 10);
+    assert_true(recipe_lr(&r) == 4e-4 && r.schedule.warmup_lr == 2e-6 && r.schedule.kind == SCHEDULE_MULTISTEP);
+    assert_true(r.schedule.steps.count == 1 && r.schedule.steps.values[0] == 700);
+    assert_true(r.optimizer.betas[1] == 0.999 && r.optimizer.clip == 5 && r.optimizer.weight_decay == 0.05);
+    assert_int_equal(r.optimizer.no_decay.count, 2);
+    assert_string_equal(r.optimizer.no_decay.names[0], "cls_token");
+    assert_string_equal(r.optimizer.no_decay.names[1], "pos_embed");
+}
+
+static void maskfeat(void **state)
+{
+    (void)state;
+    static Recipe r;
+    load("maskfeat-vit-b16", &r);
+    assert_true(r.encoder.width == 768 && r.encoder.depth == 12 && r.encoder.class_token == 1 && r.encoder.drop_path == 0);
+    assert_true(r.encoder.input == ENCODER_INPUT_MASK_TOKEN && r.encoder.position == ENCODER_POSITION_LEARNED);
+    assert_true(r.encoder.qkv_bias == QKV_BIAS_TRUE && r.encoder.init == ENCODER_INIT_MASKFEAT);
+    assert_true(r.mask.kind == MASK_BLOCK && r.mask.min_block == 15);
+    assert_int_equal(recipe_patches(&r) - recipe_visible(&r), 78);
+    assert_true(r.decoders[0].kind == DECODER_LINEAR && r.decoders[0].target.kind == TARGET_HOG);
+    assert_true(r.decoders[0].target.bins == 9 && r.decoders[0].target.cell == 8 && r.decoders[0].target.gaussian == 0);
+    assert_int_equal(r.decoders[0].loss.kind, LOSS_L2);
+    assert_true(r.augment.crop_scale[0] == 0.5 && r.schedule.batch_size == 2048 && r.schedule.epochs == 300);
+    assert_true(r.schedule.warmup_epochs == 30 && r.schedule.blr == 2e-4);
+    assert_true(r.schedule.warmup_lr == 8e-6 && r.schedule.min_lr == 8e-6); /* 1e-6 for 256 pictures */
+    assert_true(r.optimizer.betas[1] == 0.999 && r.optimizer.clip == 0.02 && r.optimizer.weight_decay == 0.05);
+    assert_int_equal(r.optimizer.no_decay.count, 0);
+}
+
+/* The same settings with another target, so that only the decoders differ between the two. */
+static void hog_beside_pixels(void **state)
+{
+    (void)state;
+    static Recipe deepmim, mae;
+    load("deepmim-hog-vit-b16", &deepmim);
+    load("mae-hog-vit-b16", &mae);
+    check_common(&deepmim);
+    check_common(&mae);
+    assert_true(deepmim.decoder_count == 4 && mae.decoder_count == 1 && mae.schedule.epochs == deepmim.schedule.epochs);
+    for (int k = 0; k < 4; k++) {
+        const RecipeDecoder *d = &deepmim.decoders[k];
+        assert_true(d->width == 512 && d->depth == 4 && d->heads == 16 && d->loss.kind == LOSS_L2);
+        assert_true(d->target.kind == TARGET_HOG && d->target.bins == 9 && d->target.cell == 8);
+        assert_int_equal(d->target.normalise, NORMALISE_NONE);
+    }
+}
+
 static void check_named(void *context, const char *name, const char *path)
 {
     (void)path;
@@ -115,6 +214,11 @@ static void every_recipe_is_whole(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(papers_numbers), cmocka_unit_test(every_recipe_is_whole)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(papers_numbers),
+                                       cmocka_unit_test(dbot),
+                                       cmocka_unit_test(simmim),
+                                       cmocka_unit_test(maskfeat),
+                                       cmocka_unit_test(hog_beside_pixels),
+                                       cmocka_unit_test(every_recipe_is_whole)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

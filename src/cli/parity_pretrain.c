@@ -70,6 +70,8 @@ static bool check_names(const Run *run)
             return error_set("tensor %s is not carried out yet", name);
         if (!strncmp(name, "weight.", 7) && param_find(trainer_params(run->train), name + 7) < 0)
             return error_set("%s is not a parameter of this recipe's model", name);
+        if (!strncmp(name, "weight", 6) && name[6] && name[7] == '.' && param_find(trainer_params(run->train), name + 8) < 0)
+            return error_set("%s is not a parameter of this recipe's model", name);
         if (!strncmp(name, "teacher.", 8) && param_find(trainer_teacher_params(run->train), name + 8) < 0)
             return error_set("%s is not a parameter of the case's teacher", name);
     }
@@ -364,6 +366,11 @@ bool parity_pretrain(ParityCase *c, const ParityOptions *options)
         goto done;
     if (safetensors_find(c->stored, "mask.0"))
         run.recipe.mask.kind = MASK_RANDOM; /* masks are given: whether this kind could be drawn does not matter */
+    /* The case brings its teacher, as a file would. */
+    if (json_object_get(c->about, "teacher"))
+        for (int k = -1; k < run.recipe.decoder_count; k++)
+            snprintf(k < 0 ? run.recipe.target.teacher : run.recipe.decoders[k].target.teacher, RECIPE_PATH_BYTES, "%s",
+                     c->path);
     if (!recipe_check(&run.recipe) || !read_sizes(&run))
         goto done;
     run.recipe.run.precision = options->bf16 ? RUN_PRECISION_BF16 : RUN_PRECISION_F32;

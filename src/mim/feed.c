@@ -181,10 +181,14 @@ static void feed_teacher(Program *p, const Mim *m, const float *picture, char *t
     const VitConfig *c = &m->encoder;
     size_t plane = (size_t)(c->rows * c->patch) * (size_t)(c->columns * c->patch);
     size_t real = device_element(program_device(p), DTYPE_REAL);
+    float line[256];
+    const size_t most = sizeof line / sizeof *line;
     for (size_t k = 0; k < (size_t)c->channels; k++)
-        for (size_t i = 0; i < plane; i++) {
-            float x = picture[k * plane + i] * m->teacher.scale[k] + m->teacher.shift[k];
-            program_write_real(p, to + (k * plane + i) * real, &x, 1);
+        for (size_t i = 0; i < plane; i += most) {
+            size_t count = plane - i < most ? plane - i : most;
+            for (size_t j = 0; j < count; j++)
+                line[j] = picture[k * plane + i + j] * m->teacher.scale[k] + m->teacher.shift[k];
+            program_write_real(p, to + (k * plane + i) * real, line, count);
         }
 }
 

@@ -133,12 +133,13 @@ bool mim_open(Mim *m, const Recipe *r, const MimTeacher *teacher, ParamSet *teac
                .plain = plain,
                .evaluate = evaluate,
                .keep = keep};
-    if (batch < 1 || batch > INT32_MAX / (m->places + 1))
+    if (teacher)
+        m->teacher = *teacher;
+    int tokens = m->encoder.class_tokens > m->teacher.vit.class_tokens ? m->encoder.class_tokens : m->teacher.vit.class_tokens;
+    if (batch < 1 || batch > INT32_MAX / (m->places + tokens))
         return error_set(
             "run.micro_batch: %lld pictures of %d patches are more than a program can number; use a smaller micro-batch",
             (long long)batch, m->places);
-    if (teacher)
-        m->teacher = *teacher;
     if (mim_needs_teacher(r) && !teacher_fits(m))
         return false;
     m->tokens = m->encoder.class_tokens + (m->encoder.mask_token ? m->places : m->visible);

@@ -180,6 +180,8 @@ static bool check_mask_kind(const Recipe *r)
         return error_set("mask.kind grid keeps every second, third, .. patch each way: mask.ratio must be 0.75, 0.888889, .. "
                          "(1 - 1 / q^2), not %g",
                          r->mask.ratio);
+    if (r->mask.kind == MASK_BLOCK && (r->image.size[0] < 2 * patch || r->image.size[1] < 2 * patch))
+        return error_set("mask.kind block needs at least 2 x 2 patches of image.size and encoder.patch");
     if (r->mask.kind == MASK_BLOCK && r->encoder.input == ENCODER_INPUT_VISIBLE)
         return error_set(
             "mask.kind block hides different numbers of patches in different pictures, which encoder.input visible "
@@ -240,6 +242,9 @@ static bool check_target(const Recipe *r, int k)
         return error_set("decoders.%d: target.gaussian 1 is no window; give 0 or at least 2", k);
     if (t->normalise == NORMALISE_WINDOW && (t->window < 3 || t->window % 2 == 0))
         return error_set("decoders.%d: target.window %d is not an odd number from 3 on", k, t->window);
+    if (d->kind != DECODER_TRANSFORMER && d->drop_path > 0)
+        return error_set("decoders.%d.drop_path: kind %s has no blocks that could be dropped", k,
+                         recipe_word("decoders.K.kind", (int)d->kind));
     if (t->class_token && (t->kind != TARGET_FEATURES || r->encoder.class_token == 0))
         return error_set("decoders.%d: target.class_token needs target.kind features and an encoder.class_token", k);
     if (t->kind == TARGET_FEATURES && !same_teacher(t, &r->target))
@@ -274,6 +279,35 @@ static bool check_decoder(const Recipe *r, int k)
     return true;
 }
 
+static bool is_teacher_path(const Recipe *r)
+{
+    return strcmp(r->target.teacher, "initial") != 0 && strcmp(r->target.teacher, "random") != 0;
+}
+
+/* Keys of a teacher, which must have a use, and what a student must have that is to become one. */
+static bool check_teacher(const Recipe *r)
+{
+    bool features = false, wants = false, projects = false, norm = false;
+    for (int k = 0; k < r->decoder_count; k++) {
+        const RecipeTarget *t = &r->decoders[k].target;
+        bool here = t->kind == TARGET_FEATURES;
+        features = features || here;
+        wants = wants || (here && t->final_norm);
+        projects = projects || (here && t->projection);
+        norm = norm || (r->decoders[k].tap == TAP_LAST && r->encoder.final_norm);
+    }
+    if (!features && (r->target.final_norm || r->target.projection || strcmp(r->target.teacher, "initial") != 0))
+        return error_set("target.teacher, final_norm and projection belong to a teacher: they need target.kind features");
+    bool student = r->stages.count > 1 || !strcmp(r->target.teacher, "initial");
+    if (wants && student && !norm)
+        return error_set("target.final_norm: the student becomes the teacher and has no final norm; one of decoders.K.tap must "
+                         "be last, with encoder.final_norm true");
+    if (projects && (r->stages.count > 1 || !is_teacher_path(r)))
+        return error_set("target.projection: only a teacher from a file has a projection, not one made here (target.teacher, "
+                         "stages)");
+    return true;
+}
+
 static bool check_stages(const Recipe *r)
 {
     int epochs = 0;
@@ -285,7 +319,8 @@ static bool check_stages(const Recipe *r)
     for (int i = 0; i < r->stages.count; i++) {
         const RecipeStage *s = &r->stages.items[i];
         epochs += s->epochs;
-        if (s->teacher_depth > r->encoder.depth)
+        bool student = i > 0 || !is_teacher_path(r); /* else the file tells how many it has */
+        if (student && s->teacher_depth > r->encoder.depth)
             return error_set("stages.%d.teacher_depth %d is more than encoder.depth %d", i, s->teacher_depth, r->encoder.depth);
         if (r->schedule.warmup_epochs >= s->epochs)
             return error_set("schedule.warmup_epochs %g must be smaller than stages.%d.epochs %d: each stage warms up anew",
@@ -303,6 +338,11 @@ static bool check_schedule(const Recipe *r)
     bool multistep = r->schedule.kind == SCHEDULE_MULTISTEP;
     if (multistep != (steps->count > 0))
         return error_set("schedule.kind multistep and schedule.steps go together: give both or none");
+    if (multistep && r->stages.count)
+        return error_set("schedule.kind multistep does not go with stages: each of them begins its schedule anew");
+    if (multistep && r->schedule.min_lr > 0)
+        return error_set("schedule.min_lr %g: schedule.kind multistep has no rate that it approaches; leave the key out",
+                         r->schedule.min_lr);
     if (multistep && (steps->values[0] < r->schedule.warmup_epochs || steps->values[steps->count - 1] >= r->schedule.epochs))
         return error_set("schedule.steps must lie between schedule.warmup_epochs %g and schedule.epochs %d",
                          r->schedule.warmup_epochs, r->schedule.epochs);
@@ -322,7 +362,7 @@ bool recipe_check(const Recipe *r)
     if (r->schedule.warmup_epochs >= r->schedule.epochs)
         return error_set("schedule.warmup_epochs %g must be smaller than schedule.epochs %d", r->schedule.warmup_epochs,
                          r->schedule.epochs);
-    if (!check_stages(r) || !check_schedule(r))
+    if (!check_teacher(r) || !check_stages(r) || !check_schedule(r))
         return false;
     int parts = r->schedule.accumulate, micro = r->run.micro_batch, batch = r->schedule.batch_size;
     if (parts > 0 && batch % parts)

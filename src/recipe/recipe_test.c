@@ -366,6 +366,8 @@ static void resolved_recipes_read_back(void **state)
         "schedule.accumulate=2",
         "run.precision=f32",
         "target.normalise=patch",
+        "schedule.steps=[1, 2.5]",
+        "stages=[{epochs: 2, teacher_depth: 0, optimizer: reset}, {epochs: 3}]",
     };
     Recipe r;
     recipe_defaults(&r);

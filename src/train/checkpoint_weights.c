@@ -126,6 +126,12 @@ static bool decoder_differs(const SafeTensors *file, const ParamSet *set, int k,
 static bool load_encoder(const SafeTensors *file, const Recipe *from, const Recipe *to, const ParamSet *set, float *weights,
                          Text *note)
 {
+    if (from->encoder.position == ENCODER_POSITION_LEARNED && to->encoder.position != ENCODER_POSITION_LEARNED)
+        return error_set("its encoder.position is learned, here it is %s",
+                         recipe_word("encoder.position", (int)to->encoder.position));
+    if (from->encoder.position != to->encoder.position)
+        text_add(note, "Positions were %s, here they are %s. ", recipe_word("encoder.position", (int)from->encoder.position),
+                 recipe_word("encoder.position", (int)to->encoder.position));
     for (size_t i = 0; i < set->count; i++) {
         const Param *p = &set->params[i];
         if (p->kind != PARAM_TRAINED || decoder_of(p->name) >= 0)

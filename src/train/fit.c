@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "device/cuda/cuda.h"
+#include "train/teacher.h"
 
 /* Left to the libraries, to sheets drawn on the way, and to what fragments. */
 #define RESERVE_SHARE 0.05
@@ -10,7 +11,13 @@
 int64_t fit_bytes(const Recipe *recipe, const TrainerOptions *options)
 {
     TrainerOptions plan = *options;
+    MimTeacher teacher;
     plan.plan_only = true;
+    if (mim_needs_teacher(recipe)) {
+        if (!teacher_largest(recipe, &teacher))
+            return -1;
+        plan.teacher = &teacher;
+    }
     Trainer *t = trainer_open(recipe, &plan);
     if (!t)
         return -1;

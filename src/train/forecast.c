@@ -13,6 +13,7 @@
 #include "train/fit.h"
 #include "train/pictures.h"
 #include "train/settle.h"
+#include "train/teacher.h"
 #include "train/trainer.h"
 
 /* ---- memory of the machine */
@@ -58,6 +59,12 @@ static bool plan_programs(const Recipe *r, const Device *device, int micro_batch
     TrainerOptions options = {
         .device = *device, .batch = r->schedule.batch_size, .micro_batch = micro_batch, .plan_only = true};
     int parts = options.batch / micro_batch;
+    MimTeacher network;
+    if (mim_needs_teacher(r)) {
+        if (!teacher_largest(r, &network))
+            return false;
+        options.teacher = &network;
+    }
     *sizes = (Sizes){0};
     Trainer *t = trainer_open(r, &options);
     if (!t)

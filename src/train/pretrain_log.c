@@ -31,7 +31,7 @@ static void note_bad_held_out(void *context, const char *key, const char *reason
 
 /* ---- validation */
 
-/* Means over the held-out pictures, weighted by the pictures of each batch. */
+/* Means over what counts in the held-out pictures, however they are cut into batches. */
 static bool validate(Run *run, TrainerMetrics *mean)
 {
     const Recipe *r = &run->recipe;
@@ -40,7 +40,7 @@ static bool validate(Run *run, TrainerMetrics *mean)
     options.bad_context = run;
     Loader *loader = loader_open(&options);
     bool ok = loader != NULL;
-    size_t pictures = 0;
+    double counted[RECIPE_DECODERS_MAX] = {0};
     *mean = (TrainerMetrics){.finite = true};
     while (ok) {
         LoaderBatch batch;
@@ -51,14 +51,16 @@ static bool validate(Run *run, TrainerMetrics *mean)
         pictures_masks(r, true, 0, 0, batch.samples, batch.count, run->hidden);
         ok = trainer_evaluate(run->trainer, batch.images, run->hidden, (int)batch.count, &metrics);
         loader_release(loader);
-        pictures += batch.count;
-        mean->loss += metrics.loss * (double)batch.count;
-        for (int k = 0; k < r->decoder_count; k++)
-            mean->losses[k] += metrics.losses[k] * (double)batch.count;
+        for (int k = 0; ok && k < r->decoder_count; k++) {
+            double here = trainer_counts(run->trainer, k, run->hidden, (int)batch.count);
+            mean->losses[k] += metrics.losses[k] * here;
+            counted[k] += here;
+        }
     }
-    mean->loss /= (double)pictures;
-    for (int k = 0; k < r->decoder_count; k++)
-        mean->losses[k] /= (double)pictures;
+    for (int k = 0; k < r->decoder_count; k++) {
+        mean->losses[k] /= counted[k];
+        mean->loss += r->decoders[k].weight * mean->losses[k];
+    }
     loader_close(loader);
     run->val_seen = true;
     ok = ok && !run->bad_failed;

@@ -2,7 +2,6 @@
 #include <inttypes.h>
 
 #include "base/error.h"
-#include "base/memory.h"
 #include "train/run.h"
 #include "train/teacher.h"
 
@@ -10,20 +9,17 @@ bool run_open_trainer(Run *run, int stage, Trainer **trainer)
 {
     const Recipe *r = &run->recipe;
     MimTeacher model;
-    Teacher *teacher = memory_new(1, sizeof *teacher);
     TrainerOptions options = {.device = run->device,
                               .batch = r->schedule.batch_size,
                               .micro_batch = r->run.micro_batch,
                               .plain = run->options->plain,
                               .stage = stage};
-    bool ok = teacher != NULL;
-    if (ok && mim_needs_teacher(r)) {
-        ok = teacher_find(r, stage, teacher) && teacher_model(r, teacher, &model);
+    if (mim_needs_teacher(r)) {
+        if (!teacher_of(r, stage, &model))
+            return false;
         options.teacher = &model;
     }
-    ok = ok && (*trainer = trainer_open(r, &options));
-    memory_free(teacher);
-    return ok;
+    return (*trainer = trainer_open(r, &options)) != NULL;
 }
 
 bool run_enter_stage(Run *run)
@@ -33,7 +29,8 @@ bool run_enter_stage(Run *run)
     Trainer *trainer = NULL;
     if (next >= r->stages.count || run->step < stage_end(r, run->per_epoch, run->stage))
         return true;
-    bool ok = run_open_trainer(run, next, &trainer) && teacher_succeed(run->trainer, trainer, r->stages.items[next].reset);
+    bool ok = trainer_retire(run->trainer) && run_open_trainer(run, next, &trainer) &&
+              teacher_succeed(run->trainer, trainer, r->stages.items[next].reset);
     if (!ok) {
         trainer_close(trainer);
         return error_context("beginning stage %d", next);
@@ -41,6 +38,9 @@ bool run_enter_stage(Run *run)
     trainer_close(run->trainer);
     run->trainer = trainer;
     run->stage = next;
+    /* Of another student and another target: there is nothing to compare its losses with yet. */
+    run->guard.losses = 0;
+    run->guard.mean = run->guard.variance = 0;
     loader_close(run->loader);
     run->loader = NULL;
     run_say(run, "stage %d begins: what was trained is the teacher of a new student", next);
@@ -49,13 +49,10 @@ bool run_enter_stage(Run *run)
 
 bool run_set_stage(Run *run, int stage)
 {
-    Trainer *trainer = NULL;
     if (stage == run->stage)
         return true;
-    if (!run_open_trainer(run, stage, &trainer))
-        return false;
     trainer_close(run->trainer);
-    run->trainer = trainer;
+    run->trainer = NULL;
     run->stage = stage;
-    return true;
+    return run_open_trainer(run, stage, &run->trainer);
 }

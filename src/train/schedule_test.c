@@ -122,13 +122,32 @@ static void micro_batches_divide(void **state)
     assert_true(r.run.threads >= 1);
 }
 
+/* A tenth from each of the epochs on, and the warm-up as ever. */
+static void steps_down(void **state)
+{
+    (void)state;
+    Recipe r;
+    recipe_defaults(&r);
+    assert_true(recipe_set(&r, "schedule={kind: multistep, steps: [6, 8], epochs: 10, warmup_epochs: 2, lr: 1}") &&
+                recipe_check(&r));
+    static const double epochs[] = {0, 1, 2, 5.99, 6, 7.5, 8, 9.9}, rates[] = {0, 0.5, 1, 1, 0.1, 0.1, 0.01, 0.01};
+    for (size_t i = 0; i < sizeof epochs / sizeof *epochs; i++)
+        assert_float_equal(schedule_rate(&r, epochs[i]), rates[i], 1e-9);
+    static const char *const refused[] = {"schedule.min_lr=0.1", "schedule.steps=[1]", "schedule.steps=[]",
+                                          "schedule.kind=cosine"};
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        Recipe other = r;
+        assert_true(recipe_set(&other, refused[i]));
+        assert_false(recipe_check(&other));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_rates_hold),
-        cmocka_unit_test(anchors_of_the_page_hold),
-        cmocka_unit_test(masks_are_uniform),
-        cmocka_unit_test(micro_batches_divide),
+        cmocka_unit_test(golden_rates_hold), cmocka_unit_test(anchors_of_the_page_hold),
+        cmocka_unit_test(masks_are_uniform), cmocka_unit_test(micro_batches_divide),
+        cmocka_unit_test(steps_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

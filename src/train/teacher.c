@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "train/checkpoint.h"
 
 /* ---- stages */
@@ -65,8 +66,8 @@ bool teacher_model(const Recipe *student, const Teacher *teacher, MimTeacher *mo
         return error_set("target.teacher: its patches of %d pixels do not divide image.size %d x %d", its.encoder.patch,
                          student->image.size[0], student->image.size[1]);
     *model = mim_teacher_alike(&its, teacher->depth);
-    if (its.image.channels != student->image.channels)
-        return true; /* refused with the rest of the model */
+    if (its.image.channels != student->image.channels || student->image.mean.kind == STATISTICS_AUTO)
+        return true; /* refused with the rest of the model; or only planned, before the pictures are measured */
     if (!recipe_statistics(&student->image.mean, false, student->image.channels, mean[0]) ||
         !recipe_statistics(&student->image.std, true, student->image.channels, std[0]) ||
         !statistics(student, &its, false, mean[1]) || !statistics(student, &its, true, std[1]))
@@ -76,6 +77,22 @@ bool teacher_model(const Recipe *student, const Teacher *teacher, MimTeacher *mo
         model->shift[k] = (mean[0][k] - mean[1][k]) / std[1][k];
         model->renormalise = model->renormalise || mean[0][k] != mean[1][k] || std[0][k] != std[1][k];
     }
+    return true;
+}
+
+bool teacher_of(const Recipe *r, int stage, MimTeacher *model)
+{
+    Teacher *teacher = memory_new(1, sizeof *teacher);
+    bool ok = teacher && teacher_find(r, stage, teacher) && teacher_model(r, teacher, model);
+    memory_free(teacher);
+    return ok;
+}
+
+bool teacher_largest(const Recipe *r, MimTeacher *model)
+{
+    if (is_path(r->target.teacher))
+        return teacher_of(r, 0, model);
+    *model = mim_teacher_alike(r, r->encoder.depth);
     return true;
 }
 
@@ -106,15 +123,26 @@ bool teacher_begin(const Recipe *r, Trainer *t)
     return checkpoint_load_teacher(r->target.teacher, r, t) || error_context("target.teacher");
 }
 
+/* Of what both have in the same shape. A prediction has another one when the first teacher was of another width: it starts at
+ * zero. */
+static void copy_moment(const ParamSet *of, const float *from, const ParamSet *set, float *to)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        const Param *p = &set->params[i];
+        int at = p->kind == PARAM_TRAINED ? param_find(of, p->name) : -1;
+        if (at >= 0 && shape_equal(&of->params[at].shape, &p->shape))
+            memcpy(to + p->offset, from + of->params[at].offset, (size_t)p->count * sizeof *to);
+    }
+}
+
 bool teacher_succeed(Trainer *from, Trainer *to, bool reset)
 {
     if (!copy_student(from, to))
         return false;
     if (reset)
         return true;
-    size_t bytes = (size_t)trainer_params(to)->trained_count * sizeof(float);
-    memcpy(trainer_moment1(to), trainer_moment1(from), bytes);
-    memcpy(trainer_moment2(to), trainer_moment2(from), bytes);
+    copy_moment(trainer_params(from), trainer_moment1(from), trainer_params(to), trainer_moment1(to));
+    copy_moment(trainer_params(from), trainer_moment2(from), trainer_params(to), trainer_moment2(to));
     trainer_set_steps(to, trainer_steps(from));
     return true;
 }

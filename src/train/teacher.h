@@ -18,18 +18,25 @@ int64_t stage_first(const Recipe *recipe, int64_t per_epoch, int stage);
 int64_t stage_end(const Recipe *recipe, int64_t per_epoch, int stage);
 
 /* The teacher of a stage: of the first one as `target.teacher` says, whose file is opened when it is a path; later ones are
- * students of the recipe. The recipe's image.mean and image.std are numbers. False after error_set(). */
+ * students of the recipe. False after error_set(). */
 bool teacher_find(const Recipe *recipe, int stage, Teacher *teacher);
 
-/* Its network as the student's program carries it out: with the student's size of pictures, and its own statistics of them. */
+/* Its network as the student's program carries it out: with the student's size of pictures, and its own statistics of them.
+ * Those are left out while the student's are still to be measured (image.mean: auto), which does to plan. */
 bool teacher_model(const Recipe *student, const Teacher *teacher, MimTeacher *model);
+
+/* Both in one: the network of a stage's teacher. */
+bool teacher_of(const Recipe *recipe, int stage, MimTeacher *model);
+
+/* The network that a run must have room for: that of a file, else the student's with all of its blocks. */
+bool teacher_largest(const Recipe *recipe, MimTeacher *model);
 
 /* Puts the first stage's teacher into a trainer that was opened with it: a copy of the trainer's own present weights
  * (`initial`), weights of a file, or nothing, as a trainer begins with a random one. False after error_set(). */
 bool teacher_begin(const Recipe *recipe, Trainer *trainer);
 
-/* Makes the student of `from` the teacher of `to`, whose weights and count of steps stay; AdamW's state goes on in `to` unless
- * the stage resets it. False after error_set(). */
+/* Makes the student of `from` the teacher of `to`, whose weights stay; AdamW's state and count of steps go on in `to`
+ * unless the stage resets them. False after error_set(). */
 bool teacher_succeed(Trainer *from, Trainer *to, bool reset);
 
 #endif

@@ -167,6 +167,45 @@ static void a_stopped_run_comes_to_the_same(void **state)
     }
 }
 
+/* The first teacher may be wider or narrower than the student, whose prediction then changes its width with the stage: AdamW's
+ * moments go on for all that keeps its shape. */
+static void a_teacher_of_another_width_gives_way(void **state)
+{
+    (void)state;
+    static const char *const widths[] = {"encoder.width=24", "encoder.width=8"};
+    Recipe student = recipe;
+    for (int k = 0; k < 2; k++) {
+        assert_true(file_remove(HOME "/teacher") && file_remove(HOME "/run"));
+        assert_true(tiny_recipe(&recipe) && recipe_set(&recipe, widths[k]) && recipe_set(&recipe, "data.val_share=0") &&
+                    recipe_set(&recipe, "data.world_images=8") && recipe_set(&recipe, "schedule.epochs=1"));
+        run(HOME "/teacher", false, 0, PRETRAIN_DONE);
+        recipe = student;
+        assert_true(recipe_set(&recipe, "target.teacher=" HOME "/teacher") && recipe_set(&recipe, "run.max_steps=4"));
+        run(HOME "/run", false, 0, PRETRAIN_DONE);
+        SafeTensors *before = open_part(HOME "/run", 4, "state");
+        /* The first step of a stage has rate 0; its gradient is added to the moments of before. */
+        assert_true(recipe_set(&recipe, "run.max_steps=8"));
+        run(HOME "/run", true, 0, PRETRAIN_DONE);
+        SafeTensors *after = open_part(HOME "/run", 8, "state");
+        const SafeTensor *old = safetensors_find(before, "moment2.decoders.0.pred.weight"),
+                         *new = safetensors_find(after, "moment2.decoders.0.pred.weight");
+        assert_true(old && new);
+        assert_int_equal(old->shape[0], k ? 8 : 24);
+        assert_int_equal(new->shape[0], 16);
+        safetensors_close(before);
+        safetensors_close(after);
+    }
+}
+
+/* A new stage has losses of its own: it is no leap, and a leap in it goes back to its beginning. */
+static void a_new_stage_is_no_leap(void **state)
+{
+    (void)state;
+    assert_true(recipe_set(&recipe, "data.world_images=256") && recipe_set(&recipe, "guard.spike=3") &&
+                recipe_set(&recipe, "guard.limit=1"));
+    run(HOME "/run", false, 0, PRETRAIN_DONE);
+}
+
 /* Any run can teach, also one of another width that saw pictures with other statistics; its weights do not move. */
 static void another_run_can_be_the_teacher(void **state)
 {
@@ -209,7 +248,11 @@ static void what_cannot_teach_is_refused(void **state)
         const char *keys[2], *words[2];
     } cases[] = {
         {{"target.teacher=" HOME "/nobody", "stages=[]"}, {"target.teacher", HOME "/nobody"}},
-        {{"target.projection=true", NULL}, {"target.projection", "no projection"}},
+        {{"target.projection=true", NULL}, {"target.projection", "from a file"}},
+        {{"target.final_norm=true", "decoders=[{tap: 1, width: 8, depth: 1, heads: 2}]"}, {"target.final_norm", "tap"}},
+        {{"target={kind: pixels, normalise: none, class_token: false}", "target.teacher=random"},
+         {"target.teacher", "features"}},
+        {{"schedule.kind=multistep", "schedule.steps=[1]"}, {"multistep", "stages"}},
         {{"stages=[{epochs: 1}]", NULL}, {"stages have 1 epochs", "schedule.epochs is 2"}},
         {{"stages=[{epochs: 1, teacher_depth: 3}, {epochs: 1}]", NULL}, {"stages.0.teacher_depth 3", "encoder.depth 2"}},
         {{"target.kind=hog", "target.class_token=false"}, {"target.normalise token", "target.kind hog"}},
@@ -234,6 +277,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(stages_lie_one_behind_the_other, begin, end),
         cmocka_unit_test_setup_teardown(the_student_becomes_the_teacher, begin, end),
         cmocka_unit_test_setup_teardown(a_stopped_run_comes_to_the_same, begin, end),
+        cmocka_unit_test_setup_teardown(a_teacher_of_another_width_gives_way, begin, end),
+        cmocka_unit_test_setup_teardown(a_new_stage_is_no_leap, begin, end),
         cmocka_unit_test_setup_teardown(another_run_can_be_the_teacher, begin, end),
         cmocka_unit_test_setup_teardown(what_cannot_teach_is_refused, begin, end),
     };

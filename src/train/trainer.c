@@ -255,6 +255,22 @@ void trainer_close(Trainer *t)
     memory_free(t);
 }
 
+bool trainer_retire(Trainer *t)
+{
+    if (!trainer_fetch(t))
+        return false;
+    close_built(&t->train);
+    close_built(&t->evaluate);
+    t->train = t->evaluate = (Built){0};
+    t->last = NULL;
+    for (int i = 0; i < BUFFERS; i++)
+        if (t->buffers[i].host != t->buffers[i].data) {
+            buffer_free(&t->options.device, t->buffers[i].data);
+            t->buffers[i].data = NULL;
+        }
+    return true;
+}
+
 /* ---- running */
 
 size_t trainer_picture_floats(const Trainer *t)
@@ -347,6 +363,16 @@ bool trainer_evaluate(Trainer *t, const float *images, const uint8_t *hidden, in
     t->last = b;
     t->last_segment = SEGMENT_EVALUATE;
     return true;
+}
+
+double trainer_counts(const Trainer *t, int decoder, const uint8_t *hidden, int count)
+{
+    const Mim *m = t->train.program ? &t->train.mim : &t->evaluate.mim;
+    bool all = t->recipe.decoders[decoder].loss.on == LOSS_ON_ALL;
+    double places = (double)count * (mim_target_places(m, decoder) - m->places); /* class tokens */
+    for (int64_t i = 0; i < (int64_t)count * m->places; i++)
+        places += all || hidden[i];
+    return places;
 }
 
 int trainer_outputs(const Trainer *t, int decoder)

@@ -54,6 +54,10 @@ typedef struct {
 Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options);
 void trainer_close(Trainer *t);
 
+/* Keeps what the host can read of weights and moments, and gives up programs and a GPU's memory: a trainer whose place another
+ * one takes. It can still be read and closed. False after error_set(). */
+bool trainer_retire(Trainer *t);
+
 /* Forward, backward, clip, AdamW. Never allocates. false after error_set(), with nothing changed, when the masks do not fit the
  * recipe. trainer_steps() grows by one when finite. */
 bool trainer_step(Trainer *t, const TrainerBatch *batch, TrainerMetrics *metrics);
@@ -73,6 +77,9 @@ bool trainer_diagnose(Trainer *t, const TrainerBatch *batch, TrainerFault *fault
 /* Forward only, on any number of pictures; losses are means over what counts in these pictures. The first call builds the
  * evaluation program: false after error_set() when that fails. */
 bool trainer_evaluate(Trainer *t, const float *images, const uint8_t *hidden, int count, TrainerMetrics *metrics);
+
+/* What the loss of decoder k counts in `count` pictures with these masks: means over parts are weighted with it. */
+double trainer_counts(const Trainer *t, int decoder, const uint8_t *hidden, int count);
 
 /* With keep_predictions: predictions and targets (as the loss sees them: normalised) of decoder k for micro_batch pictures of
  * the last trainer_step()'s last micro-batch, or of the last trainer_evaluate()'s last one: (micro_batch, places, outputs), the

@@ -134,6 +134,12 @@ static bool timm_has(const Recipe *r)
     if (r->encoder.kind != ENCODER_VIT)
         return error_set("encoder.kind %s: only a vit can be exported so far",
                          recipe_word("encoder.kind", (int)r->encoder.kind));
+    if (r->encoder.position == ENCODER_POSITION_RELATIVE || r->encoder.position == ENCODER_POSITION_RELATIVE_PER_BLOCK)
+        return error_set("encoder.position %s: timm's ViT has no biases of the attention; use --format safetensors",
+                         recipe_word("encoder.position", (int)r->encoder.position));
+    if (r->encoder.class_token > 1)
+        return error_set("encoder.class_token %d: timm's ViT has one class token; use --format safetensors",
+                         r->encoder.class_token);
     if (r->encoder.norm_eps != TIMM_NORM_EPS)
         return error_set("encoder.norm_eps %g: timm's ViT has %g and no setting for it", r->encoder.norm_eps, TIMM_NORM_EPS);
     if (r->encoder.norm_pre && r->encoder.patch_bias)
@@ -178,7 +184,7 @@ static void add_config(Text *out, const Recipe *r)
     /* The norm of pre-training goes over every token, before they are pooled. */
     text_add(out,
              "    \"class_token\": %s,\n    \"global_pool\": \"%s\",\n    \"final_norm\": %s,\n    \"fc_norm\": false\n  },\n",
-             r->encoder.class_token ? "true" : "false", pool, r->encoder.final_norm ? "true" : "false");
+             r->encoder.class_token ? "true" : "false", pool, mim_has_norm(r) ? "true" : "false");
     text_add(out, "  \"pretrained_cfg\": {\n    \"num_classes\": 0,\n    \"input_size\": [%d, %d, %d],\n", r->image.channels,
              height, width);
     text_add(out, "    \"fixed_input_size\": true,\n    \"interpolation\": \"bicubic\",\n    \"crop_pct\": 0.875,\n");
@@ -228,9 +234,8 @@ static bool write_decoders(const char *folder, const SafeTensors *file)
 static bool write_example(const char *folder, Backbone *b, const Device *device)
 {
     const Recipe *r = &b->recipe;
-    FeatureWant want = {.block = r->encoder.depth,
-                        .norm = r->encoder.final_norm,
-                        .pool = r->encoder.class_token ? FEATURE_TOKENS : FEATURE_PATCHES};
+    FeatureWant want = {
+        .block = r->encoder.depth, .norm = mim_has_norm(r), .pool = r->encoder.class_token ? FEATURE_TOKENS : FEATURE_PATCHES};
     Features *features = features_open(b, &(FeaturesOptions){.device = *device, .batch = EXAMPLES, .wants = &want, .count = 1});
     if (!features)
         return false;

@@ -176,11 +176,18 @@ static void forms_that_timm_has_otherwise(void **state)
 static void what_timm_lacks_is_refused_by_name(void **state)
 {
     (void)state;
-    assert_true(recipe_set(&recipe, "encoder.norm_eps=1e-5"));
-    save_run();
-    assert_false(export_timm(RUN, OUT, &device, NULL));
-    assert_non_null(strstr(error_text(), "encoder.norm_eps"));
-    assert_false(file_exists(OUT));
+    static const char *const keys[] = {"encoder={input: mask_token, position: relative}", "encoder.class_token=2",
+                                       "encoder.norm_eps=1e-5"};
+    static const char *const words[] = {"encoder.position", "encoder.class_token", "encoder.norm_eps"};
+    Recipe plain = recipe;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        recipe = plain;
+        assert_true(recipe_set(&recipe, keys[i]) && file_remove(RUN));
+        save_run();
+        assert_false(export_timm(RUN, OUT, &device, NULL));
+        assert_non_null(strstr(error_text(), words[i]));
+        assert_false(file_exists(OUT));
+    }
     /* Its own file does not mind. */
     if (!export_safetensors(RUN, OUT, NULL))
         fail_msg("%s", error_text());
