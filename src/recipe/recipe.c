@@ -296,8 +296,12 @@ static bool check_teacher(const Recipe *r)
         projects = projects || (here && t->projection);
         norm = norm || (r->decoders[k].tap == TAP_LAST && r->encoder.final_norm);
     }
-    if (!features && (r->target.final_norm || r->target.projection || strcmp(r->target.teacher, "initial") != 0))
-        return error_set("target.teacher, final_norm and projection belong to a teacher: they need target.kind features");
+    const char *idle = r->target.final_norm                        ? "final_norm"
+                       : r->target.projection                      ? "projection"
+                       : strcmp(r->target.teacher, "initial") != 0 ? "teacher"
+                                                                   : NULL;
+    if (!features && idle)
+        return error_set("target.%s belongs to a teacher: it needs target.kind features", idle);
     bool student = r->stages.count > 1 || !strcmp(r->target.teacher, "initial");
     if (wants && student && !norm)
         return error_set("target.final_norm: the student becomes the teacher and has no final norm; one of decoders.K.tap must "
