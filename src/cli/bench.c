@@ -27,16 +27,44 @@ typedef struct {
     int decoder_width, decoder_depth, decoder_heads;
     int taps[TAPS_MAX]; /* 0: no more; depth: behind the final norm */
     int batch;
+    const char *more[8]; /* keys that differ from MAE's */
 } Config;
 
 static const Config CONFIGS[] = {
-    {"cifar_p4", 32, 4, 192, 12, 3, 192, 2, 3, {12}, 256},
-    {"cifar_p2", 32, 2, 192, 12, 3, 192, 2, 3, {12}, 64},
-    {"vit_s", 224, 16, 384, 12, 6, 256, 4, 8, {12}, 32},
-    {"vit_b", 224, 16, 768, 12, 12, 512, 8, 16, {12}, 16},
-    {"vit_l", 224, 16, 1024, 24, 16, 512, 8, 16, {24}, 64},
-    {"deepmim_s", 224, 16, 384, 12, 6, 256, 2, 8, {6, 8, 10, 12}, 32},
-    {"deepmim_b", 224, 16, 768, 12, 12, 512, 4, 16, {6, 8, 10, 12}, 16},
+    {"cifar_p4", 32, 4, 192, 12, 3, 192, 2, 3, {12}, 256, {NULL}},
+    {"cifar_p2", 32, 2, 192, 12, 3, 192, 2, 3, {12}, 64, {NULL}},
+    {"vit_s", 224, 16, 384, 12, 6, 256, 4, 8, {12}, 32, {NULL}},
+    {"vit_b", 224, 16, 768, 12, 12, 512, 8, 16, {12}, 16, {NULL}},
+    {"vit_l", 224, 16, 1024, 24, 16, 512, 8, 16, {24}, 64, {NULL}},
+    {"deepmim_s", 224, 16, 384, 12, 6, 256, 2, 8, {6, 8, 10, 12}, 32, {NULL}},
+    {"deepmim_b", 224, 16, 768, 12, 12, 512, 4, 16, {6, 8, 10, 12}, 16, {NULL}},
+    /* With a frozen teacher of the student's size. */
+    {"dbot_s",
+     224,
+     16,
+     384,
+     12,
+     6,
+     256,
+     4,
+     8,
+     {12},
+     32,
+     {"target={kind: features, normalise: token, class_token: true, teacher: random}", "loss.kind=smooth_l1"}},
+    /* All tokens in the encoder, a linear head. */
+    {"simmim_s",
+     224,
+     16,
+     384,
+     12,
+     6,
+     0,
+     0,
+     0,
+     {12},
+     32,
+     {"encoder={input: mask_token, position: relative, qkv_bias: no_k, layer_scale: 0.1}",
+      "mask={kind: unit, unit: 32, ratio: 0.6}", "decoders.0.kind=pixel_shuffle", "target.normalise=none", "loss.kind=l1"}},
 };
 
 typedef struct {
@@ -62,11 +90,13 @@ static const Config *config_find(const char *name)
     for (size_t i = 0; i < sizeof CONFIGS / sizeof *CONFIGS; i++)
         if (!strcmp(CONFIGS[i].name, name))
             return &CONFIGS[i];
-    error_set("there is no configuration %s; use cifar_p4, cifar_p2, vit_s, vit_b, vit_l, deepmim_s or deepmim_b", name);
+    error_set(
+        "there is no configuration %s; use cifar_p4, cifar_p2, vit_s, vit_b, vit_l, deepmim_s, deepmim_b, dbot_s or simmim_s",
+        name);
     return NULL;
 }
 
-static void make_recipe(const Bench *b, Recipe *r)
+static bool make_recipe(const Bench *b, Recipe *r)
 {
     const Config *c = b->config;
     recipe_defaults(r);
@@ -83,14 +113,20 @@ static void make_recipe(const Bench *b, Recipe *r)
     r->run.precision = b->precision;
     RecipeDecoder model = r->decoders[0];
     model.target = r->target;
-    model.width = c->decoder_width;
-    model.depth = c->decoder_depth;
-    model.heads = c->decoder_heads;
+    if (c->decoder_width) {
+        model.width = c->decoder_width;
+        model.depth = c->decoder_depth;
+        model.heads = c->decoder_heads;
+    }
     r->decoder_count = 0;
     for (int k = 0; k < TAPS_MAX && c->taps[k]; k++) {
         model.tap = c->taps[k] == c->depth ? TAP_LAST : c->taps[k];
         r->decoders[r->decoder_count++] = model;
     }
+    for (int i = 0; c->more[i]; i++)
+        if (!recipe_set(r, c->more[i]))
+            return false;
+    return true;
 }
 
 /* Normal pictures, and a mask for each. False after error_set(). */
@@ -173,10 +209,9 @@ static bool measure(Bench *b)
     float *images = NULL;
     uint8_t *hidden = NULL;
     bool ok = false;
-    make_recipe(b, &recipe);
     TrainerOptions options = {.device = b->opened, .batch = b->batch, .micro_batch = b->batch, .plain = b->plain};
     b->seconds = memory_new((size_t)b->steps, sizeof *b->seconds);
-    if (!b->seconds || !recipe_check(&recipe) || !draw_input(&recipe, b->batch, &images, &hidden) ||
+    if (!b->seconds || !make_recipe(b, &recipe) || !recipe_check(&recipe) || !draw_input(&recipe, b->batch, &images, &hidden) ||
         !fit_check(&recipe, &options) || !(t = trainer_open(&recipe, &options)))
         goto done;
     TrainerBatch input = {.images = images, .hidden = hidden, .lr = 1.5e-4};
@@ -290,7 +325,7 @@ static int run_ops(void *options, const Arguments *arguments)
 }
 
 #define AT(field)      offsetof(Bench, field)
-#define CONFIGURATIONS "Configurations: cifar_p4, cifar_p2, vit_s, vit_b, vit_l, deepmim_s, deepmim_b."
+#define CONFIGURATIONS "Configurations: cifar_p4, cifar_p2, vit_s, vit_b, vit_l, deepmim_s, deepmim_b, dbot_s, simmim_s."
 
 static const char *const PRECISIONS[] = {"f32", "bf16", NULL};
 
