@@ -30,6 +30,7 @@ typedef struct {
     const char *more[8]; /* keys that differ from MAE's */
 } Config;
 
+/* clang-format off */
 static const Config CONFIGS[] = {
     {"cifar_p4", 32, 4, 192, 12, 3, 192, 2, 3, {12}, 256, {NULL}},
     {"cifar_p2", 32, 2, 192, 12, 3, 192, 2, 3, {12}, 64, {NULL}},
@@ -39,33 +40,14 @@ static const Config CONFIGS[] = {
     {"deepmim_s", 224, 16, 384, 12, 6, 256, 2, 8, {6, 8, 10, 12}, 32, {NULL}},
     {"deepmim_b", 224, 16, 768, 12, 12, 512, 4, 16, {6, 8, 10, 12}, 16, {NULL}},
     /* With a frozen teacher of the student's size. */
-    {"dbot_s",
-     224,
-     16,
-     384,
-     12,
-     6,
-     256,
-     4,
-     8,
-     {12},
-     32,
+    {"dbot_s", 224, 16, 384, 12, 6, 256, 4, 8, {12}, 32,
      {"target={kind: features, normalise: token, class_token: true, teacher: random}", "loss.kind=smooth_l1"}},
     /* All tokens in the encoder, a linear head. */
-    {"simmim_s",
-     224,
-     16,
-     384,
-     12,
-     6,
-     0,
-     0,
-     0,
-     {12},
-     32,
+    {"simmim_s", 224, 16, 384, 12, 6, 0, 0, 0, {12}, 32,
      {"encoder={input: mask_token, position: relative, qkv_bias: no_k, layer_scale: 0.1}",
       "mask={kind: unit, unit: 32, ratio: 0.6}", "decoders.0.kind=pixel_shuffle", "target.normalise=none", "loss.kind=l1"}},
 };
+/* clang-format on */
 
 typedef struct {
     const Config *config;
