@@ -20,8 +20,16 @@ static bool compute(ParityCase *c, const ParityOptions *options)
         return parity_resize(c);
     if (!strcmp(kind, "augment"))
         return parity_augment(c);
-    return error_set(
-        "case.kind '%s' is not carried out yet; this version does pretrain, posembed, schedule, resize and augment", kind);
+    if (!strcmp(kind, "attention_distance") || !strcmp(kind, "attention_entropy") || !strcmp(kind, "head_kl") ||
+        !strcmp(kind, "head_cosine"))
+        return parity_attention(c);
+    if (!strcmp(kind, "cka"))
+        return parity_similarity(c);
+    if (!strcmp(kind, "svd_share"))
+        return parity_spectrum(c);
+    return error_set("case.kind '%s' is not carried out yet; this version does pretrain, posembed, schedule, resize, augment, "
+                     "attention_distance, attention_entropy, head_kl, head_cosine, cka and svd_share",
+                     kind);
 }
 
 /* One case; *held tells whether all its tensors agree. False after error_set() when it could not be run at all. */

@@ -67,5 +67,8 @@ bool parity_positions(ParityCase *c);
 bool parity_schedule(ParityCase *c);
 bool parity_resize(ParityCase *c);
 bool parity_augment(ParityCase *c);
+bool parity_attention(ParityCase *c);
+bool parity_similarity(ParityCase *c);
+bool parity_spectrum(ParityCase *c);
 
 #endif

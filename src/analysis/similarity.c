@@ -1,0 +1,144 @@
+#include "analysis/similarity.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+
+struct Similarity {
+    int layers, batch;
+    double *grams;         /* (layers, batch, batch), zero diagonals */
+    double *sums, *totals; /* (layers, batch) of the rows, (layers) of all */
+    double *row;           /* (batch): the mean's products */
+    double *hsic;          /* (layers, layers) */
+};
+
+Similarity *similarity_new(int layers, int batch)
+{
+    size_t square, all, n = (size_t)batch, m = (size_t)layers;
+    if (layers < 1 || batch < 4) {
+        error_set("similarity of %d layers over batches of %d samples: at least 1 and 4 are needed", layers, batch);
+        return NULL;
+    }
+    Similarity *s = memory_new(1, sizeof *s);
+    if (!s)
+        return NULL;
+    *s = (Similarity){.layers = layers, .batch = batch};
+    if (!size_multiply(n, n, &square) || !size_multiply(square, m, &all) || !(s->grams = memory_new(all, sizeof *s->grams)) ||
+        !(s->sums = memory_new(n * m, sizeof *s->sums)) || !(s->totals = memory_new(m, sizeof *s->totals)) ||
+        !(s->row = memory_new(n, sizeof *s->row)) || !(s->hsic = memory_new(m * m, sizeof *s->hsic))) {
+        similarity_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+void similarity_free(Similarity *s)
+{
+    if (!s)
+        return;
+    memory_free(s->grams);
+    memory_free(s->sums);
+    memory_free(s->totals);
+    memory_free(s->row);
+    memory_free(s->hsic);
+    memory_free(s);
+}
+
+static double product(const float *x, const float *y, int width)
+{
+    double sum = 0;
+    for (int i = 0; i < width; i++)
+        sum += (double)x[i] * y[i];
+    return sum;
+}
+
+/* Products of all pairs of samples, as if the features' mean had been taken off: HSIC does not change with it, and what is
+ * summed is small. */
+static void gram(const LayerFeatures *f, int n, double *row, double *k)
+{
+    double all = 0;
+    for (int i = 0; i < n; i++) {
+        row[i] = 0;
+        for (int j = 0; j < n; j++) {
+            double value =
+                j < i ? k[(size_t)j * (size_t)n + (size_t)i]
+                      : product(f->data + (size_t)i * (size_t)f->width, f->data + (size_t)j * (size_t)f->width, f->width);
+            k[(size_t)i * (size_t)n + (size_t)j] = value;
+            row[i] += value / n;
+        }
+        all += row[i] / n;
+    }
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n; j++)
+            k[(size_t)i * (size_t)n + (size_t)j] += all - row[i] - row[j];
+}
+
+/* Section 4.2, K and L with zero diagonals. */
+static double hsic(const Similarity *s, int a, int b, int n)
+{
+    size_t square = (size_t)s->batch * (size_t)s->batch, count = (size_t)n * (size_t)n;
+    const double *k = s->grams + (size_t)a * square, *l = s->grams + (size_t)b * square;
+    const double *u = s->sums + (size_t)a * (size_t)s->batch, *v = s->sums + (size_t)b * (size_t)s->batch;
+    double trace = 0, middle = 0;
+    for (size_t i = 0; i < count; i++)
+        trace += k[i] * l[i];
+    for (int i = 0; i < n; i++)
+        middle += u[i] * v[i];
+    double m = n;
+    return (trace + s->totals[a] * s->totals[b] / ((m - 1) * (m - 2)) - 2 / (m - 2) * middle) / (m * (m - 3));
+}
+
+void similarity_add(Similarity *s, const LayerFeatures *layers, int n)
+{
+    size_t square = (size_t)s->batch * (size_t)s->batch;
+    for (int a = 0; a < s->layers; a++) {
+        double *k = s->grams + (size_t)a * square, *u = s->sums + (size_t)a * (size_t)s->batch;
+        gram(&layers[a], n, s->row, k);
+        s->totals[a] = 0;
+        for (int i = 0; i < n; i++) {
+            k[(size_t)i * (size_t)n + (size_t)i] = 0;
+            u[i] = 0;
+            for (int j = 0; j < n; j++)
+                u[i] += k[(size_t)i * (size_t)n + (size_t)j];
+            s->totals[a] += u[i];
+        }
+    }
+    for (int a = 0; a < s->layers; a++)
+        for (int b = 0; b < s->layers; b++)
+            s->hsic[a * s->layers + b] += b < a ? 0 : hsic(s, a, b, n);
+}
+
+double similarity_hsic(const Similarity *s, int i, int j)
+{
+    return i < j ? s->hsic[i * s->layers + j] : s->hsic[j * s->layers + i];
+}
+
+double similarity_cka(const Similarity *s, int i, int j)
+{
+    double own = similarity_hsic(s, i, i) * similarity_hsic(s, j, j);
+    return similarity_hsic(s, i, i) > 0 && own > 0 ? similarity_hsic(s, i, j) / sqrt(own) : NAN;
+}
+
+bool similarity_biased(const LayerFeatures *x, const LayerFeatures *y, int n, double *cka)
+{
+    size_t square;
+    double *k = NULL, *l = NULL, *row = memory_new((size_t)n, sizeof *row), xy = 0, xx = 0, yy = 0;
+    bool ok = row && size_multiply((size_t)n, (size_t)n, &square) && (k = memory_new(square, sizeof *k)) &&
+              (l = memory_new(square, sizeof *l));
+    if (ok) {
+        gram(x, n, row, k);
+        gram(y, n, row, l);
+        for (size_t i = 0; i < square; i++) {
+            xy += k[i] * l[i];
+            xx += k[i] * k[i];
+            yy += l[i] * l[i];
+        }
+        *cka = xx > 0 && yy > 0 ? xy / sqrt(xx * yy) : NAN;
+    }
+    memory_free(row);
+    memory_free(k);
+    memory_free(l);
+    return ok;
+}

@@ -1,0 +1,120 @@
+/* The examples of docs/spec/analysis.md 4.5. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "analysis/similarity.h"
+#include "base/error.h"
+
+static void assert_near(double got, double expected)
+{
+    if (!(fabs(got - expected) <= 1e-6 * fmax(1, fabs(expected))))
+        fail_msg("%.9g and not %.9g", got, expected);
+}
+
+static float x[8 * 3], y[8 * 4];
+
+static int begin(void **state)
+{
+    (void)state;
+    static const int columns[] = {0, 1, 2, 0};
+    for (int i = 0; i < 24; i++)
+        x[i] = (float)cos(0.9 * i + 0.017 * i * i);
+    for (int i = 0; i < 32; i++)
+        y[i] = (float)((double)x[i / 4 * 3 + columns[i % 4]] + 0.5 * sin(1.7 * i + 0.011 * i * i));
+    return 0;
+}
+
+static Similarity *of(const LayerFeatures *layers, int count, int n, int batch)
+{
+    Similarity *s = similarity_new(count, batch);
+    if (!s)
+        fail_msg("%s", error_text());
+    for (int first = 0; first < n; first += batch) {
+        LayerFeatures part[2];
+        for (int i = 0; i < count; i++)
+            part[i] = (LayerFeatures){layers[i].data + first * layers[i].width, layers[i].width};
+        similarity_add(s, part, batch);
+    }
+    return s;
+}
+
+static void estimates(void **state)
+{
+    (void)state;
+    const LayerFeatures layers[] = {{x, 3}, {y, 4}};
+    double cka;
+    assert_true(similarity_biased(&layers[0], &layers[1], 8, &cka));
+    assert_near(cka, 0.882314);
+    Similarity *s = of(layers, 2, 8, 8);
+    assert_near(similarity_hsic(s, 0, 1), 2.598146);
+    assert_near(similarity_hsic(s, 0, 0), 1.539754);
+    assert_near(similarity_hsic(s, 1, 1), 5.622659);
+    assert_near(similarity_cka(s, 0, 1), 0.883013);
+    assert_near(similarity_cka(s, 1, 0), 0.883013);
+    similarity_free(s);
+    s = of(layers, 2, 8, 4);
+    assert_near(similarity_hsic(s, 0, 1), 9.587688 + 0.193526);
+    assert_near(similarity_cka(s, 0, 1), 0.920140);
+    similarity_free(s);
+}
+
+static void what_changes_nothing(void **state)
+{
+    (void)state;
+    static float moved[8 * 3], stretched[8 * 3], turned[8 * 3];
+    for (int i = 0; i < 24; i++) {
+        moved[i] = 3 * x[i] + 7;
+        stretched[i] = x[i] * (float)(1 + i % 3);
+    }
+    for (int i = 0; i < 8; i++) { /* a turn in the plane of the first two */
+        turned[3 * i] = 0.6f * x[3 * i] - 0.8f * x[3 * i + 1];
+        turned[3 * i + 1] = 0.8f * x[3 * i] + 0.6f * x[3 * i + 1];
+        turned[3 * i + 2] = x[3 * i + 2];
+    }
+    const float *const others[] = {moved, turned, stretched};
+    for (int k = 0; k < 3; k++) {
+        const LayerFeatures layers[] = {{x, 3}, {others[k], 3}};
+        Similarity *s = of(layers, 2, 8, 8);
+        if (k < 2)
+            assert_near(similarity_cka(s, 0, 1), 1);
+        else
+            assert_true(similarity_cka(s, 0, 1) < 0.99);
+        assert_near(similarity_cka(s, 1, 1), 1);
+        similarity_free(s);
+    }
+}
+
+static void a_square_and_its_column(void **state)
+{
+    (void)state;
+    static const float square[] = {1, 0, 0, 1, -1, 0, 0, -1}, column[] = {1, 0, -1, 0}, alike[] = {2, 2, 2, 2};
+    const LayerFeatures layers[] = {{square, 2}, {column, 1}};
+    double cka;
+    Similarity *s = of(layers, 2, 4, 4);
+    assert_near(similarity_hsic(s, 0, 0), 0.666667);
+    assert_near(similarity_hsic(s, 1, 1), 0.166667);
+    assert_near(similarity_hsic(s, 0, 1), 0.333333);
+    assert_near(similarity_cka(s, 0, 1), 0.707107 * sqrt(2));
+    similarity_free(s);
+    assert_true(similarity_biased(&layers[0], &layers[1], 4, &cka));
+    assert_near(cka, 0.707107);
+    /* Of features that are all alike there is nothing to say. */
+    const LayerFeatures flat[] = {{square, 2}, {alike, 1}};
+    s = of(flat, 2, 4, 4);
+    assert_true(isnan(similarity_cka(s, 0, 1)));
+    similarity_free(s);
+    assert_null(similarity_new(2, 3));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(estimates), cmocka_unit_test(what_changes_nothing),
+                                       cmocka_unit_test(a_square_and_its_column)};
+    return cmocka_run_group_tests(tests, begin, NULL);
+}
