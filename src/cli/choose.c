@@ -2,6 +2,7 @@
 
 #include "base/cpu.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "cli/cli.h"
 #include "train/forecast.h"
@@ -9,8 +10,17 @@
 
 static const char recipe_of_the_demo[] = "deepmim-world";
 
-/* The first proposal that fits into memory; the last one in any case, so that the settings of the command line may still mend
- * it. */
+/* A run would stop when it has met too many of them, perhaps after hours. */
+static bool are_readable(const PictureSurvey *s, const char *where, const Recipe *r)
+{
+    return (double)s->unreadable <= r->data.max_bad * (double)s->looked_at ||
+           error_set(
+               "%zu of the %zu pictures of %s that were tried cannot be read, more than data.max_bad (%g) allows: `lacuna "
+               "data check` names them all; a larger data.max_bad (data.max_bad=0.05) leaves more of them out",
+               s->unreadable, s->looked_at, where, r->data.max_bad);
+}
+
+/* The first proposal, with the settings of the command line upon it, that fits into memory. */
 static bool propose(const char *where, const Arguments *arguments, Recipe *recipe, Text *why, int *code)
 {
     PictureSurvey survey;
@@ -20,11 +30,19 @@ static bool propose(const char *where, const Arguments *arguments, Recipe *recip
     for (int smaller = 0; ok; smaller++) {
         Text reasons = {0};
         ok = propose_recipe(&survey, where, cpu_count(), smaller, recipe, &reasons);
+        if (!ok && smaller > 0) /* there is no smaller one */
+            error_set("the smallest encoder would take %.3g GB of memory, and %.3g GB are free: end what else runs, or give "
+                      "smaller values of schedule.batch_size, run.micro_batch or image.size",
+                      (double)forecast->memory / 1e9, (double)forecast->free / 1e9);
         if (ok && !(arguments_apply(arguments, recipe) && recipe_check(recipe))) {
             ok = false;
             *code = EXIT_USAGE;
         }
-        ok = ok && forecast_make(recipe, false, forecast);
+        ok = ok && are_readable(&survey, where, recipe);
+        if (ok) {
+            ok = forecast_make(recipe, false, forecast);
+            device_close(&forecast->device);
+        }
         bool fits = ok && (!forecast->free || forecast->memory <= forecast->free);
         if (fits)
             text_add(why, "%s", reasons.data);
@@ -42,5 +60,8 @@ bool choose_recipe(const Arguments *arguments, Recipe *recipe, Text *why, int *c
     if (!name && data)
         return propose(data, arguments, recipe, why, code);
     *code = EXIT_USAGE;
-    return recipe_load(recipe, name ? name : recipe_of_the_demo) && arguments_apply(arguments, recipe) && recipe_check(recipe);
+    bool loaded = recipe_load(recipe, name ? name : recipe_of_the_demo);
+    if (!loaded && name && file_is_folder(name))
+        error_set("%s is a folder, not a recipe: pictures are named with --data %s", name, name);
+    return loaded && arguments_apply(arguments, recipe) && recipe_check(recipe);
 }

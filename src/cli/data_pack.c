@@ -12,6 +12,8 @@
 #include "cli/verb.h"
 #include "data/pack.h"
 
+enum { QUALITY = 95 };
+
 typedef struct {
     DataJob job;
     int shard_mb, shard_count, short_side, quality;
@@ -42,7 +44,9 @@ static int pack(PackJob *p, const char *out)
                            .shard_bytes = (uint64_t)p->shard_mb << 20,
                            .shard_count = (size_t)p->shard_count,
                            .short_side = p->short_side,
-                           .quality = p->png ? 0 : p->quality,
+                           .quality = p->png       ? 0
+                                      : p->quality ? p->quality
+                                                   : QUALITY,
                            .threads = p->job.threads,
                            .bad = name_bad,
                            .progress = show_progress,
@@ -61,9 +65,20 @@ static int pack(PackJob *p, const char *out)
     return result.bad ? EXIT_FAILED : EXIT_DONE;
 }
 
+/* Files that go in as they are have no new encoding to choose. */
+static bool are_of_use(const PackJob *p)
+{
+    if (p->short_side == 0 && (p->png || p->quality))
+        return error_set("--%s is for pictures that are encoded again, and without --short-side none is",
+                         p->png ? "png" : "quality");
+    return !(p->png && p->quality) || error_set("--quality is for JPEG, and --png encodes without loss: use one of them");
+}
+
 static int run_pack(void *options, const Arguments *arguments)
 {
     PackJob *p = options;
+    if (!are_of_use(p))
+        return cli_usage(arguments->verb);
     char *out = memory_string(arguments->words[1]);
     int code = EXIT_FAILED;
     for (size_t n = out ? strlen(out) : 0; n > 1 && out[n - 1] == '/'; n--)
@@ -87,7 +102,7 @@ static const Option OPTIONS[] = {
     {"short-side", OPTION_INT, AT(short_side), .value = "N",
      .help = "shrink pictures whose shorter side is longer than N pixels to N, with 8 bits a sample, and encode them again",
      .low = 1, .high = 65500},
-    {"quality", OPTION_INT, AT(quality), .value = "N", .help = "of the JPEG files that are encoded again", .initial = "95",
+    {"quality", OPTION_INT, AT(quality), .value = "N", .help = "of the JPEG files that are encoded again (default 95)",
      .low = 1, .high = 100},
     {"png", OPTION_SWITCH, AT(png), .help = "encode again as PNG, without loss"},
     {"threads", OPTION_INT, AT(job.threads), .value = "N",

@@ -44,7 +44,7 @@ static bool embed(const Job *job)
         fprintf(stderr, "lacuna: note: %s\n", note.data);
     if (ok) {
         options.wants = wants;
-        options.max_bad = b->recipe.data.max_bad;
+        options.max_bad = 1; /* each is named, and its numbers are NaN */
         ok = embed_write(b, source, job->out, &options, &resumed);
     }
     if (ok && job->json) {

@@ -132,8 +132,11 @@ static void add_memory(Text *t, const Forecast *f)
     }
     text_add(t, "disk        ");
     add_bytes(t, f->checkpoint);
-    text_add(t, " a checkpoint; %d %s kept, one more while saving: ", r->run.keep, r->run.keep == 1 ? "is" : "are");
-    add_bytes(t, f->checkpoint * (r->run.keep + 1));
+    text_add(t, " a checkpoint; %d %s kept, one more while saving", r->run.keep, r->run.keep == 1 ? "is" : "are");
+    if (r->stages.count)
+        text_add(t, ", and those of %d stages", r->stages.count);
+    text_add(t, ": ");
+    add_bytes(t, f->checkpoint * f->checkpoints);
     text_add(t, "\n");
 }
 
@@ -234,7 +237,9 @@ const Verb plan_verb = {
     .operands = "[RECIPE]",
     .most = 1,
     .about =
-        "Takes what `lacuna pretrain` takes and tells of the run that this would be: the recipe in short, parameters, work, "
+        "Takes a recipe, --data and settings as `lacuna pretrain` does and tells of the run that these would make: the recipe "
+        "in "
+        "short, parameters, work, "
         "memory "
         "as the planner will lay it out, what fits into this machine, disk, and the time, from a few seconds of training that "
         "is thrown away. With --data alone it also proposes the recipe, as `lacuna pretrain` would.",

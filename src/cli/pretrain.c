@@ -12,6 +12,7 @@
 #include "recipe/recipe.h"
 #include "train/forecast.h"
 #include "train/pretrain.h"
+#include "train/run_folder.h"
 
 /* A signal handler reaches nothing but this. */
 static volatile sig_atomic_t stop_signal;
@@ -52,14 +53,15 @@ static void show_sentence(void *context, const char *sentence)
 /* ---- the recipe */
 
 /* A run that goes on brings its own recipe; numbers of threads and of steps are a matter of this session. *found tells whether
- * there is one. */
-static bool load_own(Job *job, const Arguments *arguments, bool *found)
+ * there is one. Of a failure *code is the exit code: the command line may be wrong, or the stored recipe. */
+static bool load_own(Job *job, const Arguments *arguments, bool *found, int *code)
 {
     char *path = file_join(job->out, "recipe.yaml");
     bool ok = path != NULL;
     *found = ok && file_exists(path);
     if (*found) {
         ok = recipe_load(&job->recipe, path);
+        *code = ok ? EXIT_USAGE : EXIT_FAILED;
         job->recipe.run.max_steps = 0;
         job->recipe.run.threads = job->recipe.data.workers = RECIPE_AUTO;
         ok = ok && arguments_apply(arguments, &job->recipe) && recipe_check(&job->recipe);
@@ -97,13 +99,24 @@ static bool tell(Progress *progress, Job *job, const Text *why)
 
 static bool get_recipe(Job *job, const Arguments *arguments, Text *why, int *code)
 {
-    bool found = false;
+    bool found = false, named = arguments->count > 0 || arguments_setting(arguments, "data.train");
     *code = EXIT_USAGE;
     if (job->resume && !job->out)
         return error_set("--resume goes on with the run in --out: give that folder");
-    if (job->resume && !load_own(job, arguments, &found))
+    if (job->resume && !load_own(job, arguments, &found, code))
         return false;
-    return found || choose_recipe(arguments, &job->recipe, why, code);
+    if (found)
+        return true;
+    *code = EXIT_FAILED;
+    /* What a run would be begun with here is the program's own pictures: nobody who mistook the folder wants these. */
+    if (job->resume && !named)
+        return error_set("there is no run at %s to go on with, since it has no recipe.yaml; without --resume, or with a recipe "
+                         "or --data, a new one would begin there",
+                         job->out);
+    /* Seen now, before pictures are looked at for minutes. */
+    if (job->out && !job->resume && !run_folder_is_new(job->out))
+        return false;
+    return choose_recipe(arguments, &job->recipe, why, code);
 }
 
 static void catch_signals(void)
@@ -171,11 +184,14 @@ const Verb pretrain_verb = {
     .about = "Trains what the recipe (a name of `lacuna recipes`, or a YAML file) describes and leaves a run directory: "
              "recipe.yaml, "
              "log.jsonl, checkpoints, samples. Keys of the command line win over the file.\n\n"
+             "--data alone will do: a recipe that fits those pictures and this machine is then proposed, told of, and kept in "
+             "the run. With neither recipe nor --data the program trains on the world that it draws (deepmim-world).\n\n"
              "Pictures are a folder of JPEG, PNG, WebP and TIFF, a list (.csv: lines `path` or `path,label`), tar shards "
              "('shards-{000..099}.tar'), CIFAR's binary files, or `world` (drawn by the program).\n\n"
              "SIGINT saves and exits with 130, SIGTERM and SIGHUP save and exit with 143.",
     .options = OPTIONS,
-    .examples = "lacuna pretrain deepmim-world --out runs/world\n"
+    .examples = "lacuna pretrain --data photos/ --out runs/photos\n"
+                "lacuna pretrain deepmim-world --out runs/world\n"
                 "lacuna pretrain deepmim-cifar10 --data cifar/train --val cifar/test schedule.epochs=5 decoders.0.weight=0.5\n"
                 "lacuna pretrain deepmim-cifar10 --data photos/ --out runs/deepmim\n"
                 "lacuna pretrain --out runs/deepmim --resume\n",

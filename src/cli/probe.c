@@ -42,10 +42,32 @@ static bool read_kind(const char *word, ProbeKind *kind)
     return error_set("there is no probe '%s': use knn or linear", word);
 }
 
+/* What the other kind takes would change nothing. */
+static bool fits_kind(const Job *job, ProbeKind kind)
+{
+    const struct {
+        const char *flag;
+        bool given;
+        ProbeKind kind;
+    } flags[] = {{"k", job->k, PROBE_KNN},
+                 {"temperature", job->temperature, PROBE_KNN},
+                 {"lrs", job->lrs, PROBE_LINEAR},
+                 {"epochs", job->epochs, PROBE_LINEAR},
+                 {"train-batch-size", job->train_batch, PROBE_LINEAR},
+                 {"seeds", job->seeds, PROBE_LINEAR}};
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+        if (flags[i].given && flags[i].kind != kind)
+            return error_set("--%s says nothing to probe %s: only probe %s takes it", flags[i].flag, probe_kind_name(kind),
+                             probe_kind_name(flags[i].kind));
+    return true;
+}
+
 static bool read_options(const Job *job, ProbeKind kind, ProbeOptions *o)
 {
     double ks[PROBE_NEIGHBOURS_MAX];
     int one;
+    if (!fits_kind(job, kind))
+        return false;
     *o = (ProbeOptions){.kind = kind,
                         .train = job->train,
                         .val = job->val,
@@ -53,21 +75,21 @@ static bool read_options(const Job *job, ProbeKind kind, ProbeOptions *o)
                         .pool = (FeaturePool)job->features,
                         .batch = job->batch,
                         .bf16 = job->precision == 1,
-                        .train_batch = job->train_batch,
+                        .train_batch = job->train_batch ? job->train_batch : 1024,
                         .seeds = job->seeds ? job->seeds : 1};
     if (!device_open(job->device, job->threads, &o->device))
         return false;
     if (kind == PROBE_KNN) {
-        if (!read_numbers("k", job->k, PROBE_NEIGHBOURS_MAX, ks, &o->k_count) ||
-            !read_numbers("temperature", job->temperature, 1, &o->temperature, &one))
+        if (!read_numbers("k", job->k ? job->k : "20,10,100,200", PROBE_NEIGHBOURS_MAX, ks, &o->k_count) ||
+            !read_numbers("temperature", job->temperature ? job->temperature : "0.07", 1, &o->temperature, &one))
             return false;
         for (int i = 0; i < o->k_count; i++)
             if ((o->k[i] = (int)ks[i]) != ks[i])
                 return error_set("--k wants whole numbers, not '%s'", job->k);
         return true;
     }
-    if (!read_numbers("lrs", job->lrs, PROBE_LRS_MAX, o->lrs, &o->lr_count) ||
-        !read_numbers("epochs", job->epochs, 1, &o->epochs, &one))
+    if (!read_numbers("lrs", job->lrs ? job->lrs : "0.03,0.1,0.3,1,3,10,30", PROBE_LRS_MAX, o->lrs, &o->lr_count) ||
+        !read_numbers("epochs", job->epochs ? job->epochs : "90", 1, &o->epochs, &one))
         return false;
     o->warmup_epochs = o->epochs / 9; /* 10 of 90 */
     return true;
@@ -187,14 +209,14 @@ static const Option OPTIONS[] = {
      .help = "the state behind block N, of `all` blocks, or of the `last` one behind the final norm", .initial = "last"},
     {"features", OPTION_CHOICE, AT(features), .choices = POOLS, .help = "what a picture's tokens become",
      .initial = "class_token"},
-    {"k", OPTION_TEXT, AT(k), .value = "N,...", .help = "knn: numbers of neighbours", .initial = "20,10,100,200"},
-    {"temperature", OPTION_TEXT, AT(temperature), .value = "X", .help = "knn: of the votes", .initial = "0.07"},
-    {"lrs", OPTION_TEXT, AT(lrs), .value = "X,...", .help = "linear: learning rates for a batch of 256, a head each",
-     .initial = "0.03,0.1,0.3,1,3,10,30"},
-    {"epochs", OPTION_TEXT, AT(epochs), .value = "X", .help = "linear: epochs, a ninth of them warm-up", .initial = "90"},
-    {"train-batch-size", OPTION_INT, AT(train_batch), .value = "N", .help = "linear: pictures of a step", .initial = "1024",
+    {"k", OPTION_TEXT, AT(k), .value = "N,...", .help = "knn: numbers of neighbours (default 20,10,100,200)"},
+    {"temperature", OPTION_TEXT, AT(temperature), .value = "X", .help = "knn: of the votes (default 0.07)"},
+    {"lrs", OPTION_TEXT, AT(lrs), .value = "X,...",
+     .help = "linear: learning rates for a batch of 256, a head each (default 0.03,0.1,0.3,1,3,10,30)"},
+    {"epochs", OPTION_TEXT, AT(epochs), .value = "X", .help = "linear: epochs, a ninth of them warm-up (default 90)"},
+    {"train-batch-size", OPTION_INT, AT(train_batch), .value = "N", .help = "linear: pictures of a step (default 1024)",
      .low = 2, .high = 1 << 20},
-    {"seeds", OPTION_INT, AT(seeds), .value = "N", .help = "linear: runs with seeds 0, 1, ..", .initial = "1", .low = 1,
+    {"seeds", OPTION_INT, AT(seeds), .value = "N", .help = "linear: runs with seeds 0, 1, .. (default 1)", .low = 1,
      .high = 100},
     {"precision", OPTION_CHOICE, AT(precision), .choices = PRECISIONS, .help = "what the encoder multiplies", .initial = "f32"},
     {"batch-size", OPTION_INT, AT(batch), .value = "N", .help = "pictures at a time through the encoder", .initial = "32",
@@ -216,11 +238,13 @@ const Verb probe_verb = {
         "Makes features of labelled pictures with the frozen encoder of a run and tells how well the held-out ones' classes "
         "can "
         "be read off them: `knn` by a vote of the nearest training pictures, `linear` by a linear map trained as MAE trains it "
-        "(BatchNorm, LARS), with several learning rates at once. Blocks by number are taken as they are (of knn behind the "
+        "(BatchNorm, LARS), with several learning rates at once, but on features of each picture's middle, made once, not of "
+        "random crops and mirrored pictures. Blocks by number are taken as they are (of knn behind the "
         "final norm).\n"
         "\n"
         "RUN/probes/KIND.json holds every score with its interval, the classes' names, and the pictures that are in both sets "
-        "or nearly so. With --blocks all, RUN/probes/KIND.svg shows the quality against the number of blocks kept.",
+        "or nearly so. Unreadable pictures are named and left out. With --blocks all, RUN/probes/KIND.svg shows the quality "
+        "against the number of blocks kept.",
     .options = OPTIONS,
     .examples = "lacuna probe knn --from runs/mae --train cifar/train --val cifar/test\n"
                 "lacuna probe linear --from runs/mae --train cifar/train --val cifar/test --blocks all --features mean\n",

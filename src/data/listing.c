@@ -102,7 +102,7 @@ static bool read_folder(Listing *listing, const char *root, const char *below, i
     Entry *entries = NULL;
     size_t count = 0, capacity = 0;
     struct stat info;
-    bool ok = false;
+    bool ok = false, recipe = false, log = false;
     if (!path)
         return false;
     if (depth > 64) {
@@ -125,6 +125,8 @@ static bool read_folder(Listing *listing, const char *root, const char *below, i
     for (struct dirent *entry; (entry = readdir(folder)); errno = 0) {
         if (entry->d_name[0] == '.')
             continue;
+        recipe = recipe || !strcmp(entry->d_name, "recipe.yaml");
+        log = log || !strcmp(entry->d_name, "log.jsonl");
         if (entry->d_type == DT_REG && !image_suffix_format(entry->d_name))
             continue;
         if (!memory_grow((void **)&entries, count, &capacity, sizeof *entries))
@@ -140,6 +142,11 @@ static bool read_folder(Listing *listing, const char *root, const char *below, i
     }
     closedir(folder);
     folder = NULL;
+    /* Sheets of a run that lies among its pictures are none of them. */
+    if (recipe && log && *below) {
+        ok = true;
+        goto done;
+    }
     /* In order of their names, so that which of two ways through links is taken is the same everywhere. */
     if (count)
         qsort(entries, count, sizeof *entries, compare_entries);
@@ -175,8 +182,8 @@ typedef struct {
     uint64_t root_size, text_size, count, folder_count;
 } StoredHeader;
 
-/* The number is raised when other suffixes count as pictures: what was stored before lacks those files. */
-static const char magic[16] = "lacuna listing3";
+/* The number is raised when other files count as pictures: what was stored before lacks them, or has too many. */
+static const char magic[16] = "lacuna listing4";
 
 static bool unchanged(const Listing *listing, const char *root)
 {

@@ -22,8 +22,9 @@ typedef struct {
     bool stored; /* it came from the file, not from the folders */
 } Listing;
 
-/* Lists the pictures below `root` (an absolute path), with `stored` a file to take the listing from when no folder has changed
- * since, and to put it into otherwise; may be NULL. False after error_set() when a folder cannot be read or memory is out. */
+/* Lists the pictures below `root` (an absolute path), run directories left out, with `stored` a file to take the listing from
+ * when no folder has changed since, and to put it into otherwise; may be NULL. False after error_set() when a folder cannot be
+ * read or memory is out. */
 bool listing_make(Listing *listing, const char *root, const char *stored);
 
 /* Takes the bytes of such a file: what was stored about `root`. False, perhaps without an error, when they are damaged, of

@@ -153,8 +153,10 @@ static bool are_few(const Loader *l, const char *last)
 {
     if ((double)l->bad_counted <= most_bad(l))
         return true;
-    return error_set("%zu of the %zu pictures at %.200s cannot be read, more than data.max_bad (%g) allows%s%.200s",
-                     l->bad_counted, l->count, source_where(l->o.source), l->o.max_bad, *last ? "; the last is " : "", last);
+    return error_set(
+        "%zu of the %zu pictures at %.160s cannot be read, more than data.max_bad (%g) allows: `lacuna data check` "
+        "names them all; a larger data.max_bad (data.max_bad=0.05) allows more%s%.160s",
+        l->bad_counted, l->count, source_where(l->o.source), l->o.max_bad, *last ? "; the last is " : "", last);
 }
 
 bool loader_count_misses(Loader *l, Slot *slot)

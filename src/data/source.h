@@ -27,8 +27,9 @@ typedef struct {
  *   gives that), or one .bin file (multiples of 3073 bytes: CIFAR-10; of 3074: CIFAR-100, labelled by the fine classes);
  * - a folder of .jpg, .jpeg, .png, .webp, .tif, .tiff files in any case and depth, sorted by relative path, bytewise. When
  * every picture lies in a subfolder, the first-level subfolders are the classes, sorted bytewise, labels from 0. Entries whose
- * name starts with a dot are left out; a symbolic link to a folder is followed unless it leads back into a folder that is being
- * read.
+ * name starts with a dot are left out, and so are run directories (folders below `where` that hold both recipe.yaml and
+ * log.jsonl), whose sheets are not pictures to learn from; a symbolic link to a folder is followed unless it leads back into a
+ * folder that is being read.
  * - a list: a .csv file with lines `path` or `path,label`, in the order of the file; a path may repeat. Paths go from the
  *   folder of the list on and are the keys as they are written. Fields with a comma or a quote stand in quotes, quotes inside
  *   doubled (RFC 4180, within one line). A first line `path` or `path,label`, a UTF-8 mark and empty lines are left out. All

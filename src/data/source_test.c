@@ -163,6 +163,30 @@ static void broken_picture_has_a_reason(void **state)
     source_close(source);
 }
 
+/* Sheets of a run that lies among its pictures are none of them; a run that is named itself is looked into. */
+static void runs_among_the_pictures_are_left_out(void **state)
+{
+    (void)state;
+    Listing listing;
+    write_picture(HOME "/among/1.png", 2, 2, 3, 1);
+    write_picture(HOME "/among/run/samples/step.png", 2, 2, 3, 2);
+    assert_true(listing_make(&listing, HOME "/among", NULL));
+    assert_int_equal(listing.count, 2);
+    listing_free(&listing);
+    write_text(HOME "/among/run/recipe.yaml", "run: {}\n");
+    assert_true(listing_make(&listing, HOME "/among", NULL));
+    assert_int_equal(listing.count, 2);
+    listing_free(&listing);
+    write_text(HOME "/among/run/log.jsonl", "");
+    assert_true(listing_make(&listing, HOME "/among", NULL));
+    assert_int_equal(listing.count, 1);
+    assert_string_equal(listing.text + listing.names[0], "1.png");
+    listing_free(&listing);
+    assert_true(listing_make(&listing, HOME "/among/run", NULL));
+    assert_int_equal(listing.count, 1);
+    listing_free(&listing);
+}
+
 /* The stored listing is used (it lists a file whose folder still has its old time) and an added file is noticed. */
 static void stored_listing(void **state)
 {
@@ -486,6 +510,7 @@ int main(void)
         cmocka_unit_test(links_in_a_circle_end),
         cmocka_unit_test(what_is_not_there_is_refused),
         cmocka_unit_test(broken_picture_has_a_reason),
+        cmocka_unit_test(runs_among_the_pictures_are_left_out),
         cmocka_unit_test(stored_listing),
         cmocka_unit_test(statistics),
         cmocka_unit_test(split_is_stable),

@@ -48,13 +48,7 @@ bool device_open(const char *name, int threads, Device *device)
     int index;
     if (names_gpu(name, &index))
         return open_gpu(index, device);
-    if (!strcmp(name, "auto") && cuda_count() > 0) {
-        if (open_gpu(0, device))
-            return true;
-        /* A GPU that cannot be used (too old, taken by others) is no reason to fail. */
-        error_clear();
-        *device = (Device){.kind = DEVICE_CPU, .threads = device->threads};
-    } else if (strcmp(name, "cpu") != 0 && strcmp(name, "auto") != 0) {
+    if (strcmp(name, "cpu") != 0 && strcmp(name, "auto") != 0) {
         return error_set("device %s is not known; use cpu, cuda or ref", name);
     }
     if (!cpu_level(&device->level))

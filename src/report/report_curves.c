@@ -6,15 +6,37 @@
 #include "report/chart.h"
 #include "report/report_parts.h"
 
+static size_t start_of_name(const char *path, size_t length)
+{
+    while (length > 0 && path[length - 1] != '/')
+        length--;
+    return length;
+}
+
+/* Whether the folder of another run has that name too. */
+static bool is_shared(const Report *r, int run, const char *name, size_t size)
+{
+    for (int i = 0; i < r->count; i++) {
+        const char *path = r->runs[i].path;
+        size_t length = strlen(path);
+        while (length > 1 && path[length - 1] == '/')
+            length--;
+        size_t first = start_of_name(path, length);
+        if (i != run && length - first == size && !memcmp(path + first, name, size))
+            return true;
+    }
+    return false;
+}
+
 void report_run_name(const Report *r, int run, char name[NAME_BYTES])
 {
     const char *path = r->runs[run].path;
     size_t length = strlen(path);
     while (length > 1 && path[length - 1] == '/')
         length--;
-    size_t first = length;
-    while (first > 0 && path[first - 1] != '/')
-        first--;
+    size_t first = start_of_name(path, length);
+    if (is_shared(r, run, path + first, length - first) && first > 1)
+        first = start_of_name(path, first - 1);
     snprintf(name, NAME_BYTES, "%.*s", (int)(length - first), path + first);
 }
 

@@ -155,6 +155,22 @@ static void several_runs(void **state)
     memory_free(page);
 }
 
+/* Two runs of one name, and two decoders on one block, are told apart. */
+static void names_that_collide_are_made_longer(void **state)
+{
+    (void)state;
+    const char *runs[] = {HOME "/x/run", HOME "/y/run/", HOME "/z"};
+    write_run(runs[0], "last", 20, "");
+    write_run(runs[1], "4", 20, "");
+    write_run(runs[2], "4", 20, "");
+    assert_true(report_write(runs, 3, HOME "/three.html"));
+    char *page = read_report(HOME "/three.html");
+    assert_non_null(strstr(page, "<title>x/run, y/run and z</title>"));
+    assert_int_equal(count_of(page, "data-name=\"last block (0)\""), 2);
+    assert_int_equal(count_of(page, "data-name=\"last block (1)\""), 2);
+    memory_free(page);
+}
+
 static void any_number_of_steps_fits(void **state)
 {
     (void)state;
@@ -224,6 +240,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(one_run, begin, end),
                                        cmocka_unit_test_setup_teardown(several_runs, begin, end),
+                                       cmocka_unit_test_setup_teardown(names_that_collide_are_made_longer, begin, end),
                                        cmocka_unit_test_setup_teardown(any_number_of_steps_fits, begin, end),
                                        cmocka_unit_test_setup_teardown(what_is_no_run_is_refused, begin, end),
                                        cmocka_unit_test_setup_teardown(want_of_memory_is_told, begin, end)};

@@ -194,8 +194,14 @@ void run_data_free(RunData *d)
 
 void run_data_decoder(const RunData *d, int decoder, char *name, size_t size)
 {
-    if (d->recipe->decoders[decoder].tap == TAP_LAST)
-        snprintf(name, size, "last block");
+    int tap = d->recipe->decoders[decoder].tap, same = 0;
+    char number[16] = "";
+    for (int k = 0; k < d->recipe->decoder_count; k++)
+        same += d->recipe->decoders[k].tap == tap;
+    if (same > 1)
+        snprintf(number, sizeof number, " (%d)", decoder);
+    if (tap == TAP_LAST)
+        snprintf(name, size, "last block%s", number);
     else
-        snprintf(name, size, "block %d", d->recipe->decoders[decoder].tap);
+        snprintf(name, size, "block %d%s", tap, number);
 }

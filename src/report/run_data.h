@@ -52,7 +52,7 @@ typedef struct {
 bool run_data_read(RunData *data, const char *run);
 void run_data_free(RunData *data);
 
-/* "block 6" or "last": what decoder k reads. */
+/* "block 6" or "last block": what decoder k reads; "block 6 (1)" with its number where several read it. */
 void run_data_decoder(const RunData *data, int decoder, char *name, size_t size);
 
 #endif

@@ -37,12 +37,32 @@ static int64_t read_number(const char *path, const char *key)
     return end == at ? -1 : number;
 }
 
+static int64_t read_group(const char *folder, const char *name, const char *key)
+{
+    char *path = file_join(folder, name);
+    int64_t number = path ? read_number(path, key) : -1;
+    memory_free(path);
+    return number;
+}
+
+/* What is kept of files counts as used there, and is given up when somebody needs the memory. */
+int64_t forecast_group_memory(const char *folder)
+{
+    int64_t limit = read_group(folder, "memory.max", ""), used = read_group(folder, "memory.current", "");
+    if (limit <= 0 || used < 0)
+        return -1;
+    int64_t active = read_group(folder, "memory.stat", "\nactive_file "),
+            inactive = read_group(folder, "memory.stat", "\ninactive_file ");
+    used -= (active > 0 ? active : 0) + (inactive > 0 ? inactive : 0);
+    used = used > 0 ? used : 0;
+    return limit > used ? limit - used : 0;
+}
+
 int64_t forecast_free_memory(void)
 {
-    int64_t available = read_number("/proc/meminfo", "MemAvailable:") * 1024;
-    int64_t limit = read_number("/sys/fs/cgroup/memory.max", ""), used = read_number("/sys/fs/cgroup/memory.current", "");
-    if (limit > 0 && used >= 0 && limit - used < available)
-        available = limit > used ? limit - used : 0;
+    int64_t available = read_number("/proc/meminfo", "MemAvailable:") * 1024, group = forecast_group_memory("/sys/fs/cgroup");
+    if (group >= 0 && group < available)
+        available = group;
     return available > 0 ? available : 0;
 }
 
@@ -89,7 +109,7 @@ static bool plan_programs(const Recipe *r, const Device *device, int micro_batch
         const ParamSet *teacher = trainer_teacher_params(t);
         f->parameters = (int64_t)sizeof(float) *
                         (4 * params->trained_count + params->fixed_count + teacher->trained_count + teacher->fixed_count);
-        f->checkpoint = (int64_t)sizeof(float) * (3 * params->trained_count + params->fixed_count);
+        f->checkpoint = (int64_t)sizeof(float) * (3 * params->trained_count + params->fixed_count + teacher->trained_count);
     }
     trainer_close(t);
     if (!evaluates)
@@ -240,6 +260,7 @@ bool forecast_make(const Recipe *recipe, bool time, Forecast *f)
     f->ring = (int64_t)ring;
     f->memory = f->arena + f->evaluation + beside_programs(f);
     f->cache = (int64_t)r->data.cache_mb << 20;
+    f->checkpoints = r->run.keep + 1 + r->stages.count;
     f->free = forecast_free_memory();
     if (!buffer_on_host(&f->device) && !fit_room(&f->device, &f->free))
         goto done;

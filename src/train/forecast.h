@@ -25,7 +25,8 @@ typedef struct {
     int64_t free;         /* what the machine, or the GPU, could give now */
     int micro_batch_most; /* the largest divisor of the batch that fits into `free`; 0: none */
 
-    int64_t checkpoint; /* bytes of one on the disk */
+    int64_t checkpoint; /* bytes of one on the disk, with the teacher's weights */
+    int checkpoints;    /* that lie there at most: run.keep, one more while saving, and those where stages end */
 
     double step_seconds; /* of a whole batch; 0: not measured */
 } Forecast;
@@ -38,5 +39,9 @@ bool forecast_make(const Recipe *recipe, bool time, Forecast *forecast);
 /* Bytes of memory that this process could still get: of the machine, and of its control group where that has a limit. 0 when
  * nobody tells. */
 int64_t forecast_free_memory(void);
+
+/* Bytes that a control group could still get, without what it keeps of files, by the kernel's files in its folder (cgroup v2).
+ * -1: it has no limit, or nobody tells. */
+int64_t forecast_group_memory(const char *folder);
 
 #endif

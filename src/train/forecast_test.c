@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -115,6 +116,50 @@ static void time_is_measured(void **state)
     assert_int_equal(forecast.micro_batch_most, 8);
 }
 
+static void write_group(const char *name, const char *text)
+{
+    char path[128];
+    snprintf(path, sizeof path, HOME "/%s", name);
+    assert_true(file_write(path, text, strlen(text)));
+}
+
+/* What a group keeps of files is as good as free. */
+static void pictures_that_were_read_are_no_memory_in_use(void **state)
+{
+    (void)state;
+    assert_int_equal(forecast_group_memory(HOME), -1);
+    write_group("memory.max", "max\n");
+    write_group("memory.current", "900\n");
+    assert_int_equal(forecast_group_memory(HOME), -1);
+    write_group("memory.max", "1000\n");
+    assert_int_equal(forecast_group_memory(HOME), 100);
+    write_group("memory.stat", "anon 200\nfile 700\ninactive_anon 1\nactive_anon 2\ninactive_file 400\nactive_file 200\n");
+    assert_int_equal(forecast_group_memory(HOME), 700);
+    write_group("memory.current", "500\n"); /* the files are not read in one moment */
+    assert_int_equal(forecast_group_memory(HOME), 1000);
+    write_group("memory.current", "2000\n");
+    assert_int_equal(forecast_group_memory(HOME), 0);
+}
+
+/* A teacher's weights lie in every checkpoint, and one stays for each stage. */
+static void distillation_takes_more_of_the_disk(void **state)
+{
+    (void)state;
+    Recipe r = recipe;
+    if (!forecast_make(&r, false, &forecast))
+        fail_msg("%s", error_text());
+    assert_int_equal(forecast.checkpoints, r.run.keep + 1);
+    assert_true(recipe_set(&r, "target={kind: features, normalise: token, class_token: true}") &&
+                recipe_set(&r, "loss.kind=smooth_l1") && recipe_set(&r, "stages=[{epochs: 1}, {epochs: 1}]"));
+    if (!forecast_make(&r, false, &forecast))
+        fail_msg("%s", error_text());
+    assert_int_equal(forecast.checkpoints, r.run.keep + 3);
+    int64_t encoder = forecast.encoder_parameters, trained = encoder;
+    for (int k = 0; k < r.decoder_count; k++)
+        trained += forecast.decoder_parameters[k];
+    assert_true(forecast.checkpoint > 4 * 3 * trained + 3 * encoder);
+}
+
 static void a_run_that_cannot_start_is_told(void **state)
 {
     (void)state;
@@ -129,6 +174,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(sizes_are_those_of_the_run),
                                        cmocka_unit_test(what_is_planned_only_takes_no_memory_and_makes_the_same_plan),
-                                       cmocka_unit_test(time_is_measured), cmocka_unit_test(a_run_that_cannot_start_is_told)};
+                                       cmocka_unit_test(time_is_measured),
+                                       cmocka_unit_test(pictures_that_were_read_are_no_memory_in_use),
+                                       cmocka_unit_test(distillation_takes_more_of_the_disk),
+                                       cmocka_unit_test(a_run_that_cannot_start_is_told)};
     return cmocka_run_group_tests(tests, begin, end);
 }

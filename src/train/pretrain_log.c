@@ -164,8 +164,11 @@ bool run_log_step(Run *run, const TrainerMetrics *m, double lr, double seconds, 
     memory_free(why);
     if (!ok || run->val_failed)
         return ok;
-    run->waited = run->pace > 0 ? run->waited + 0.1 * (waited - run->waited) : waited;
-    run->pace = run->pace > 0 ? run->pace + 0.1 * (pace - run->pace) : pace;
+    /* The first step of a session warms up: the mean begins with the second. */
+    double part = run->timed < 2 ? 1 : 0.1;
+    run->timed += run->timed < 2;
+    run->waited += part * (waited - run->waited);
+    run->pace += part * (pace - run->pace);
     if (run->options->progress)
         run->options->progress(run->options->context,
                                &(PretrainProgress){.line = line->data,

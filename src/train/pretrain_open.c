@@ -183,9 +183,8 @@ bool run_open(Run *run)
         run->folder = run_folder_open(o->out, NULL);
         if (!run->folder)
             return false;
-        if (!o->resume && run_folder_holds_run(run->folder))
-            return error_set("%s already holds a run: add --resume to go on with it, or choose another folder with --out",
-                             o->out);
+        if (!o->resume && !run_folder_is_new(o->out))
+            return false;
         if (o->resume && !find_start(run, &checkpoint, &finished))
             goto done;
         if (finished) {

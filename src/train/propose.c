@@ -1,6 +1,7 @@
 #include "train/propose.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,14 +77,15 @@ typedef struct {
     int width, depth, heads;
     int decoder_width, decoder_depth, decoder_heads;
     double blr;
+    int batch_most; /* for a million pictures */
     const char *name;
 } Encoder;
 
 static const Encoder encoders[] = {
-    {2000, 1 << 30, 96, 6, 3, 64, 1, 2, 4e-3, "very small"},
-    {50000, 8, 192, 12, 3, 128, 2, 4, 1e-3, "tiny (ViT-Ti)"},
-    {500000, 64, 384, 12, 6, 256, 4, 8, 5e-4, "small (ViT-S)"},
-    {(size_t)-1, 1 << 30, 768, 12, 12, 512, 8, 16, 1.5e-4, "base (ViT-B)"},
+    {2000, 1 << 30, 96, 6, 3, 64, 1, 2, 4e-3, 256, "very small"},
+    {50000, 8, 192, 12, 3, 128, 2, 4, 1e-3, 256, "tiny (ViT-Ti)"},
+    {500000, 64, 384, 12, 6, 256, 4, 8, 5e-4, 1024, "small (ViT-S)"},
+    {(size_t)-1, 1 << 30, 768, 12, 12, 512, 8, 16, 1.5e-4, 1024, "base (ViT-B)"},
 };
 enum { ENCODERS = sizeof encoders / sizeof *encoders };
 
@@ -109,10 +111,11 @@ static int choose_encoder(const PictureSurvey *s, int processors, int *by_pictur
     return place;
 }
 
-/* The largest power of two, up to 256 (1024 for a million pictures), that fills twice in an epoch. */
-static int choose_batch(size_t trained)
+/* The largest power of two, up to 256 (1024 for a million pictures and an encoder that is worth it), that fills twice in an
+ * epoch. */
+static int choose_batch(size_t trained, const Encoder *e)
 {
-    int batch = 8, most = trained < 1000000 ? 256 : 1024;
+    int batch = 8, most = trained < 1000000 ? 256 : e->batch_most;
     while (batch * 2 <= most && (size_t)batch * 2 * 2 <= trained)
         batch *= 2;
     return batch;
@@ -181,13 +184,16 @@ bool propose_recipe(const PictureSurvey *s, const char *where, int processors, i
     recipe_defaults(r);
     name_recipe(where, r);
     snprintf(r->data.train, sizeof r->data.train, "%s", where);
-    /* So that a few dozen pictures are held out of a small set too. */
-    r->data.val_share = s->count < 1000 ? 0.1 : s->count < 10000 ? 0.05 : 0.02;
+    /* So that some dozens are held out of a small set too, but of the smallest ones. */
+    r->data.val_share = s->count < 200 ? 0.2 : s->count < 1000 ? 0.1 : s->count < 10000 ? 0.05 : 0.02;
     size_t trained = (size_t)((double)s->count * (1 - r->data.val_share) * 0.9); /* the split is drawn: some may be missing */
     r->image.size[0] = r->image.size[1] = g->size;
     r->encoder.patch = g->patch;
     r->image.channels = s->channels;
     r->image.exif = true;
+    /* As image.draft counts: even the smallest crop then has twice the pixels a side that are needed. */
+    double needed = g->size / sqrt(r->augment.crop_scale[0]);
+    r->image.draft = s->short_side >= 2 * needed;
     /* Measuring decodes all pictures once: not worth its time where there are many with three. */
     bool measured = s->channels != 3 || s->count <= 20000;
     if (measured)
@@ -195,7 +201,7 @@ bool propose_recipe(const PictureSurvey *s, const char *where, int processors, i
     r->target.normalise = NORMALISE_PATCH;
     r->decoders[0].target.normalise = NORMALISE_PATCH;
     set_encoder(e, r);
-    r->schedule.batch_size = choose_batch(trained);
+    r->schedule.batch_size = choose_batch(trained, e);
     r->schedule.epochs = choose_epochs(trained, processors);
     r->data.val_every = r->schedule.epochs <= 100 ? 1 : r->schedule.epochs / 100;
     r->schedule.warmup_epochs = r->schedule.epochs / 20 < 1 ? 1 : r->schedule.epochs / 20 > 40 ? 40 : r->schedule.epochs / 20;
@@ -203,6 +209,8 @@ bool propose_recipe(const PictureSurvey *s, const char *where, int processors, i
     text_add(why, "%zu pictures of %d channel%s, %d pixels across (median of %zu): image.size %d, encoder.patch %d%s\n",
              s->count, s->channels, s->channels == 1 ? "" : "s", s->short_side, s->looked_at - s->unreadable, g->size, g->patch,
              reduced ? "; larger ones would be slow on this machine" : "");
+    if (r->image.draft)
+        text_add(why, "JPEG pictures are decoded at a half or less where that keeps enough pixels (image.draft): faster\n");
     text_add(
         why,
         "a %s encoder, width %d and %d blocks, for so many pictures%s, and a decoder to its size, width %d and %d block%s\n",

@@ -49,7 +49,12 @@ static void it_fits_pictures_and_machine(void **state)
     fits(50000, 32, 16, 32, 4, 384, 256, 256);
     fits(10000, 64, 2, 64, 8, 192, 128, 256);
     fits(10000, 100, 64, 96, 8, 192, 128, 256);
-    fits(1300000, 400, 2, 128, 16, 192, 128, 1024);
+    fits(1300000, 400, 2, 128, 16, 192, 128, 256);
+    assert_false(recipe.image.draft);
+    fits(5000, 600, 2, 128, 16, 192, 128, 256); /* 2 x 128 / sqrt(0.2) = 572.4 */
+    assert_true(recipe.image.draft);
+    fits(5000, 572, 2, 128, 16, 192, 128, 256);
+    assert_false(recipe.image.draft);
     fits(1300000, 400, 16, 224, 16, 384, 256, 1024);
     fits(1300000, 400, 128, 224, 16, 768, 512, 1024);
     assert_int_equal(recipe.encoder.depth, 12);

@@ -31,6 +31,7 @@ typedef struct {
     int64_t returns;                /* to the newest checkpoint, by guard.spike */
     int64_t went_back;              /* the step from which the run has just gone back; 0: not */
     double pace, waited;            /* seconds a step, averaged; 0: not known. Of these, waiting for pictures */
+    int timed;                      /* steps that went into these, at most 2 */
     bool bad_failed;                /* bad_files.csv could not be written */
     bool val_failed;                /* a validation failed: the error says why */
     bool val_seen;                  /* a validation has told of the held-out pictures that cannot be read */

@@ -117,16 +117,27 @@ const char *run_folder_path(const RunFolder *f)
     return f->path;
 }
 
-bool run_folder_holds_run(const RunFolder *f)
+static bool holds_run(const char *folder)
 {
     static const char *const signs[] = {"recipe.yaml", "log.jsonl", "checkpoints"};
     bool holds = false;
     for (size_t i = 0; i < sizeof signs / sizeof *signs; i++) {
-        char *path = run_folder_inside(f, signs[i]);
+        char *path = file_join(folder, signs[i]);
         holds = holds || (path && file_exists(path));
         memory_free(path);
     }
     return holds;
+}
+
+bool run_folder_holds_run(const RunFolder *f)
+{
+    return holds_run(f->path);
+}
+
+bool run_folder_is_new(const char *path)
+{
+    return !holds_run(path) ||
+           error_set("%s already holds a run: add --resume to go on with it, or choose another folder with --out", path);
 }
 
 /* ---- recipe.yaml */

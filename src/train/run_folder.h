@@ -23,6 +23,9 @@ const char *run_folder_path(const RunFolder *folder);
 /* Whether there is a run in it: a recipe, a log or a checkpoint. */
 bool run_folder_holds_run(const RunFolder *folder);
 
+/* Whether a new run may begin in the folder `path`, which need not be there. False after error_set() when one is in it. */
+bool run_folder_is_new(const char *path);
+
 /* RUN/recipe.yaml: the recipe with every default written out, its name in a comment; replaced as a whole. Reading, which
  * needs no lock, tells in *found whether there is one (false and no error when not), and gives it the name it was written with,
  * "" when that is not known. */

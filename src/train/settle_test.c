@@ -50,9 +50,37 @@ static void a_resumed_run_keeps_its_precision(void **state)
     unsetenv("LACUNA_CPU");
 }
 
+/* A tenth of a short run, ten epochs of a long one. */
+static void saving_is_often_enough(void **state)
+{
+    (void)state;
+    static const struct {
+        int epochs, per_epoch, expected;
+    } cases[] = {{1600, 3, 30}, {1600, 312, 3120}, {100, 7, 70}, {101, 7, 70}, {40, 306, 1224}, {1, 5, 1}, {1, 0, 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Recipe r = recipe_of(RUN_PRECISION_F32);
+        r.schedule.epochs = cases[i].epochs;
+        settle_recipe(&r, (int64_t)cases[i].epochs * cases[i].per_epoch);
+        assert_int_equal(r.run.save_steps, cases[i].expected);
+    }
+}
+
+static void auto_is_the_processor(void **state)
+{
+    (void)state;
+    Recipe r = recipe_of(RUN_PRECISION_F32), asked = r;
+    r.run.device = RUN_DEVICE_AUTO;
+    asked.run.device = RUN_DEVICE_CUDA;
+    settle_recipe(&r, 100);
+    settle_recipe(&asked, 100);
+    assert_int_equal(r.run.device, RUN_DEVICE_CPU);
+    assert_int_equal(asked.run.device, RUN_DEVICE_CUDA);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(auto_is_bf16_where_it_is_native),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(saving_is_often_enough), cmocka_unit_test(auto_is_the_processor),
+                                       cmocka_unit_test(auto_is_bf16_where_it_is_native),
                                        cmocka_unit_test(a_resumed_run_keeps_its_precision)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

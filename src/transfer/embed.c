@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -220,16 +221,42 @@ static bool csv_place(const Embed *e, off_t *place, uint64_t *batches)
     }
 }
 
+/* The list of the pictures is nothing to write upon. */
+static bool is_not_the_data(const Embed *e)
+{
+    const char *names[] = {e->path, e->names_file.data};
+    struct stat data, out;
+    for (int i = 0; i < (e->format == EMBED_NPY ? 2 : 1); i++)
+        if (stat(source_where(e->source), &data) == 0 && stat(names[i], &out) == 0 && data.st_dev == out.st_dev &&
+            data.st_ino == out.st_ino)
+            return error_set("%s is what names the pictures: choose another file for the features", names[i]);
+    return true;
+}
+
+/* The lock goes with the descriptor. Whoever had it until now may have renamed the file meanwhile. */
+static bool lock_part(const Embed *e)
+{
+    struct stat opened, named;
+    bool locked = flock(e->file, LOCK_EX | LOCK_NB) == 0;
+    if (!locked && errno != EWOULDBLOCK)
+        return error_set("cannot lock %s: %s", e->part.data, strerror(errno));
+    return (locked && fstat(e->file, &opened) == 0 && stat(e->part.data, &named) == 0 && opened.st_dev == named.st_dev &&
+            opened.st_ino == named.st_ino) ||
+           error_set("%s is being written by another process: wait until it ends, or choose another file", e->part.data);
+}
+
 /* Opens PATH.part at the place to go on from. */
 static bool open_part(Embed *e, const Backbone *backbone)
 {
     Text key = {0}, prefix = {0};
     off_t place = 0;
-    bool ok = make_key(e, backbone, &key) && make_prefix(e, &prefix), known = ok && same_key(e, &key);
-    if (ok && !known)
-        ok = file_remove(e->part.data) && file_write(e->key_file.data, key.data, key.length);
+    bool ok = make_key(e, backbone, &key) && make_prefix(e, &prefix);
     if (ok && (e->file = open(e->part.data, O_RDWR | O_CREAT | O_CLOEXEC, 0666)) < 0)
         ok = error_set("cannot create %s: %s", e->part.data, strerror(errno));
+    ok = ok && lock_part(e);
+    if (ok && !same_key(e, &key))
+        ok = (ftruncate(e->file, 0) == 0 || error_set("cannot write %s: %s", e->part.data, strerror(errno))) &&
+             file_write(e->key_file.data, key.data, key.length);
     struct stat info;
     if (ok && fstat(e->file, &info) < 0)
         ok = error_set("cannot read %s: %s", e->part.data, strerror(errno));
@@ -298,9 +325,6 @@ static void tell_bad(void *context, const char *key, const char *reason)
 static bool finish(Embed *e)
 {
     bool ok = fsync(e->file) == 0 || error_set("cannot flush %s: %s", e->part.data, strerror(errno));
-    if (close(e->file) < 0 && ok)
-        ok = error_set("cannot close %s: %s", e->part.data, strerror(errno));
-    e->file = -1;
     ok = ok && (e->format != EMBED_NPY || write_names(e));
     if (ok && rename(e->part.data, e->path) < 0)
         ok = error_set("cannot rename to %s: %s", e->path, strerror(errno));
@@ -325,7 +349,7 @@ bool embed_write(Backbone *backbone, const Source *source, const char *path, con
     size_t numbers;
     ok = !e.part.failed && !e.key_file.failed && !e.names_file.failed && size_multiply(e.numbers, (size_t)o->batch, &numbers) &&
          (e.batch = memory_new(numbers, sizeof *e.batch)) && (e.one = memory_new(numbers, sizeof *e.one)) &&
-         open_part(&e, backbone);
+         is_not_the_data(&e) && open_part(&e, backbone);
     FeaturesPass pass = {.source = source,
                          .first = e.first,
                          .workers = o->workers,

@@ -30,7 +30,8 @@ bool embed_format(const char *path, EmbedFormat *format);
 
 /* Writes PATH. What is done so far lies in PATH.part and is gone on with when PATH.part.key says that weights, pictures, and
  * all that the numbers depend on are the same; a file that was interrupted ends with the same bytes. *resumed: pictures that
- * were there already. Memory does not grow with the number of pictures, but for their names. False after error_set(). */
+ * were there already. Memory does not grow with the number of pictures, but for their names. False after error_set(), also when
+ * PATH is the list that names the pictures, or another process writes PATH.part. */
 bool embed_write(Backbone *backbone, const Source *source, const char *path, const EmbedOptions *options, size_t *resumed);
 
 #endif

@@ -1,9 +1,13 @@
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -12,6 +16,7 @@
 #include "base/memory.h"
 #include "formats/npy.h"
 #include "formats/safetensors.h"
+#include "image/draw.h"
 #include "transfer/embed.h"
 #include "transfer/tiny_backbone.h"
 
@@ -153,12 +158,78 @@ static void formats_agree(void **state)
     backbone_close(b);
 }
 
+static void write_csv(const char *name, const char *text)
+{
+    assert_true(file_write(name, text, strlen(text)));
+}
+
+/* Of three pictures one is damaged: its numbers are NaN. With none there is nothing to write. */
+static void unreadable_pictures_become_nan(void **state)
+{
+    (void)state;
+    Backbone *b = tiny_backbone();
+    Image image;
+    NpyArray a;
+    size_t resumed;
+    const FeatureWant want = {3, true, FEATURE_MEAN};
+    EmbedOptions o = {.batch = 2, .wants = &want, .count = 1, .max_bad = 1};
+    assert_true(b && device_open("cpu", 1, &o.device) && file_remove(FOLDER) && file_make_folder(FOLDER "/in"));
+    assert_true(image_new(&image, 20, 20, 3) && image_write_png(FOLDER "/in/a.png", &image));
+    image_free(&image);
+    assert_true(file_write(FOLDER "/in/b.png", "no picture", 10));
+    Source *source = features_source(FOLDER "/in", &b->recipe, 0);
+    assert_non_null(source);
+    if (!embed_write(b, source, PATHS[0], &o, &resumed))
+        fail_msg("%s", error_text());
+    source_close(source);
+    assert_true(npy_read(PATHS[0], &a) && a.shape[0] == 2);
+    assert_true(a.data[0] == a.data[0]);
+    assert_true(a.data[12] != a.data[12]);
+    npy_free(&a);
+    assert_true(file_remove(FOLDER "/in/a.png"));
+    source = features_source(FOLDER "/in", &b->recipe, 0);
+    assert_non_null(source);
+    assert_false(embed_write(b, source, PATHS[1], &o, &resumed));
+    assert_non_null(strstr(error_text(), "cannot be read"));
+    source_close(source);
+    backbone_close(b);
+}
+
+static void what_must_not_be_written_upon_is_refused(void **state)
+{
+    (void)state;
+    Backbone *b = tiny_backbone();
+    Image image;
+    size_t resumed;
+    assert_true(b && file_remove(FOLDER) && file_make_folder(FOLDER));
+    assert_true(image_new(&image, 20, 20, 3) && image_write_png(FOLDER "/a.png", &image));
+    image_free(&image);
+    write_csv(FOLDER "/list.csv", "a.png\n");
+    Source *source = features_source(FOLDER "/list.csv", &b->recipe, 0);
+    assert_non_null(source);
+    assert_false(embed(b, source, FOLDER "/list.csv", 1, 8, &resumed));
+    assert_non_null(strstr(error_text(), "names the pictures"));
+    same_file(FOLDER "/list.csv", "a.png\n", 6);
+    /* Another process is at it. */
+    int other = open(FOLDER "/out.csv.part", O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    assert_true(other >= 0 && flock(other, LOCK_EX) == 0);
+    assert_false(embed(b, source, PATHS[1], 1, 8, &resumed));
+    assert_non_null(strstr(error_text(), "another process"));
+    close(other);
+    if (!embed(b, source, PATHS[1], 1, 8, &resumed))
+        fail_msg("%s", error_text());
+    source_close(source);
+    backbone_close(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_broken_file_is_gone_on_with),
         cmocka_unit_test(a_part_of_something_else_is_thrown_away),
         cmocka_unit_test(formats_agree),
+        cmocka_unit_test(unreadable_pictures_become_nan),
+        cmocka_unit_test(what_must_not_be_written_upon_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

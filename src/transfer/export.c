@@ -1,5 +1,6 @@
 #include "transfer/export.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -279,19 +280,23 @@ static bool write_folder(const char *folder, Backbone *b, const SafeTensors *fil
 bool export_timm(const char *from, const char *out, const Device *device, Text *note)
 {
     char *model = NULL;
+    Text made = {0}; /* OUT.tmp, until all of it is there */
     SafeTensors *file = NULL;
     Backbone *b = NULL;
-    bool made = false;
     bool ok = !file_exists(out) || error_set("%s is there already: choose another name, or move it away", out);
     ok = ok && (b = backbone_open(from, note)) && timm_has(&b->recipe) && (model = checkpoint_model(from)) &&
          (file = safetensors_open(model));
+    size_t length = strlen(out);
+    while (length > 1 && out[length - 1] == '/')
+        length--;
     if (ok) {
-        made = true;
-        ok = write_folder(out, b, file, device);
+        text_add(&made, "%.*s.tmp", (int)length, out);
+        ok = !made.failed && file_remove(made.data) && write_folder(made.data, b, file, device) && file_sync(made.data) &&
+             (rename(made.data, out) == 0 || error_set("cannot rename %s to %s: %s", made.data, out, strerror(errno)));
     }
-    if (!ok && made) {
+    if (!ok && made.length) {
         char *why = memory_string(error_text());
-        file_remove(out);
+        file_remove(made.data);
         if (why)
             error_set("%s", why);
         memory_free(why);
@@ -299,6 +304,7 @@ bool export_timm(const char *from, const char *out, const Device *device, Text *
     safetensors_close(file);
     backbone_close(b);
     memory_free(model);
+    text_free(&made);
     return ok || error_context("exporting %s", from);
 }
 

@@ -216,7 +216,9 @@ static void want_of_memory_and_disk_leave_nothing(void **state)
             break;
         assert_non_null(strstr(error_text(), "memory"));
         assert_false(file_exists(OUT));
+        assert_false(file_exists(OUT ".tmp"));
     }
+    assert_false(file_exists(OUT ".tmp"));
     assert_true(file_remove(OUT));
     for (uint64_t n = 1;; n++) {
         file_fail_at(n);

@@ -141,7 +141,9 @@ Features *features_open(Backbone *b, const FeaturesOptions *o)
     if (f->wants && f->hidden)
         memcpy(f->wants, o->wants, (size_t)o->count * sizeof *f->wants);
     bool ok = f->wants && f->hidden && check_wants(f) &&
-              (!o->device.f64 || error_set("features are made in f32: use device ref, not ref64")) && build(f, b, o);
+              (!o->device.f64 || error_set("features are made in f32: use device ref, not ref64")) &&
+              (o->device.kind != DEVICE_CUDA || error_set("features are not made on a GPU yet: use device cpu")) &&
+              build(f, b, o);
     if (!ok) {
         features_close(f);
         return NULL;

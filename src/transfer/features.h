@@ -27,7 +27,7 @@ typedef struct {
 typedef struct Features Features;
 
 /* Builds the program. The backbone is borrowed. Owned by the caller. NULL after error_set(): a block that is not there, a class
- * token of an encoder without one, a norm that it does not have. */
+ * token of an encoder without one, a norm that it does not have, a device that is not the processor. */
 Features *features_open(Backbone *backbone, const FeaturesOptions *options);
 void features_close(Features *features);
 

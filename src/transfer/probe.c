@@ -129,7 +129,7 @@ static bool fill_side(Probe *p, Side *s, Features *f, const int *classes)
         !table_make(&s->features, rows, s->width, TABLE_MEMORY) ||
         !table_make(&s->thumbs, s->room, (size_t)r->image.channels * THUMB * THUMB, TABLE_MEMORY))
         return false;
-    FeaturesPass pass = {.source = s->source, .max_bad = r->data.max_bad, .bad = tell_bad, .batch = take_batch, .context = s};
+    FeaturesPass pass = {.source = s->source, .max_bad = 1, .bad = tell_bad, .batch = take_batch, .context = s};
     return features_pass(f, &pass) && (s->count || error_set("%s holds no picture with a label", source_where(s->source)));
 }
 
@@ -229,7 +229,9 @@ static ProbeScore score_of(const Probe *p, const int32_t *ranks, double setting,
 {
     ProbeScore score = {.setting = setting, .seed = seed};
     score.top1 = share_below(ranks, p->val.count, 1);
-    score.top5 = share_below(ranks, p->val.count, p->result->class_count < 5 ? p->result->class_count : 5);
+    /* B.3: so many neighbours vote for no more classes. */
+    int places = p->options->kind == PROBE_KNN && setting < 5 ? (int)setting : 5;
+    score.top5 = share_below(ranks, p->val.count, p->result->class_count < places ? p->result->class_count : places);
     probe_interval(score.top1, p->val.count, &score.low, &score.high);
     return score;
 }

@@ -52,7 +52,8 @@ void probe_json(const ProbeResult *r, const ProbeOptions *o, const char *from, T
     if (o->kind == PROBE_KNN)
         text_add(out, "\"temperature\": %.9g, ", o->temperature);
     else
-        text_add(out, "\"epochs\": %.9g, \"batch_size\": %d, \"seeds\": %d, ", o->epochs, o->train_batch, o->seeds);
+        text_add(out, "\"epochs\": %.9g, \"batch_size\": %zu, \"seeds\": %d, ", o->epochs,
+                 (size_t)o->train_batch < r->train_count ? (size_t)o->train_batch : r->train_count, o->seeds);
     text_add(out, "\"classes\": [");
     for (int c = 0; c < r->class_count; c++) {
         text_add(out, c ? ", " : "");

@@ -47,7 +47,9 @@ static void what_is_missing_is_named(void **state)
     device_close(&device);
     fake_reset();
     setenv("LACUNA_CUDA_GRAPH", "0", 1);
-    assert_true(device_open("auto", 0, &device));
+    assert_true(device_open("auto", 0, &device)); /* not before ./dev test-gpu has passed somewhere */
+    assert_int_not_equal(device.kind, DEVICE_CUDA);
+    assert_true(device_open("cuda", 0, &device));
     assert_int_equal(device.kind, DEVICE_CUDA);
     assert_true(device.one_by_one);
     unsetenv("LACUNA_CUDA_GRAPH");
