@@ -29,7 +29,9 @@ if [ "$1" = pretrain ]; then
         echo "{\"step\": $step, \"seconds\": 0.5, \"data_wait\": 0.05}"
     done
 elif [ "$2" = data ]; then
-    echo '{"pictures_per_second": 900, "size": 224, "files": 110}'
+    rate=900
+    case " $* " in *' --first-pass '*) rate=640 ;; esac
+    echo "{\"pictures_per_second\": $rate, \"size\": 224, \"files\": 110}"
 elif [ "$2" = ops ]; then
     line='"calls": 2, "seconds": 0.4, "share": 0.4, "gflops_per_second": 60, "limit": "compute", "floor_seconds": 0.3, "peak_share": 0.75'
     echo "{\"step_seconds_mean\": 1.0, \"floor_seconds\": 0.6, \"peak_share\": 0.6, \"gflops_per_second\": 50,
@@ -116,15 +118,17 @@ loader() {
 }
 cp "$work/page.md" "$work/before.md"
 loader --photos pictures
-says '| 224 | 900 | 256 | 3.52 (3.52-3.52) |'
-grep -v -e '^### Loading' -e '^Pictures a second of one worker' -e '^| pixels' -e '^| 224' -e 'bench data' -e torch_data "$work/page.md" | sort -u |
+says "| all but each file's first | 900 | 256 | 3.52 (3.52-3.52) |"
+says "| each file's first (\`--first-pass\`) | 640 | 256 | 2.50 (2.50-2.50) |"
+grep -v -e '^### Loading' -e '^Pictures a second of one worker' -e '^| looks' -e '^| all but' -e '^| each file' -e 'bench data' -e torch_data "$work/page.md" | sort -u |
     grep -v '^| --- | --- | --- | --- |$' >"$work/rest"
 grep -v '^| --- | --- | --- | --- |$' "$work/before.md" | sort -u | cmp -s - "$work/rest" || fail "the loader's measurement changed another section"
 cp "$work/page.md" "$work/first.md"
 loader --photos pictures
 cmp -s "$work/page.md" "$work/first.md" || fail "the loader's section is there twice or has changed"
 run --rounds 3
-says '| 224 | 900 | 256 | 3.52 (3.52-3.52) |'
+says "| all but each file's first | 900 | 256 | 3.52 (3.52-3.52) |"
+says "| each file's first (\`--first-pass\`) | 640 | 256 | 2.50 (2.50-2.50) |"
 grep -v '"loader"' "$work/results.jsonl" >"$work/others.jsonl"
 python3 "$source_folder/bench/performance.py" --configs cifar_p4 --program "$work/lacuna" --page "$work/page.md" \
     --results "$work/others.jsonl" --only-page 2>"$work/said" || fail "$(cat "$work/said")"

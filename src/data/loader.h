@@ -43,6 +43,7 @@ typedef struct {
 
     int workers;         /* threads; 0: 1 */
     int ring;            /* batches made ahead, 0: 3 */
+    bool whole_files;    /* files are decoded to their end at each look, not at the first alone: the same batches, slower */
     PictureCache *cache; /* of loader_form(), shared with other loaders of the source; NULL: an own one of cache_mb */
     size_t cache_mb;
     void *memory; /* loader_memory() bytes, aligned to MEMORY_ALIGN, for the pictures of the ring; NULL: allocated */

@@ -84,8 +84,8 @@ static bool find_picture(Loader *l, Slot *slot, size_t place, Pick *pick)
         if (state == LOADER_BAD) {
             if (!note_miss(l, slot, miss, NULL))
                 return false;
-        } else if (picture_cache_get(l->cache, sample, choose_box, pick, state == LOADER_WHOLE, &pick->image, &pick->box,
-                                     &pick->kept)) {
+        } else if (picture_cache_get(l->cache, sample, choose_box, pick, state == LOADER_WHOLE && !l->o.whole_files,
+                                     &pick->image, &pick->box, &pick->kept)) {
             atomic_store(&l->state[sample], LOADER_WHOLE);
             return true;
         } else {
@@ -99,6 +99,22 @@ static bool find_picture(Loader *l, Slot *slot, size_t place, Pick *pick)
     return error_set("too many pictures at %s cannot be read", source_where(l->o.source));
 }
 
+static bool evaluate(Worker *worker, const Image *image, float *to)
+{
+    const LoaderOptions *o = &worker->loader->o;
+    float *floats = (float *)(void *)worker->pixels;
+    if (image->depth != IMAGE_U8) {
+        if (!image_evaluate_deep(image, o->evaluate, o->height, o->width, o->filter, &worker->scratch, floats))
+            return false;
+        image_to_tensor_deep(floats, o->height, o->width, o->channels, false, o->mean, o->std, to);
+        return true;
+    }
+    if (!image_evaluate(image, o->evaluate, o->height, o->width, o->filter, &worker->scratch, worker->pixels))
+        return false;
+    image_to_tensor(worker->pixels, o->height, o->width, o->channels, false, o->mean, o->std, to);
+    return true;
+}
+
 bool loader_fill(Worker *worker, Slot *slot, size_t place)
 {
     Loader *l = worker->loader;
@@ -108,14 +124,11 @@ bool loader_fill(Worker *worker, Slot *slot, size_t place)
         return false;
     bool ok;
     float *to = slot->images + place * loader_picture_size(o);
-    if (!o->train && o->evaluate && pick.image.depth == IMAGE_U8) {
-        ok = image_evaluate(&pick.image, o->evaluate, o->height, o->width, o->filter, &worker->scratch, worker->pixels);
-        if (ok)
-            image_to_tensor(worker->pixels, o->height, o->width, o->channels, false, o->mean, o->std, to);
-    } else {
+    if (!o->train && o->evaluate)
+        ok = evaluate(worker, &pick.image, to);
+    else
         ok = image_prepare(&pick.image, pick.box, o->height, o->width, o->filter, pick.flip, o->mean, o->std, &worker->scratch,
                            worker->pixels, to);
-    }
     slot->samples[place] = pick.sample;
     slot->labels[place] = source_label(o->source, pick.sample);
     if (!pick.kept)

@@ -226,6 +226,36 @@ static void labels_and_patterns(void **state)
     assert_true(file_remove(HOME "/in"));
 }
 
+/* A mask beside a picture is no picture; a dot in a picture's name does not make it one's mask. */
+static void pictures_are_grouped_as_webdataset_groups(void **state)
+{
+    (void)state;
+    Text tar = {0};
+    add_picture(&tar, "__notes__/logo.png", 1);
+    add_picture(&tar, "__cover__", 1);
+    add_picture(&tar, "a.seg.png", 2);
+    add_picture(&tar, "in.to/a.depth.left.png", 3);
+    add_picture(&tar, "a.png", 4);
+    add_text(&tar, "a.cls", "1");
+    add_picture(&tar, "photo.2020.png", 5);
+    add_text(&tar, "photo.2020.cls", "0");
+    add_picture(&tar, "photo.2021.png", 6);
+    add_text(&tar, "photo.cls", "2");
+    add_picture(&tar, "in.to/a.PNG", 7);
+    add_text(&tar, "in.to/a.cls", "3");
+    add_picture(&tar, "b__/__a__.png", 8);
+    add_text(&tar, "b__/__a__.cls", "4");
+    write_archive(&tar, SHARD);
+    Source *source = open_or_fail(SHARD, &uncached);
+    assert_int_equal(source_count(source), 5);
+    assert_sample(source, 0, "one.tar#a.png", 1, 4);
+    assert_sample(source, 1, "one.tar#photo.2020.png", 0, 5);
+    assert_sample(source, 2, "one.tar#photo.2021.png", 2, 6);
+    assert_sample(source, 3, "one.tar#in.to/a.PNG", 3, 7);
+    assert_sample(source, 4, "one.tar#b__/__a__.png", 4, 8);
+    source_close(source);
+}
+
 /* Every way a name or a size is written, and a name that would lead out of a folder if it were a path. */
 static void names_and_sizes(void **state)
 {
@@ -661,10 +691,15 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(labels_and_patterns), cmocka_unit_test(names_and_sizes),
-        cmocka_unit_test(harm_is_refused),     cmocka_unit_test(compressed_shards_are_refused),
-        cmocka_unit_test(truncated_archives),  cmocka_unit_test(damaged_archives),
-        cmocka_unit_test(stored_index),        cmocka_unit_test(many_shards_and_threads),
+        cmocka_unit_test(labels_and_patterns),
+        cmocka_unit_test(pictures_are_grouped_as_webdataset_groups),
+        cmocka_unit_test(names_and_sizes),
+        cmocka_unit_test(harm_is_refused),
+        cmocka_unit_test(compressed_shards_are_refused),
+        cmocka_unit_test(truncated_archives),
+        cmocka_unit_test(damaged_archives),
+        cmocka_unit_test(stored_index),
+        cmocka_unit_test(many_shards_and_threads),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -18,7 +18,8 @@ typedef struct {
     size_t world_count;            /* pictures of the built-in world; 0: 10000 */
     int world_height, world_width; /* their size in pixels; 0: 64 */
     uint64_t world_seed;
-    bool no_cache; /* neither reads nor writes stored listings and statistics */
+    bool world_held_out; /* the pictures that no seed trains on (data/world.h) */
+    bool no_cache;       /* neither reads nor writes stored listings and statistics */
 } SourceOptions;
 
 /* Opens `where`, one of
@@ -36,12 +37,12 @@ typedef struct {
  *   pictures have a label or none has: whole numbers are the classes' numbers, anything else names, sorted bytewise.
  * - tar shards: a .tar file, a pattern of them "shards-{000..099}.tar" (numbers filled up with zeros when one of the two
  *   is), or a folder that holds .tar files and no picture (in the order of their names). Samples are the members with such a
- *   suffix (any case; not those that start with a dot), in the archive's order, with the key SHARD.tar#NAME; the label
- *   is the whole number in the member of the same stem with the suffix .cls, which all pictures have or none; the
- *   classes' names are the lines of a file classes.txt beside the shards, if there is one, from label 0 on. Shards are
- *   walked once, then a sample is one read; where each lies is stored under file_cache_folder() with the shard's size and
- *   time of change. Compressed shards, links and names that occur twice in one shard are refused. Members' names are never
- *   used as paths.
+ *   suffix (any case; not those that start with a dot, lie in __..__, or belong to another picture as a.seg.png does to
+ *   a.jpg), in the archive's order, with the key SHARD.tar#NAME; the label is the whole number in the member of the same
+ *   stem (or the name up to its first dot) with the suffix .cls, which all pictures have or none; the classes' names are the
+ * lines of a file classes.txt beside the shards, if there is one, from label 0 on. Shards are walked once, then a sample is one
+ * read; where each lies is stored under file_cache_folder() with the shard's size and time of change. Compressed shards, links
+ * and names that occur twice in one shard are refused. Members' names are never used as paths.
  *
  * `options` may be NULL. The source is owned by the caller. NULL after error_set(): nothing there, no picture in it, a file of
  * a wrong size, a malformed line of a list, a damaged archive. Pictures are not opened here: a broken one shows when it is

@@ -46,10 +46,11 @@ typedef struct {
 } TarIndex;
 
 /* Indexes the members with the suffix of a picture (image_suffix_format()) of the archive at `path`, but for names that start
- * with a dot; a label is the number in the member of the same name with the suffix .cls (or of the name up to its first dot, as
- * WebDataset groups). `stored`: a file to take the index from when the archive's size and time are the same, and to put it into
- * otherwise; may be NULL. False after error_set(), also for a name that occurs twice, a picture that is a link, a label that is
- * no number.
+ * with a dot, names whose first part is __..__ (WebDataset's notes), and those that belong to another picture: K.x.png beside
+ * K.jpg, where K, the name up to its first dot, is WebDataset's key. A label is the number in the member of the same name with
+ * the suffix .cls, or of the key with it. `stored`: a file to take the index from when the archive's size and time are the
+ * same, and to put it into otherwise; may be NULL. False after error_set(), also for a name that occurs twice, a picture that
+ * is a link, a label that is no number.
  */
 bool tar_index_make(TarIndex *index, const char *path, const char *stored);
 void tar_index_free(TarIndex *index);

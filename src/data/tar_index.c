@@ -53,6 +53,13 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
+/* WebDataset's key of a member: its name up to the first dot behind the folders. */
+static size_t key_size(const char *name)
+{
+    const char *file = file_name(name);
+    return (size_t)(file - name) + strcspn(file, ".");
+}
+
 /* A whole number with white space around it; -1 when it is none. */
 static int64_t read_label(const char *text, size_t size)
 {
@@ -65,6 +72,13 @@ static int64_t read_label(const char *text, size_t size)
     return class_number_read(text, size);
 }
 
+/* WebDataset keeps notes about a shard, which are no samples, in members named like this, alone or in a folder. */
+static bool is_note(const char *name)
+{
+    size_t n = strcspn(name, "/");
+    return n >= 4 && !memcmp(name, "__", 2) && !memcmp(name + n - 2, "__", 2);
+}
+
 static bool meet(void *self, int descriptor, const TarMember *member)
 {
     Making *m = self;
@@ -72,7 +86,7 @@ static bool meet(void *self, int descriptor, const TarMember *member)
     bool label = !strcasecmp(suffix, ".cls");
     bool picture = image_suffix_format(member->name) != NULL;
     unsigned long long header = member->header;
-    if (file_name(member->name)[0] == '.') /* as in folders; Macs put ._NAME beside each NAME */
+    if (file_name(member->name)[0] == '.' || is_note(member->name)) /* as in folders; Macs put ._NAME beside each NAME */
         return true;
     if ((!label && !picture) || (member->type != '0' && member->type != '1' && member->type != '2'))
         return true;
@@ -110,7 +124,7 @@ static int compare_met(const void *a, const void *b, void *names)
     return order ? order : x->header < y->header ? -1 : x->header > y->header;
 }
 
-/* A label without its suffix, so that it is found by the stem of a picture. */
+/* A name without its suffix, so that it is found by the stem of another. */
 static int compare_stem(const char *name, const char *stem, size_t size)
 {
     size_t n = (size_t)(suffix_of(name) - name);
@@ -118,7 +132,7 @@ static int compare_stem(const char *name, const char *stem, size_t size)
     return order ? order : n < size ? -1 : n > size;
 }
 
-static int compare_labels(const void *a, const void *b, void *names)
+static int compare_stems(const void *a, const void *b, void *names)
 {
     const Met *x = a, *y = b;
     const char *stem = (const char *)names + y->name;
@@ -126,14 +140,14 @@ static int compare_labels(const void *a, const void *b, void *names)
     return order ? order : x->header < y->header ? -1 : x->header > y->header;
 }
 
-static const Met *find_label(const Making *m, const Met *labels, size_t count, const char *stem, size_t size)
+static const Met *find_stem(const Making *m, const Met *sorted, size_t count, const char *stem, size_t size)
 {
     size_t low = 0, high = count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        int order = compare_stem(m->names.data + labels[middle].name, stem, size);
+        int order = compare_stem(m->names.data + sorted[middle].name, stem, size);
         if (order == 0)
-            return &labels[middle];
+            return &sorted[middle];
         if (order > 0)
             high = middle;
         else
@@ -155,6 +169,31 @@ static bool names_differ(Making *m)
     return true;
 }
 
+/* Takes out what belongs to a picture without being one to train on: beside K.jpg a K.seg.png is of the same sample. */
+static bool leave_companions_out(Making *m)
+{
+    size_t wholes = 0, kept = 0;
+    Met *whole = memory_new(m->met_count, sizeof *whole);
+    if (!whole)
+        return false;
+    for (size_t i = 0; i < m->met_count; i++) {
+        const char *name = m->names.data + m->met[i].name;
+        if (m->met[i].picture != SIZE_MAX && key_size(name) == (size_t)(suffix_of(name) - name))
+            whole[wholes++] = m->met[i];
+    }
+    if (wholes)
+        qsort_r(whole, wholes, sizeof *whole, compare_stems, m->names.data);
+    for (size_t p = 0; p < m->count; p++) {
+        const char *name = m->names.data + m->pictures[p].name;
+        size_t key = key_size(name);
+        if (key == (size_t)(suffix_of(name) - name) || !find_stem(m, whole, wholes, name, key))
+            m->pictures[kept++] = m->pictures[p];
+    }
+    m->count = kept;
+    memory_free(whole);
+    return true;
+}
+
 static bool give_labels(Making *m)
 {
     size_t count = 0;
@@ -164,7 +203,7 @@ static bool give_labels(Making *m)
         if (m->met[i].picture == SIZE_MAX)
             labels[count++] = m->met[i];
     if (ok && count)
-        qsort_r(labels, count, sizeof *labels, compare_labels, m->names.data);
+        qsort_r(labels, count, sizeof *labels, compare_stems, m->names.data);
     for (size_t i = 1; ok && i < count; i++) {
         const char *name = m->names.data + labels[i].name, *last = m->names.data + labels[i - 1].name;
         if (!compare_stem(last, name, (size_t)(suffix_of(name) - name)))
@@ -172,10 +211,9 @@ static bool give_labels(Making *m)
     }
     for (size_t p = 0; ok && count && p < m->count; p++) {
         const char *name = m->names.data + m->pictures[p].name;
-        const char *dot = strchr(file_name(name), '.');
-        const Met *label = find_label(m, labels, count, name, (size_t)(suffix_of(name) - name));
+        const Met *label = find_stem(m, labels, count, name, (size_t)(suffix_of(name) - name));
         if (!label)
-            label = find_label(m, labels, count, name, (size_t)(dot - name));
+            label = find_stem(m, labels, count, name, key_size(name));
         if (label)
             m->pictures[p].label = label->label;
     }
@@ -192,7 +230,7 @@ typedef struct {
     int64_t seconds, nanoseconds;
 } StoredHeader;
 
-static const char magic[16] = "lacuna shard 1";
+static const char magic[16] = "lacuna shard 2";
 
 bool tar_index_parse(TarIndex *index, const char *path, const char *data, size_t size)
 {
@@ -294,7 +332,7 @@ bool tar_index_make(TarIndex *index, const char *path, const char *stored)
         index->stored = ok = true;
         goto done;
     }
-    ok = tar_walk(fd, path, meet, &m) && (!m.met_count || (names_differ(&m) && give_labels(&m)));
+    ok = tar_walk(fd, path, meet, &m) && (!m.met_count || (names_differ(&m) && leave_companions_out(&m) && give_labels(&m)));
     if (!ok)
         goto done;
     index->text = m.names.data;

@@ -141,7 +141,9 @@ static int half_to_even(int n)
     return n % 2 ? half + half % 2 : half;
 }
 
-bool image_evaluate(const Image *in, int side, int height, int width, ResizeFilter filter, ResizeScratch *scratch, uint8_t *out)
+/* Into bytes or, with `deep`, floats. */
+static bool evaluate(const Image *in, bool deep, int side, int height, int width, ResizeFilter filter, ResizeScratch *scratch,
+                     uint8_t *out)
 {
     enum { LONGEST = 16 };
     ImageBox box = {0, 0, in->height, in->width};
@@ -155,15 +157,17 @@ bool image_evaluate(const Image *in, int side, int height, int width, ResizeFilt
     bool wide = box.width >= box.height;
     int64_t longer = (int64_t)side * (wide ? box.width : box.height) / (wide ? box.height : box.width);
     Image whole;
-    if (!image_new(&whole, wide ? side : (int)longer, wide ? (int)longer : side, in->channels))
+    if (!image_new_deep(&whole, wide ? side : (int)longer, wide ? (int)longer : side, in->channels,
+                        deep ? IMAGE_F32 : IMAGE_U8))
         return false;
-    bool ok = image_resize(in, box, whole.height, whole.width, filter, scratch, whole.data);
+    bool ok = deep ? image_resize_deep(in, box, whole.height, whole.width, filter, scratch, (float *)(void *)whole.data)
+                   : image_resize(in, box, whole.height, whole.width, filter, scratch, whole.data);
     int top = half_to_even(whole.height - height), left = half_to_even(whole.width - width);
     if (whole.height < height)
         top = -((height - whole.height) / 2);
     if (whole.width < width)
         left = -((width - whole.width) / 2);
-    size_t pixel = (size_t)in->channels, row_bytes = (size_t)width * pixel;
+    size_t pixel = (size_t)in->channels * image_depth_bytes(whole.depth), row_bytes = (size_t)width * pixel;
     for (int y = 0; ok && y < height; y++) {
         int from = top + y;
         uint8_t *row = out + (size_t)y * row_bytes;
@@ -178,4 +182,15 @@ bool image_evaluate(const Image *in, int side, int height, int width, ResizeFilt
     }
     image_free(&whole);
     return ok;
+}
+
+bool image_evaluate(const Image *in, int side, int height, int width, ResizeFilter filter, ResizeScratch *scratch, uint8_t *out)
+{
+    return evaluate(in, false, side, height, width, filter, scratch, out);
+}
+
+bool image_evaluate_deep(const Image *in, int side, int height, int width, ResizeFilter filter, ResizeScratch *scratch,
+                         float *out)
+{
+    return evaluate(in, true, side, height, width, filter, scratch, (uint8_t *)out);
 }

@@ -31,6 +31,10 @@ ImageBox crop_draw(Random *random, int height, int width, const double scale[2],
 bool image_evaluate(const Image *in, int side, int height, int width, ResizeFilter filter, ResizeScratch *scratch,
                     uint8_t *out);
 
+/* The same for a picture of any depth, as image_resize_deep() has it: `out` receives floats. */
+bool image_evaluate_deep(const Image *in, int side, int height, int width, ResizeFilter filter, ResizeScratch *scratch,
+                         float *out);
+
 /* A.10's short side for a square of `size` pixels: int(size / 0.875) up to 224, `size` above. */
 int image_evaluate_side(int size);
 

@@ -184,6 +184,35 @@ static void centres_are_cut_as_torchvision_does(void **state)
     assert_int_equal(image_evaluate_side(384), 384);
 }
 
+/* 16 bits that say what bytes say are prepared alike, but for the rounding of bytes (once an axis). */
+static void deep_pictures_are_evaluated_as_bytes_are(void **state)
+{
+    (void)state;
+    enum { HEIGHT = 40, WIDTH = 90, SIZE = 32 };
+    const struct {
+        int side, height, width;
+    } cases[] = {{36, SIZE, SIZE}, {SIZE, SIZE, SIZE}, {20, SIZE, SIZE}, {36, 20, 60}};
+    ResizeScratch scratch = {0};
+    Image bytes, deep;
+    static uint8_t out[3 * SIZE * 60];
+    static float out_deep[3 * SIZE * 60];
+    assert_true(image_new(&bytes, HEIGHT, WIDTH, 3) && image_new_deep(&deep, HEIGHT, WIDTH, 3, IMAGE_U16));
+    for (size_t i = 0; i < image_size(&bytes); i++) {
+        bytes.data[i] = (uint8_t)(30 + i % 3 + i / 3 % WIDTH + i / 3 / WIDTH * 3);
+        ((uint16_t *)(void *)deep.data)[i] = (uint16_t)(257 * bytes.data[i]);
+    }
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        int height = cases[k].height, width = cases[k].width;
+        assert_true(image_evaluate(&bytes, cases[k].side, height, width, RESIZE_BICUBIC, &scratch, out));
+        assert_true(image_evaluate_deep(&deep, cases[k].side, height, width, RESIZE_BICUBIC, &scratch, out_deep));
+        for (int i = 0; i < 3 * height * width; i++)
+            assert_true(fabs((double)fminf(fmaxf(out_deep[i], 0), 1) - out[i] / 255.0) < 1.1 / 255);
+    }
+    image_free(&bytes);
+    image_free(&deep);
+    resize_scratch_free(&scratch);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -192,6 +221,7 @@ int main(void)
         cmocka_unit_test(boxes_are_spread_as_asked),
         cmocka_unit_test(tensors_are_planes_and_flips_mirror),
         cmocka_unit_test(centres_are_cut_as_torchvision_does),
+        cmocka_unit_test(deep_pictures_are_evaluated_as_bytes_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,6 +15,9 @@ CodecTime codec_time_start(const ImageLimits *limits);
 /* Whether there is time left; false after error_set(). Cheap enough to be asked at each row. */
 bool codec_time_left(const CodecTime *time);
 
+/* Whether a library's words for why it stopped say that it got no memory, which is no fault of the file. */
+bool codec_is_want_of_memory(const char *why);
+
 /* What a codec is to decode. */
 typedef struct {
     const ImageLimits *limits;

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "image/codec.h"
 #include "image/font.h"
 
 /* PNG writing. */
@@ -25,6 +26,8 @@ static void fail(png_structp png, png_const_charp reason)
 {
     Writer *writer = png_get_error_ptr(png);
     error_set("a PNG file cannot be made: %s", reason);
+    if (codec_is_want_of_memory(reason))
+        error_blame_machine();
     longjmp(writer->failed, 1);
 }
 
@@ -48,17 +51,24 @@ static void flush(png_structp png)
     (void)png;
 }
 
+static bool cannot_start(void)
+{
+    error_set("libpng could not be started: out of memory, or another version than this program was built for");
+    error_blame_machine();
+    return false;
+}
+
 /* No local variable lives across the jump. */
 static bool encode(Writer *writer, const Image *image, int bits, int type)
 {
     writer->png = png_create_write_struct(PNG_LIBPNG_VER_STRING, writer, fail, NULL);
     if (!writer->png)
-        return error_set("libpng could not be started: out of memory, or another version than this program was built for");
+        return cannot_start();
     if (setjmp(writer->failed))
         return false;
     writer->info = png_create_info_struct(writer->png);
     if (!writer->info)
-        return error_set("libpng could not be started: out of memory");
+        return cannot_start();
     png_set_write_fn(writer->png, writer, append, flush);
     png_set_user_limits(writer->png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
     png_set_IHDR(writer->png, writer->info, (png_uint_32)image->width, (png_uint_32)image->height, bits, type,

@@ -6,6 +6,8 @@
 
 #include <jpeglib.h>
 
+#include <jerror.h>
+
 #include "base/error.h"
 #include "base/memory.h"
 #include "image/draw.h"
@@ -24,6 +26,8 @@ static void fail(j_common_ptr info)
     char reason[JMSG_LENGTH_MAX];
     writer->errors.format_message(info, reason);
     error_set("a JPEG file cannot be made: %s", reason);
+    if (info->err->msg_code == JERR_OUT_OF_MEMORY)
+        error_blame_machine();
     longjmp(writer->failed, 1);
 }
 

@@ -85,6 +85,15 @@ bool codec_time_left(const CodecTime *time)
     return error_set("decoding it takes more than %g seconds of processor time, the limit", most);
 }
 
+bool codec_is_want_of_memory(const char *why)
+{
+    static const char *const words[] = {"out of memory", "insufficient memory", "no space for", "failed to allocate"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcasestr(why, words[i]))
+            return true;
+    return false;
+}
+
 static const Codec *matching_codec(const uint8_t *bytes, size_t size)
 {
     for (size_t i = 0; i < sizeof codecs / sizeof *codecs; i++)

@@ -145,22 +145,26 @@ static void cmyk_to_rgb(const uint8_t *cmyk, int width, uint8_t *rgb)
             rgb[c] = (uint8_t)(cmyk[3] - multiply_bytes(255u - cmyk[c], cmyk[3]));
 }
 
-/* The kinds of files of which a part is decoded alone: whole colours or colours at half of the columns, the rows or both. */
+/* The kinds of files of which a part is decoded alone: whole colours or colours at half of the columns, the rows or both. A
+ * lossless file, which newer libraries read, has no blocks: its one scan names a predictor instead of coefficients. */
 static bool has_parts(const struct jpeg_decompress_struct *info)
 {
     const jpeg_component_info *c = info->comp_info;
     if (info->arith_code || info->scale_denom != 1 || (info->num_components != 1 && info->num_components != 3))
+        return false;
+    if (!info->progressive_mode && (info->Ss != 0 || info->Se != DCTSIZE2 - 1))
         return false;
     return info->num_components == 1 || (c[0].h_samp_factor <= 2 && c[0].v_samp_factor <= 2 && c[1].h_samp_factor == 1 &&
                                          c[1].v_samp_factor == 1 && c[2].h_samp_factor == 1 && c[2].v_samp_factor == 1);
 }
 
 /* Leaves all columns away that the part does not need: whole blocks, and one more beside the part, since colours between two
- * blocks are made from both. *left becomes the part's first column in the rows that follow. */
+ * blocks are made from both. A progressive file may end before its last scans; blocks are smoothed then, looking at two more
+ * to each side. *left becomes the part's first column in the rows that follow. */
 static void keep_columns(struct jpeg_decompress_struct *info, const ImageBox *box, JDIMENSION *left)
 {
-    JDIMENSION block = DCTSIZE * (JDIMENSION)info->max_h_samp_factor, right = *left + (JDIMENSION)box->width + block;
-    JDIMENSION first = *left > block ? *left - block : 0;
+    JDIMENSION beside = DCTSIZE * (JDIMENSION)info->max_h_samp_factor * (info->progressive_mode ? 3 : 1);
+    JDIMENSION first = *left > beside ? *left - beside : 0, right = *left + (JDIMENSION)box->width + beside;
     JDIMENSION columns = (right < info->output_width ? right : info->output_width) - first;
     jpeg_crop_scanline(info, &first, &columns);
     *left -= first;

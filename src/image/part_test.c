@@ -166,6 +166,48 @@ static void parts_of_jpeg_files(void **state)
         }
 }
 
+/* The file behind its first `scans` scans; 0 when it has no more. */
+static size_t find_end(const DamageFile *file, int scans)
+{
+    bool within = false;
+    for (size_t at = 2; at + 4 <= file->size;) {
+        if (within && !(file->data[at] == 0xFF && file->data[at + 1] != 0)) {
+            at++;
+            continue;
+        }
+        if (within && --scans == 0)
+            return file->data[at + 1] == 0xD9 ? 0 : at;
+        within = file->data[at + 1] == 0xDA;
+        at += 2 + ((size_t)file->data[at + 2] << 8 | file->data[at + 3]);
+    }
+    return 0;
+}
+
+/* What later scans would have brought is guessed from the blocks around, without a warning. */
+static void parts_of_unfinished_jpeg_files(void **state)
+{
+    (void)state;
+    static const int sides[][2] = {{97, 131}, {64, 256}};
+    int files = 0;
+    for (int k = 0; k < KINDS; k++)
+        for (int s = 0; kinds[k].progressive && s < 2; s++) {
+            DamageFile file = write_jpeg(&kinds[k], sides[s][0], sides[s][1]);
+            char what[64];
+            size_t end;
+            for (int scans = 1; (end = find_end(&file, scans)); scans++, files++) {
+                DamageFile cut = {malloc(end + 2), end + 2};
+                assert_non_null(cut.data);
+                memcpy(cut.data, file.data, end);
+                memcpy(cut.data + end, "\xFF\xD9", 2);
+                snprintf(what, sizeof what, "JPEG of kind %d with %d scans", k, scans);
+                compare_parts(&cut, &(ImageRequest){.channels = 3}, 30, what);
+                free(cut.data);
+            }
+            damage_file_free(&file);
+        }
+    assert_true(files >= 6 * 5);
+}
+
 static void parts_of_png_files(void **state)
 {
     (void)state;
@@ -223,6 +265,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parts_of_jpeg_files),
+        cmocka_unit_test(parts_of_unfinished_jpeg_files),
         cmocka_unit_test(parts_of_png_files),
         cmocka_unit_test(damage_behind_the_part_counts),
         cmocka_unit_test(a_part_must_lie_in_the_picture),

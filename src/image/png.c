@@ -24,7 +24,7 @@ static void fail(png_structp png, png_const_charp reason)
 {
     Reader *reader = png_get_error_ptr(png);
     error_set("the PNG data cannot be read: %s", reason);
-    if (strcasestr(reason, "out of memory"))
+    if (codec_is_want_of_memory(reason))
         error_blame_machine();
     longjmp(reader->failed, 1);
 }
@@ -50,11 +50,13 @@ static void read_bytes(png_structp png, png_bytep to, size_t count)
 static bool open_file(Reader *reader)
 {
     reader->png = png_create_read_struct(PNG_LIBPNG_VER_STRING, reader, fail, warn);
-    if (!reader->png)
-        return error_set("libpng could not be started: out of memory, or another version than this program was built for");
-    reader->info = png_create_info_struct(reader->png);
-    if (!reader->info)
-        return error_set("libpng could not be started: out of memory");
+    if (reader->png)
+        reader->info = png_create_info_struct(reader->png);
+    if (!reader->info) {
+        error_set("libpng could not be started: out of memory, or another version than this program was built for");
+        error_blame_machine();
+        return false;
+    }
     png_set_read_fn(reader->png, reader, read_bytes);
     png_set_user_limits(reader->png, PNG_UINT_31_MAX, PNG_UINT_31_MAX); /* image.c has limits of its own */
     /* Comments, profiles, thumbnails: skipped unread, they could only cost memory. */

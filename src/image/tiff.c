@@ -102,7 +102,7 @@ static int on_warning(TIFF *tiff, void *reader, const char *module, const char *
 static bool fail(const Reader *r)
 {
     error_set("the TIFF data cannot be read: %s", r->reason[0] ? r->reason : "it is damaged or cut off");
-    if (strcasestr(r->reason, "out of memory"))
+    if (codec_is_want_of_memory(r->reason))
         error_blame_machine();
     return false;
 }
@@ -207,8 +207,11 @@ static bool read_kind(Reader *r)
 static bool open_file(Reader *r)
 {
     TIFFOpenOptions *options = TIFFOpenOptionsAlloc();
-    if (!options)
-        return error_set("out of memory: libtiff could not be started");
+    if (!options) {
+        error_set("libtiff could not be started: out of memory");
+        error_blame_machine();
+        return false;
+    }
     TIFFOpenOptionsSetMaxSingleMemAlloc(options, (tmsize_t)(r->size + SLACK));
     TIFFOpenOptionsSetErrorHandlerExtR(options, on_error, r);
     TIFFOpenOptionsSetWarningHandlerExtR(options, on_warning, r);

@@ -46,6 +46,11 @@ def jpeg():
                                 ("full", "RGB", {"subsampling": 0, "quality": 95}),
                                 ("comment", "L", {"comment": b"\xff\xda a comment"})]:
         put("jpeg", name + ".jpg", encoded(picture(mode), "JPEG", **options))
+    # A file that ends with its third of ten scans: what is missing is guessed from the blocks around.
+    whole = encoded(picture("RGB", 64, 96), "JPEG", progressive=True)
+    starts = [i for i in range(len(whole) - 1) if whole[i:i + 2] == b"\xff\xda"]
+    end = next(i for i in range(starts[2] + 14, len(whole)) if whole[i] == 255 and whole[i + 1] != 0)
+    put("jpeg", "first-scans.jpg", whole[:end] + b"\xff\xd9")
 
 
 def png():
@@ -158,7 +163,7 @@ def tar():
 
 
 def stored():
-    magic, path = b"lacuna shard 1".ljust(16, b"\0"), b"/a.tar"
+    magic, path = b"lacuna shard 2".ljust(16, b"\0"), b"/a.tar"
     text = b"a.jpg\0b/c.png\0"
     pictures = struct.pack("<QQQq", 0, 512, 100, -1) + struct.pack("<QQQq", 6, 1024, 0, 7)
     put("tar_index", "two", magic + bytes(8) + struct.pack("<QQQQqq", len(path), len(text), 2, 4096, 1, 2) + path + pictures + text)
