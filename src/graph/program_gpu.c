@@ -1,7 +1,7 @@
 /* Programs on a GPU: captured graphs, inputs that travel ahead on a lane of their own, and copies for the host.
  *
  * An input is written to pinned memory of the host, copied from there to a landing place on the GPU while the stream of kernels
- * is still busy with the step before, and from there to where kernels read it, in that stream. So the host may fill the next
+ * is still busy with what came before, and from there to where kernels read it, in that stream. So the host may fill the next
  * step's inputs as soon as the first copy is done. */
 #include <string.h>
 
