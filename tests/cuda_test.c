@@ -208,8 +208,9 @@ static float *weights_after(const Device *device, RunPrecision precision, int st
         assert_true(trainer_end(t, &metrics) && metrics.finite);
     *bytes = (size_t)trainer_params(t)->trained_count * sizeof(float);
     float *copy = malloc(*bytes);
-    assert_true(copy && trainer_fetch(t));
-    memcpy(copy, trainer_weights(t), *bytes);
+    TrainerState state;
+    assert_true(copy && trainer_fetch(t, &state));
+    memcpy(copy, state.weights, *bytes);
     trainer_close(t);
     return copy;
 }
@@ -244,10 +245,11 @@ static void a_copy_goes_on_with_the_same_bits(void **state)
     step_once(whole, 0, &a);
     step_once(whole, 1, &a);
     size_t bytes = (size_t)trainer_params(whole)->trained_count * sizeof(float);
-    assert_true(trainer_fetch(whole));
-    memcpy(trainer_weights(other), trainer_weights(whole), bytes);
-    memcpy(trainer_moment1(other), trainer_moment1(whole), bytes);
-    memcpy(trainer_moment2(other), trainer_moment2(whole), bytes);
+    TrainerState learnt;
+    assert_true(trainer_fetch(whole, &learnt));
+    memcpy(trainer_weights(other), learnt.weights, bytes);
+    memcpy(trainer_moment1(other), learnt.moment1, bytes);
+    memcpy(trainer_moment2(other), learnt.moment2, bytes);
     trainer_set_steps(other, trainer_steps(whole));
     for (int i = 2; i < 4; i++) {
         step_once(whole, i, &a);

@@ -120,6 +120,14 @@ all >"$installed"
 expect 0 '' ./dev build --preset asan
 expect_calls 'cmake --preset asan
 cmake --build --preset asan'
+: >"$calls"
+tool ctest <<'TEXT'
+echo "ctest $*" >>"$calls"
+TEXT
+expect 0 '' ./dev test -R graph
+expect_calls 'cmake --preset release -DLACUNA_CUDA_WERROR=ON
+cmake --build --preset release
+ctest --test-dir build --output-on-failure --no-tests=error -j2 -R graph'
 expect 2 'build does not know --fast' ./dev build --fast
 expect 2 'there is no command bild' ./dev bild
 expect 0 'usage: ./dev COMMAND' ./dev help

@@ -577,6 +577,8 @@ Cost program_cost(const Program *p, Segment segment)
 
 bool program_measure(Program *p)
 {
+    if (p->gpu && !program_gpu_measure(p))
+        return false;
     if (!p->seconds)
         p->seconds = memory_new(p->node_count, sizeof *p->seconds);
     else
@@ -623,5 +625,5 @@ const void *program_node_output(Program *p, size_t i, int k)
     if (!p->gpu || !t->data)
         return t->data;
     int slot = p->nodes[i].out[k].slot;
-    return program_gpu_look(p, t->data, (size_t)program_value_bytes(p, slot), slot);
+    return program_gpu_output(p, t->data, (size_t)program_value_bytes(p, slot));
 }

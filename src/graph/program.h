@@ -81,7 +81,8 @@ ProgramNode program_node(const Program *program, size_t i);
 /* Runs that node alone; those before it in its segment must have run. False after error_set(). */
 bool program_run_node(Program *program, size_t i);
 
-/* The numbers of its output k as program_kept() gives them, NULL when it has none or after error_set(). */
+/* The numbers of its output k, NULL when it has none or after error_set(). On a GPU a copy for reading alone, good until the
+ * next call: there is one place for the outputs of all nodes. */
 const void *program_node_output(Program *program, size_t i, int k);
 
 #endif

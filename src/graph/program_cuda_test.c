@@ -14,6 +14,7 @@
 #include "device/cuda/cuda.h"
 #include "device/cuda/fake.h"
 #include "graph/program.h"
+#include "ops/window/window.h"
 
 enum { N = 70, RUNS = 4 };
 
@@ -198,6 +199,60 @@ static void inputs_are_uploaded_once(void **state)
     device_close(&cuda);
 }
 
+/* The upload of the next step's pictures has to wait for the last use of the pictures, not for that of the rate, which the
+ * update had put behind the step's work. */
+static void an_upload_waits_for_its_own_input(void **state)
+{
+    (void)state;
+    Device cuda;
+    fake_reset();
+    assert_true(device_open("cuda", 1, &cuda));
+    Tape *tape = build(&mix_op);
+    Program *p = program_make(tape, &cuda, NULL, 0);
+    assert_non_null(p);
+    for (int step = 0; step < 2; step++) {
+        fake_log_clear();
+        program_input(p, "x");
+        assert_true(program_run(p, SEGMENT_ONLY));
+        if (step == 1)
+            assert_int_equal(fake_slack(), 3); /* the graph, the copy of the rate, the update's graph */
+        program_input(p, "rate");
+        assert_true(program_run(p, SEGMENT_UPDATE));
+    }
+    program_free(p);
+    tape_free(tape);
+    device_close(&cuda);
+    assert_int_equal(fake_open_things(), 0);
+}
+
+/* Looking at one node after another takes no more memory than the largest output. */
+static void outputs_of_nodes_share_a_place(void **state)
+{
+    (void)state;
+    Device cuda;
+    fake_reset();
+    assert_true(device_open("cuda", 1, &cuda));
+    Tape *tape = build(&mix_op);
+    Program *p = program_make(tape, &cuda, NULL, 0);
+    assert_non_null(p);
+    float *x = program_input(p, "x");
+    for (int i = 0; i < N; i++)
+        x[i] = (float)i;
+    assert_true(program_run_node(p, 0) && program_run_node(p, 1));
+    const float *y = program_node_output(p, 0, 0);
+    assert_non_null(y);
+    for (int i = 0; i < N; i++)
+        assert_true(y[i] == (float)(2 * i + i % 5));
+    const float *z = program_node_output(p, 1, 0);
+    assert_ptr_equal(z, y);
+    for (int i = 0; i < N; i++)
+        assert_true(z[i] == (float)(2 * (2 * i + i % 5)));
+    program_free(p);
+    tape_free(tape);
+    device_close(&cuda);
+    assert_int_equal(fake_open_things(), 0);
+}
+
 static void nodes_are_measured(void **state)
 {
     (void)state;
@@ -210,10 +265,13 @@ static void nodes_are_measured(void **state)
     fake_log_clear();
     assert_true(program_run(p, SEGMENT_ONLY) && program_run(p, SEGMENT_UPDATE));
     assert_int_equal(fake_graph_launches(), 0);
-    assert_true(program_op_seconds(p, "mix") > 0);
+    assert_int_equal(fake_waits(), 2); /* once a segment, not behind each node */
+    for (size_t i = 0; i < program_node_count(p); i++)
+        assert_true(program_node(p, i).seconds == 1e-3);
     program_free(p);
     tape_free(tape);
     device_close(&cuda);
+    assert_int_equal(fake_open_things(), 0);
 }
 
 static void an_op_without_a_kernel_is_named(void **state)
@@ -225,6 +283,29 @@ static void an_op_without_a_kernel_is_named(void **state)
     assert_true(device_open("cuda", 1, &cuda));
     assert_false(run_on(&cuda, &ref_only_op, &numbers));
     assert_non_null(strstr(error_text(), "ref_only has no kernel for cuda"));
+    device_close(&cuda);
+    assert_int_equal(fake_open_things(), 0);
+}
+
+/* The fake's blocks have 96 KiB: sums and squares of 6144 columns, 256 of them the block's own. */
+static void a_window_that_does_not_fit_is_refused(void **state)
+{
+    (void)state;
+    Device cuda;
+    fake_reset();
+    assert_true(device_open("cuda", 1, &cuda));
+    for (int side = 5889; side <= 5891; side += 2) {
+        Tape *tape = tape_new();
+        tape_segment(tape, SEGMENT_ONLY);
+        Ref image = tape_input(tape, "image", DTYPE_REAL, shape_4(1, 1, 2, 6000));
+        tape_keep(tape, window_standardise(tape, image, side), "out");
+        Program *p = program_make(tape, &cuda, NULL, 0);
+        assert_int_equal(p != NULL, side == 5889);
+        if (!p)
+            assert_non_null(strstr(error_text(), "room for one of 5889"));
+        program_free(p);
+        tape_free(tape);
+    }
     device_close(&cuda);
     assert_int_equal(fake_open_things(), 0);
 }
@@ -276,8 +357,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(captured_or_not_it_is_the_same),
         cmocka_unit_test(inputs_are_uploaded_once),
+        cmocka_unit_test(an_upload_waits_for_its_own_input),
+        cmocka_unit_test(outputs_of_nodes_share_a_place),
         cmocka_unit_test(nodes_are_measured),
         cmocka_unit_test(an_op_without_a_kernel_is_named),
+        cmocka_unit_test(a_window_that_does_not_fit_is_refused),
         cmocka_unit_test(each_call_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /* Programs on a GPU: captured graphs, inputs that travel ahead on a lane of their own, and copies for the host.
  *
  * An input is written to pinned memory of the host, copied from there to a landing place on the GPU while the stream of kernels
- * is still busy with the step before, and from there to where kernels read it, in that stream. So the host may fill the next
+ * is still busy with what came before, and from there to where kernels read it, in that stream. So the host may fill the next
  * step's inputs as soon as the first copy is done. */
 #include <string.h>
 
@@ -18,6 +18,7 @@ typedef struct {
     int slot;
     size_t offset, bytes; /* of the block of all inputs */
     bool written;         /* by the host since the last run */
+    void *taken;          /* event: its landing place may be written again */
 } Input;
 
 struct ProgramGpu {
@@ -27,13 +28,15 @@ struct ProgramGpu {
     size_t input_count, input_bytes;
     char *pinned, *landing, *block; /* of the inputs: the host's, and the two on the GPU */
     void *lane;                     /* stream of uploads */
-    void *uploaded, *taken;         /* events: `pinned` may be written again; `landing` may be written again */
+    void *uploaded;                 /* event: `pinned` may be written again */
     int failed;                     /* what waiting for it said */
     bool uploading;                 /* `uploaded` has to be waited for before the host writes */
     void *graphs[SEGMENTS];         /* NULL: launched one by one */
     void *fetch_events[PROGRAM_FETCHES];
-    void **looks;   /* copies for the host, by slot, then by storage */
-    void *marks[2]; /* events around a node, when measured */
+    void **looks;        /* copies for the host, by slot, then by storage */
+    void *output;        /* of one node, for the host */
+    size_t output_bytes; /* that it has room for */
+    void **marks;        /* events around the nodes, one more than there are; NULL unless measured */
 };
 
 static bool check(const ProgramGpu *g, int error, const char *what)
@@ -74,9 +77,12 @@ static bool place_inputs(Program *p)
     g->pinned = cuda_pinned_new(g->device, g->input_bytes);
     g->landing = g->pinned ? cuda_memory_new(g->device, g->input_bytes) : NULL;
     g->block = g->landing ? cuda_memory_new(g->device, g->input_bytes) : NULL;
-    for (size_t i = 0; g->block && i < g->input_count; i++)
+    bool ok = g->block != NULL;
+    for (size_t i = 0; ok && i < g->input_count; i++) {
         p->data[g->inputs[i].slot] = g->block + g->inputs[i].offset;
-    return g->block != NULL;
+        ok = check(g, g->runtime->event_new(&g->inputs[i].taken, false), "making an event");
+    }
+    return ok;
 }
 
 bool program_gpu_open(Program *p)
@@ -88,14 +94,26 @@ bool program_gpu_open(Program *p)
     const CudaRuntime *r = g->runtime = cuda_device_runtime(g->device);
     g->looks = memory_new(p->tape->value_count + p->tape->storage_count, sizeof *g->looks);
     bool ok = g->looks && place_inputs(p) && check(g, r->stream_new(&g->lane), "opening a stream") &&
-              check(g, r->event_new(&g->uploaded, false), "making an event") &&
-              check(g, r->event_new(&g->taken, false), "making an event");
+              check(g, r->event_new(&g->uploaded, false), "making an event");
     for (int i = 0; ok && i < PROGRAM_FETCHES; i++)
         ok = check(g, r->event_new(&g->fetch_events[i], false), "making an event") &&
              (p->fetched[i] = cuda_pinned_new(g->device, PROGRAM_FETCH_MOST * sizeof(float))) != NULL;
-    for (int i = 0; ok && i < 2; i++)
-        ok = check(g, r->event_new(&g->marks[i], true), "making an event");
     return ok;
+}
+
+bool program_gpu_measure(Program *p)
+{
+    ProgramGpu *g = p->gpu;
+    bool ok = g->marks || (g->marks = memory_new(p->node_count + 1, sizeof *g->marks));
+    for (size_t i = 0; ok && i <= p->node_count; i++)
+        ok = g->marks[i] || check(g, g->runtime->event_new(&g->marks[i], true), "making an event");
+    return ok;
+}
+
+static void free_event(const CudaRuntime *r, void *event)
+{
+    if (event)
+        r->event_free(event);
 }
 
 void program_gpu_close(Program *p)
@@ -111,10 +129,13 @@ void program_gpu_close(Program *p)
     for (int s = 0; s < SEGMENTS; s++)
         if (g->graphs[s])
             r->graph_free(g->graphs[s]);
-    void *const events[] = {g->uploaded, g->taken, g->marks[0], g->marks[1], g->fetch_events[0], g->fetch_events[1]};
-    for (size_t i = 0; i < sizeof events / sizeof *events; i++)
-        if (events[i])
-            r->event_free(events[i]);
+    free_event(r, g->uploaded);
+    for (int i = 0; i < PROGRAM_FETCHES; i++)
+        free_event(r, g->fetch_events[i]);
+    for (size_t i = 0; i < g->input_count; i++)
+        free_event(r, g->inputs[i].taken);
+    for (size_t i = 0; g->marks && i <= p->node_count; i++)
+        free_event(r, g->marks[i]);
     if (g->lane)
         r->stream_free(g->lane);
     for (int i = 0; i < PROGRAM_FETCHES; i++)
@@ -125,6 +146,8 @@ void program_gpu_close(Program *p)
     for (size_t i = 0; g->looks && i < p->tape->value_count + p->tape->storage_count; i++)
         memory_free(g->looks[i]);
     memory_free(g->looks);
+    memory_free(g->output);
+    memory_free(g->marks);
     memory_free(g->inputs);
     memory_free(g);
     p->gpu = NULL;
@@ -145,17 +168,23 @@ static bool launch_all(const Program *p, Segment segment)
     return true;
 }
 
-/* Waits behind each node. */
+/* An event behind each node, and one wait at the end: nodes follow each other as they do unmeasured. */
 static bool launch_measured(Program *p, Segment segment)
 {
     ProgramGpu *g = p->gpu;
+    const CudaRuntime *r = g->runtime;
     void *stream = cuda_stream(g->device)->handle;
-    for (size_t n = p->begin[segment]; n < p->end[segment]; n++) {
+    size_t begin = p->begin[segment], end = p->end[segment];
+    if (!check(g, r->event_record(g->marks[begin], stream), "measuring"))
+        return false;
+    for (size_t n = begin; n < end; n++)
+        if (!launch(p, n) || !check(g, r->event_record(g->marks[n + 1], stream), "measuring"))
+            return false;
+    if (!check(g, r->event_wait(g->marks[end]), "measuring"))
+        return false;
+    for (size_t n = begin; n < end; n++) {
         double seconds = 0;
-        if (!check(g, g->runtime->event_record(g->marks[0], stream), "measuring") || !launch(p, n) ||
-            !check(g, g->runtime->event_record(g->marks[1], stream), "measuring") ||
-            !check(g, g->runtime->event_wait(g->marks[1]), "measuring") ||
-            !check(g, g->runtime->event_seconds(g->marks[0], g->marks[1], &seconds), "measuring"))
+        if (!check(g, r->event_seconds(g->marks[n], g->marks[n + 1], &seconds), "measuring"))
             return false;
         p->seconds[n] += seconds;
     }
@@ -182,7 +211,8 @@ bool program_gpu_capture(Program *p)
     return true;
 }
 
-/* Copies what was written since the last run, neighbours at once. */
+/* Copies what was written since the last run, neighbours at once. The lane waits for the last use of these inputs alone: what
+ * is uploaded late in a step, such as the rate, does not hold up the pictures of the next. */
 static bool upload(ProgramGpu *g)
 {
     const CudaRuntime *r = g->runtime;
@@ -195,15 +225,14 @@ static bool upload(ProgramGpu *g)
             return false;
         for (size_t i = 0; i < g->input_count;) {
             size_t first = i;
-            while (i < g->input_count && g->inputs[i].written)
-                i++;
+            for (; i < g->input_count && g->inputs[i].written; i++)
+                if (way == 0 && !check(g, r->stream_follow(g->lane, g->inputs[i].taken), "uploading"))
+                    return false;
             if (first == i) {
                 i++;
                 continue;
             }
             size_t from = g->inputs[first].offset, bytes = g->inputs[i - 1].offset + g->inputs[i - 1].bytes - from;
-            if (!any && !check(g, r->stream_follow(g->lane, g->taken), "uploading"))
-                return false;
             any = true;
             int error = way == 0 ? r->copy(g->landing + from, g->pinned + from, bytes, g->lane)
                                  : r->copy(g->block + from, g->landing + from, bytes, stream);
@@ -211,10 +240,13 @@ static bool upload(ProgramGpu *g)
                 return false;
         }
     }
-    for (size_t i = 0; i < g->input_count; i++)
-        g->inputs[i].written = false;
     g->uploading = g->uploading || any;
-    return !any || check(g, r->event_record(g->taken, stream), "uploading");
+    for (size_t i = 0; i < g->input_count; i++) {
+        if (g->inputs[i].written && !check(g, r->event_record(g->inputs[i].taken, stream), "uploading"))
+            return false;
+        g->inputs[i].written = false;
+    }
+    return true;
 }
 
 bool program_gpu_run(Program *p, Segment segment)
@@ -258,6 +290,17 @@ void *program_gpu_look(Program *p, const void *data, size_t bytes, int place)
     if (!g->looks[place])
         g->looks[place] = memory_new(bytes, 1);
     return g->looks[place] && cuda_read(g->device, data, g->looks[place], bytes) ? g->looks[place] : NULL;
+}
+
+void *program_gpu_output(Program *p, const void *data, size_t bytes)
+{
+    ProgramGpu *g = p->gpu;
+    if (bytes > g->output_bytes) {
+        memory_free(g->output);
+        g->output = memory_new(bytes, 1);
+        g->output_bytes = g->output ? bytes : 0;
+    }
+    return g->output && cuda_read(g->device, data, g->output, bytes) ? g->output : NULL;
 }
 
 bool program_gpu_fetch(Program *p, const void *data, size_t bytes, int which)

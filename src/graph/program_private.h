@@ -50,8 +50,12 @@ bool program_gpu_run_node(Program *p, size_t node);
 /* Memory of the host that is uploaded to an input before the next run. */
 void *program_gpu_input(Program *p, int slot);
 
-/* A copy of what the GPU holds, NULL after error_set(). */
+/* What runs need to be measured. False after error_set(). */
+bool program_gpu_measure(Program *p);
+
+/* A copy of what the GPU holds, NULL after error_set(); program_gpu_output() has one place for all. */
 void *program_gpu_look(Program *p, const void *data, size_t bytes, int place);
+void *program_gpu_output(Program *p, const void *data, size_t bytes);
 
 bool program_gpu_fetch(Program *p, const void *data, size_t bytes, int which);
 bool program_gpu_fetch_wait(Program *p, int which);

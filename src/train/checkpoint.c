@@ -52,7 +52,8 @@ static void add_model_recipe(const Recipe *recipe, const CheckpointMeta *meta, T
     recipe_write(&r, out);
 }
 
-static bool write_model(const char *folder, Trainer *t, const Recipe *recipe, const CheckpointMeta *meta)
+static bool write_model(const char *folder, const Trainer *t, const TrainerState *state, const Recipe *recipe,
+                        const CheckpointMeta *meta)
 {
     const ParamSet *set = trainer_params(t);
     Text yaml = {0};
@@ -61,7 +62,7 @@ static bool write_model(const char *folder, Trainer *t, const Recipe *recipe, co
     bool ok = tensors && !yaml.failed;
     for (size_t i = 0; ok && i < set->count; i++) {
         const Param *p = &set->params[i];
-        tensors[i] = tensor_of(p, p->name, p->kind == PARAM_TRAINED ? trainer_weights(t) : trainer_fixed(t));
+        tensors[i] = tensor_of(p, p->name, p->kind == PARAM_TRAINED ? state->weights : state->fixed);
     }
     if (ok) {
         SafeMetadata metadata[] = {{"format", "lacuna"}, {"version", LACUNA_VERSION}, {"recipe", yaml.data}};
@@ -72,10 +73,10 @@ static bool write_model(const char *folder, Trainer *t, const Recipe *recipe, co
     return ok;
 }
 
-static bool write_state(const char *folder, Trainer *t)
+static bool write_state(const char *folder, const Trainer *t, const TrainerState *state)
 {
     const ParamSet *sets[] = {trainer_params(t), trainer_params(t), trainer_teacher_params(t)};
-    const float *buffers[] = {trainer_moment1(t), trainer_moment2(t), trainer_teacher_weights(t)};
+    const float *buffers[] = {state->moment1, state->moment2, state->teacher};
     static const char *const prefixes[] = {"moment1", "moment2", "teacher"};
     enum { KINDS = sizeof sets / sizeof *sets };
     Text names = {0}; /* one behind the other, each with its zero */
@@ -226,11 +227,12 @@ bool checkpoint_save(const char *run, Trainer *t, const Recipe *recipe, const Ch
     int64_t *steps = NULL;
     size_t count;
     bool made = folder && !file_exists(folder);
-    bool ok = trainer_fetch(t) && folder && file_make_folder(folder) && (!made || file_sync(run)) &&
+    TrainerState state;
+    bool ok = trainer_fetch(t, &state) && folder && file_make_folder(folder) && (!made || file_sync(run)) &&
               checkpoint_steps(folder, true, &steps, &count);
     ok = ok && (aside = file_join(folder, name)) && (final = checkpoint_folder(folder, meta->step)) && file_make_folder(aside);
-    ok = ok && write_model(aside, t, recipe, meta) && write_state(aside, t) && write_meta(aside, t, meta) && file_sync(aside) &&
-         put_in_place(aside, final) && file_sync(folder);
+    ok = ok && write_model(aside, t, &state, recipe, meta) && write_state(aside, t, &state) && write_meta(aside, t, meta) &&
+         file_sync(aside) && put_in_place(aside, final) && file_sync(folder);
     if (!ok && aside) {
         char *why = memory_string(error_text());
         file_remove(aside);

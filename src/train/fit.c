@@ -91,7 +91,7 @@ bool fit_check(const Recipe *recipe, const TrainerOptions *options)
         return false;
     if (largest)
         return error_set("%d pictures at once need %.2f GB of the GPU's memory, and %.2f GB can be used: %d at once fit "
-                         "(run.micro_batch=%d)",
+                         "(run.micro_batch=%d; a run that is gone on with keeps its own, so end what else uses the GPU)",
                          options->micro_batch, (double)bytes / 1e9, (double)room / 1e9, largest, largest);
     return error_set(
         "%d pictures at once need %.2f GB of the GPU's memory, and %.2f GB can be used: not even one picture fits; "

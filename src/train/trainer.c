@@ -123,16 +123,21 @@ static bool new_buffers(Trainer *t)
     return true;
 }
 
+/* Makes the host's copy as new as the device's numbers. */
+static void refresh(Trainer *t, int which)
+{
+    Buffer *b = &t->buffers[which];
+    if (b->stale && !buffer_read(&t->options.device, b->data, b->host, (size_t)buffer_count(t, which) * sizeof *b->host))
+        t->failed = true;
+    b->stale = false;
+}
+
 /* What the device holds, for the host to look at and to change. */
 static float *host_buffer(Trainer *t, int which)
 {
     Buffer *b = &t->buffers[which];
-    if (!b->data || b->host == b->data)
-        return b->host;
-    if (b->stale && !buffer_read(&t->options.device, b->data, b->host, (size_t)buffer_count(t, which) * sizeof *b->host))
-        t->failed = true;
-    b->stale = false;
-    b->edited = true;
+    refresh(t, which);
+    b->edited = b->data && b->host != b->data;
     return b->host;
 }
 
@@ -150,11 +155,16 @@ static bool push_buffers(Trainer *t)
     return true;
 }
 
-bool trainer_fetch(Trainer *t)
+bool trainer_fetch(Trainer *t, TrainerState *state)
 {
     for (int i = 0; i < BUFFERS && !t->failed; i++)
-        if (t->buffers[i].stale)
-            host_buffer(t, i);
+        if (i != GRADIENT)
+            refresh(t, i);
+    *state = (TrainerState){.weights = t->buffers[WEIGHTS].host,
+                            .fixed = t->buffers[FIXED].host,
+                            .moment1 = t->buffers[MOMENT1].host,
+                            .moment2 = t->buffers[MOMENT2].host,
+                            .teacher = t->buffers[TEACHER].host};
     return !t->failed || error_context("copying what was learnt from the device");
 }
 

@@ -92,15 +92,20 @@ void trainer_target(const Trainer *t, int decoder, float *out);
 
 /* Layout and buffers (f32, in the order of the layout; trained ones except fixed). Owned by the trainer; gradient and moments
  * are NULL when evaluate_only. With a GPU a buffer is a copy, made when it is asked for and good until the next step, and
- * asking for it means that the copy goes back before the next step or evaluation. trainer_fetch() makes all copies and is false
- * after error_set() when that fails; without it a failure shows in the next step. */
-bool trainer_fetch(Trainer *t);
+ * asking for it means that the copy goes back before the next step or evaluation; that a copy fails shows then. */
 const ParamSet *trainer_params(const Trainer *t);
 float *trainer_weights(Trainer *t);
 float *trainer_fixed(Trainer *t);
 float *trainer_gradient(Trainer *t);
 float *trainer_moment1(Trainer *t);
 float *trainer_moment2(Trainer *t);
+
+/* What a checkpoint holds, as above but for reading alone: nothing goes back. Good until the next step. False after error_set()
+ * when a copy fails. */
+typedef struct {
+    const float *weights, *fixed, *moment1, *moment2, *teacher;
+} TrainerState;
+bool trainer_fetch(Trainer *t, TrainerState *state);
 
 /* The frozen teacher, empty without one. */
 const ParamSet *trainer_teacher_params(const Trainer *t);

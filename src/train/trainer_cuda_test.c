@@ -105,17 +105,57 @@ static void what_was_planned_is_taken(void **state)
     assert_int_equal(fake_open_things(), 0);
 }
 
+static int count_copies(void)
+{
+    int count = 0;
+    for (const char *at = fake_log(); (at = strstr(at, "copy ")); at++)
+        count++;
+    return count;
+}
+
+/* For a checkpoint weights and moments are copied, once, and nothing goes back. */
+static void fetching_changes_nothing(void **state)
+{
+    (void)state;
+    Device cuda;
+    TrainerMetrics metrics;
+    TrainerState fetched;
+    TrainerBatch batch = {images, hidden, NULL, 1e-3};
+    fake_reset();
+    assert_true(device_open("cuda", 1, &cuda));
+    TrainerOptions options = options_on(&cuda, BATCH);
+    Trainer *t = trainer_open(&recipe, &options);
+    assert_true(t && trainer_step(t, &batch, &metrics));
+    fake_log_clear();
+    assert_true(trainer_step(t, &batch, &metrics));
+    int copies = count_copies();
+    fake_log_clear();
+    assert_true(trainer_fetch(t, &fetched));
+    assert_int_equal(count_copies(), 3);
+    assert_true(trainer_fetch(t, &fetched));
+    assert_int_equal(count_copies(), 3);
+    fake_log_clear();
+    assert_true(trainer_step(t, &batch, &metrics));
+    assert_int_equal(count_copies(), copies);
+    assert_true(trainer_fetch(t, &fetched));
+    assert_memory_equal(fetched.weights, trainer_weights(t), (size_t)trainer_params(t)->trained_count * sizeof(float));
+    trainer_close(t);
+    device_close(&cuda);
+    assert_int_equal(fake_open_things(), 0);
+}
+
 static bool train_a_little(bool one_by_one)
 {
     Device cuda;
     TrainerMetrics metrics;
     Trainer *t = NULL;
     TrainerBatch batch = {images, hidden, NULL, 1e-3};
+    TrainerState state;
     bool ok = device_open("cuda", 1, &cuda);
     cuda.one_by_one = one_by_one;
     TrainerOptions options = options_on(&cuda, 4);
     ok = ok && fit_check(&recipe, &options) && (t = trainer_open(&recipe, &options)) && trainer_step(t, &batch, &metrics) &&
-         trainer_step(t, &batch, &metrics) && trainer_evaluate(t, images, hidden, 3, &metrics) && trainer_fetch(t);
+         trainer_step(t, &batch, &metrics) && trainer_evaluate(t, images, hidden, 3, &metrics) && trainer_fetch(t, &state);
     char *why = ok ? NULL : strdup(error_text());
     trainer_close(t);
     device_close(&cuda);
@@ -152,6 +192,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_fits_is_known_before),
         cmocka_unit_test(what_was_planned_is_taken),
+        cmocka_unit_test(fetching_changes_nothing),
         cmocka_unit_test(each_call_may_fail),
     };
     return cmocka_run_group_tests(tests, begin, NULL);

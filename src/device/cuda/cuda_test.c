@@ -102,6 +102,22 @@ static void full_memory_and_a_lost_gpu_are_told_of(void **state)
     assert_int_equal(fake_open_things(), 0);
 }
 
+/* Zeros would be multiplied faster than anything that is trained. */
+static void the_peak_is_measured_on_numbers(void **state)
+{
+    (void)state;
+    Device device;
+    double flops, bf16_flops, bytes;
+    fake_reset();
+    assert_true(device_open("cuda", 0, &device));
+    assert_true(cuda_peak(device.cuda, &flops, &bf16_flops, &bytes));
+    assert_true(flops > 0 && bf16_flops > 0 && bytes > 0);
+    const char *copy = strstr(fake_log(), "copy 32768\n"), *product = strstr(fake_log(), "product");
+    assert_true(copy && product && copy < product);
+    device_close(&device);
+    assert_int_equal(fake_open_things(), 0);
+}
+
 static bool use_gpu(void)
 {
     Device device;
@@ -165,6 +181,7 @@ int main(void)
         cmocka_unit_test(what_is_missing_is_named),
         cmocka_unit_test(buffers_are_copied),
         cmocka_unit_test(full_memory_and_a_lost_gpu_are_told_of),
+        cmocka_unit_test(the_peak_is_measured_on_numbers),
         cmocka_unit_test(each_call_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

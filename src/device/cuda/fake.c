@@ -33,6 +33,15 @@ typedef struct {
     size_t count, capacity;
 } Graph;
 
+typedef struct {
+    int put; /* pieces of work so far, a graph being one */
+} Stream;
+
+typedef struct {
+    const Stream *stream; /* where it was recorded last; NULL: nowhere yet */
+    int put;              /* into that stream before it */
+} Event;
+
 #define SPACE ((size_t)1 << 38) /* bytes of addresses, taken once; only what is used becomes memory */
 
 static struct {
@@ -40,7 +49,7 @@ static struct {
     Block *blocks; /* of the GPU */
     int64_t memory, used;
     int devices, count_error;
-    int things, calls, fail_at, error, launch_error, graph_launches;
+    int things, calls, fail_at, error, launch_error, graph_launches, waits, slack;
     Graph *capturing;
     Text log;
 } fake = {.memory = 64000000000, .devices = 1};
@@ -88,7 +97,17 @@ const char *fake_log(void)
 void fake_log_clear(void)
 {
     text_free(&fake.log);
-    fake.graph_launches = 0;
+    fake.graph_launches = fake.waits = fake.slack = 0;
+}
+
+int fake_waits(void)
+{
+    return fake.waits;
+}
+
+int fake_slack(void)
+{
+    return fake.slack;
 }
 
 int fake_graph_launches(void)
@@ -260,12 +279,12 @@ static int release_pinned(void *at)
 /* ---- streams and events */
 
 /* Streams, events and handles are small blocks, so that losing one shows. */
-static int thing_new(void **thing)
+static int thing_new(void **thing, size_t bytes)
 {
     int error = call();
     if (error)
         return error;
-    *thing = malloc(1);
+    *thing = calloc(1, bytes);
     fake.things += *thing != NULL;
     return *thing ? 0 : FAKE_OUT_OF_MEMORY;
 }
@@ -280,20 +299,35 @@ static int thing_free(void *thing)
 static int event_new(void **event, bool timed)
 {
     (void)timed;
-    return thing_new(event);
+    return thing_new(event, sizeof(Event));
+}
+
+static int stream_new(void **stream)
+{
+    return thing_new(stream, sizeof(Stream));
 }
 
 static int wait(void *thing)
 {
     (void)thing;
     int error = call();
+    fake.waits++;
     return error ? error : fake.capturing ? FAKE_NOT_ALLOWED : 0;
 }
 
-static int join(void *a, void *b)
+static int event_record(void *event, void *stream)
 {
-    (void)a;
-    (void)b;
+    const Stream *s = stream;
+    *(Event *)event = (Event){s, s->put};
+    return call();
+}
+
+static int stream_follow(void *stream, void *event)
+{
+    const Event *e = event;
+    (void)stream;
+    if (e->stream && e->stream->put - e->put > fake.slack)
+        fake.slack = e->stream->put - e->put;
     return call();
 }
 
@@ -328,9 +362,11 @@ static void work_release(const Work *w)
 }
 
 /* The work is owned from here on. */
-static int put(Work w)
+static int put(void *stream, Work w)
 {
     int error = call();
+    if (stream)
+        ((Stream *)stream)->put++;
     Graph *g = fake.capturing;
     if (!error && g && memory_grow((void **)&g->works, g->count, &g->capacity, sizeof *g->works)) {
         g->works[g->count++] = w;
@@ -344,8 +380,7 @@ static int put(Work w)
 
 void fake_enqueue(void *stream, const char *name, void (*function)(void *data), void (*release_data)(void *data), void *data)
 {
-    (void)stream;
-    int error = put((Work){.name = name, .run = function, .release = release_data, .data = data});
+    int error = put(stream, (Work){.name = name, .run = function, .release = release_data, .data = data});
     fake.launch_error = fake.launch_error ? fake.launch_error : error;
 }
 
@@ -380,25 +415,23 @@ static void run_copy(void *data)
         clear_pages(c->to, c->bytes);
 }
 
-static int put_copy(const char *name, void *to, const void *from, size_t bytes)
+static int put_copy(void *stream, const char *name, void *to, const void *from, size_t bytes)
 {
     Copy *c = malloc(sizeof *c);
     if (!c)
         return FAKE_OUT_OF_MEMORY;
     *c = (Copy){to, from, bytes};
-    return put((Work){.name = name, .bytes = bytes, .run = run_copy, .release = free, .data = c});
+    return put(stream, (Work){.name = name, .bytes = bytes, .run = run_copy, .release = free, .data = c});
 }
 
 static int copy(void *to, const void *from, size_t bytes, void *stream)
 {
-    (void)stream;
-    return put_copy("copy", to, from, bytes);
+    return put_copy(stream, "copy", to, from, bytes);
 }
 
 static int clear(void *at, size_t bytes, void *stream)
 {
-    (void)stream;
-    return put_copy("clear", at, NULL, bytes);
+    return put_copy(stream, "clear", at, NULL, bytes);
 }
 
 /* ---- graphs */
@@ -441,11 +474,11 @@ static int capture_end(void *stream, void **graph)
 
 static int graph_launch(void *graph, void *stream)
 {
-    (void)stream;
     const Graph *g = graph;
     int error = call();
     if (error)
         return error;
+    ((Stream *)stream)->put++;
     fake.graph_launches++;
     run(g->works, g->count);
     return 0;
@@ -491,7 +524,7 @@ static void run_product(void *data)
 
 static bool products_open(void **products)
 {
-    return !thing_new(products) || error_set("the fake library of products does not open");
+    return !thing_new(products, 1) || error_set("the fake library of products does not open");
 }
 
 static void products_close(void *products)
@@ -502,12 +535,11 @@ static void products_close(void *products)
 static bool product(void *products, const CudaStream *stream, const CudaProduct *p)
 {
     (void)products;
-    (void)stream;
     CudaProduct *copied = malloc(sizeof *copied);
     if (!copied)
         return error_set("memory is out");
     *copied = *p;
-    int error = put((Work){.name = "product", .run = run_product, .release = free, .data = copied});
+    int error = put(stream->handle, (Work){.name = "product", .run = run_product, .release = free, .data = copied});
     return !error || error_set("the fake product failed: %s", error_words(error));
 }
 
@@ -524,13 +556,13 @@ const CudaRuntime *cuda_runtime(void)
                                         .release = release,
                                         .allocate_pinned = allocate_pinned,
                                         .release_pinned = release_pinned,
-                                        .stream_new = thing_new,
+                                        .stream_new = stream_new,
                                         .stream_free = thing_free,
                                         .stream_wait = wait,
-                                        .stream_follow = join,
+                                        .stream_follow = stream_follow,
                                         .event_new = event_new,
                                         .event_free = thing_free,
-                                        .event_record = join,
+                                        .event_record = event_record,
                                         .event_wait = wait,
                                         .event_seconds = event_seconds,
                                         .copy = copy,

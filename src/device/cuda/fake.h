@@ -20,9 +20,9 @@ enum {
     FAKE_NOT_ALLOWED /* what a stream that is being captured cannot do */
 };
 
-/* Puts a piece of work into a stream, as a launch of a kernel does in the lock-step build (`name` for the log, a literal):
- * run(data) is called now, or when the stream is being captured, in every launch of the graph; release(data) when it is not
- * needed any more (NULL: nothing to release). An error is kept for last_error(). */
+/* Puts a piece of work into a stream (NULL: into none), as a launch of a kernel does in the lock-step build (`name` for the
+ * log, a literal): run(data) is called now, or when the stream is being captured, in every launch of the graph; release(data)
+ * when it is not needed any more (NULL: nothing to release). An error is kept for last_error(). */
 void fake_enqueue(void *stream, const char *name, void (*run)(void *data), void (*release)(void *data), void *data);
 
 /* Everything as at the start: one GPU of 64 GB, an empty log, nothing fails. Things that are open stay. */
@@ -45,8 +45,12 @@ int fake_open_things(void);
 const char *fake_log(void);
 void fake_log_clear(void);
 
-/* Launches of graphs since the last fake_log_clear(). */
+/* Since the last fake_log_clear(): launches of graphs; times that the host waited; and the most pieces of work (a graph is one)
+ * that had been put into a stream behind an event when another stream was told to follow that event, so that it need not wait
+ * for them. */
 int fake_graph_launches(void);
+int fake_waits(void);
+int fake_slack(void);
 
 #ifdef __cplusplus
 }

@@ -55,7 +55,7 @@ template <class Thread> struct LockstepWork {
 #endif
 
 /* Puts a launch into the stream; cuda_launched() says later whether it was accepted. shared: bytes of dynamic shared memory, up
- * to features.shared_most. */
+ * to features.shared_most; a kernel that is given more than 48 KiB has no other shared arrays. */
 template <class... Parameters, class... Arguments>
 void cuda_launch(CudaStream *stream, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
                  Arguments... arguments)
@@ -65,8 +65,10 @@ void cuda_launch(CudaStream *stream, void (*kernel)(Parameters...), dim3 grid, d
     typedef LockstepWork<decltype(thread)> Work;
     fake_enqueue(stream->handle, "kernel", Work::run, Work::release, new Work{grid, block, shared, thread});
 #else
+    /* All there is, always: a limit set to this launch's needs could be below what the same kernel asks for in a graph. */
     if (shared > 48 << 10)
-        cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
+        cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             (int)stream->features.shared_most);
     kernel<<<grid, block, shared, static_cast<cudaStream_t>(stream->handle)>>>(static_cast<Parameters>(arguments)...);
 #endif
 }

@@ -75,13 +75,14 @@ static bool load_symbols(Products *p)
     return true;
 }
 
-/* Where the loader looks, then where the toolkit lay when lacuna was built. */
+/* Where the loader looks, then where the toolkit lay when lacuna was built. The library stays when it is closed: it leaves
+ * code with the runtime, and perhaps threads, that outlive its handle, and a GPU may be opened again. */
 static bool load_library(Products *p)
 {
     static const char *const names[] = {"libcublasLt.so." TEXT(CUBLAS_VER_MAJOR),
                                         LACUNA_CUDA_LIBRARIES "/libcublasLt.so." TEXT(CUBLAS_VER_MAJOR)};
     for (size_t i = 0; !p->library && i < sizeof names / sizeof *names; i++)
-        p->library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+        p->library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     return p->library || error_set("cuBLASLt, %s, cannot be loaded; install the libraries of CUDA %d and add their folder to "
                                    "LD_LIBRARY_PATH, or use device cpu",
                                    names[0], CUBLAS_VER_MAJOR);
@@ -187,6 +188,10 @@ static bool choose(Products *p, Known *known, const void *bias)
         uint32_t align = (uint32_t)aligns[i].align;
         s = p->preference_set(preference, aligns[i].what, &align, sizeof align);
     }
+    /* What several blocks add up stays f32 on its way: without this it may be rounded to bf16 in between. */
+    uint32_t scheme = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    if (!s && k->c_type == DTYPE_BF16)
+        s = p->preference_set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &scheme, sizeof scheme);
     if (!s && k->biased)
         s = p->description_set(known->description, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
     if (!s)

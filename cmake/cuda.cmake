@@ -1,0 +1,61 @@
+# The CUDA toolkit: nvcc, the static runtime and the headers of cuBLASLt. Sets cuda_found and cuda_flags. A GPU or its driver is
+# looked for when the program runs.
+set(cuda_found OFF)
+set(cuda_flags -std=c++20 -O3 -lineinfo -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90
+               -gencode arch=compute_90,code=compute_90 -Xcompiler=-Wall,-Wextra,-fPIE)
+
+# A toolkit may be there and not be able to compile this: too old for C++20, or without a C++ compiler that it accepts. So a small
+# source is compiled first. Success is remembered for this nvcc and these flags; a failure is tried again, for it may be mended.
+# Sets cuda_why to nothing or to what nvcc says.
+function(cuda_probe)
+  set(log "${CMAKE_BINARY_DIR}/cuda/probe.log")
+  get_filename_component(nvcc "${LACUNA_NVCC}" REALPATH)
+  set(what "${nvcc} ${cuda_flags}")
+  set(cuda_why "" PARENT_SCOPE)
+  if("${LACUNA_CUDA_PROBED}" STREQUAL "${what}")
+    return()
+  endif()
+  file(MAKE_DIRECTORY "${CMAKE_BINARY_DIR}/cuda")
+  execute_process(COMMAND "${LACUNA_NVCC}" ${cuda_flags} -c "${CMAKE_SOURCE_DIR}/cmake/probe.cu" -o "${CMAKE_BINARY_DIR}/cuda/probe.o"
+                  RESULT_VARIABLE status OUTPUT_VARIABLE said ERROR_VARIABLE said)
+  if(status EQUAL 0 AND EXISTS "${CMAKE_BINARY_DIR}/cuda/probe.o")
+    set(LACUNA_CUDA_PROBED "${what}" CACHE INTERNAL "the nvcc and the flags that have compiled cmake/probe.cu")
+    return()
+  endif()
+  file(WRITE "${log}" "${said}")
+  string(REGEX MATCH "[^\n]*(error|fatal|Fatal|not found|No such)[^\n]*" line "${said}")
+  if("${line}" STREQUAL "")
+    set(line "it ends with ${status}")
+  endif()
+  set(cuda_why "${LACUNA_NVCC} cannot compile cmake/probe.cu: ${line} (all of it: ${log})" PARENT_SCOPE)
+endfunction()
+
+if(LACUNA_CUDA)
+  find_program(LACUNA_NVCC nvcc HINTS ENV CUDA_PATH ENV CUDA_HOME PATHS /usr/local/cuda /opt/cuda PATH_SUFFIXES bin)
+  if(LACUNA_NVCC)
+    get_filename_component(cuda_root "${LACUNA_NVCC}" REALPATH)
+    get_filename_component(cuda_root "${cuda_root}" DIRECTORY)
+    get_filename_component(cuda_root "${cuda_root}" DIRECTORY)
+    find_library(LACUNA_CUDART cudart_static HINTS "${cuda_root}" PATH_SUFFIXES lib64 lib/x64 lib targets/x86_64-linux/lib
+                 targets/sbsa-linux/lib)
+    find_path(LACUNA_CUDA_INCLUDE cublasLt.h HINTS "${cuda_root}" PATH_SUFFIXES include targets/x86_64-linux/include
+              targets/sbsa-linux/include)
+  endif()
+  if(LACUNA_NVCC AND LACUNA_CUDART AND LACUNA_CUDA_INCLUDE)
+    cuda_probe()
+    set(cuda_advice "docs/gpu.md says what is needed")
+  else()
+    set(cuda_why "the CUDA toolkit (nvcc, libcudart_static.a, cublasLt.h) is not found")
+    set(cuda_advice "put nvcc on the PATH or set CUDA_HOME")
+  endif()
+  if(NOT cuda_why)
+    set(cuda_found ON)
+  elseif(LACUNA_CUDA STREQUAL "AUTO")
+    message(STATUS "lacuna is built without NVIDIA GPUs: ${cuda_why}")
+  else()
+    message(FATAL_ERROR "LACUNA_CUDA is ON, but ${cuda_why}; ${cuda_advice}, or configure with -DLACUNA_CUDA=OFF")
+  endif()
+endif()
+if(LACUNA_CUDA_WERROR)
+  list(APPEND cuda_flags -Werror=all-warnings)
+endif()
