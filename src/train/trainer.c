@@ -267,7 +267,8 @@ void trainer_close(Trainer *t)
 
 bool trainer_retire(Trainer *t)
 {
-    if (!trainer_fetch(t))
+    TrainerState state;
+    if (!trainer_fetch(t, &state))
         return false;
     close_built(&t->train);
     close_built(&t->evaluate);
