@@ -249,6 +249,7 @@ static bool lock_part(const Embed *e)
 static bool open_part(Embed *e, const Backbone *backbone)
 {
     Text key = {0}, prefix = {0};
+    uint64_t batch_bytes = (uint64_t)e->options->batch * e->numbers * sizeof(float);
     off_t place = 0;
     bool ok = make_key(e, backbone, &key) && make_prefix(e, &prefix);
     if (ok && (e->file = open(e->part.data, O_RDWR | O_CREAT | O_CLOEXEC, 0666)) < 0)
@@ -262,8 +263,7 @@ static bool open_part(Embed *e, const Backbone *backbone)
         ok = error_set("cannot read %s: %s", e->part.data, strerror(errno));
     if (ok && e->format == EMBED_CSV) {
         ok = csv_place(e, &place, &e->first);
-    } else if (ok && (uint64_t)info.st_size > prefix.length) {
-        uint64_t batch_bytes = (uint64_t)e->options->batch * e->numbers * sizeof(float);
+    } else if (ok && batch_bytes && (uint64_t)info.st_size > prefix.length) {
         e->first = ((uint64_t)info.st_size - prefix.length) / batch_bytes;
         place = (off_t)(prefix.length + e->first * batch_bytes);
     }
