@@ -137,6 +137,11 @@ static void a_control_character_in_a_name_stays_off_the_terminal(void **state)
                "new?line?[2J.jpg: this is neither a JPEG, PNG, WebP nor TIFF file\n"
                "only.png: this is neither a JPEG, PNG, WebP nor TIFF file\n",
                "2 of 2 pictures cannot be read\n");
+    /* In errors, too, also as the one character that UTF-8 has for ESC [. */
+    Ran ran = run_program("data check '" HOME "/no\033[2J\302\2332Jthere\303\244'");
+    assert_int_equal(ran.code, 1);
+    assert_non_null(strstr(ran.err, "/no?[2J?2Jthere\303\244"));
+    ran_free(&ran);
 }
 
 static void stats_tell_what_is_there(void **state)
@@ -207,6 +212,10 @@ static void bench_data_tells_its_rate(void **state)
     assert_int_equal(json_integer_value(json_object_get(said, "size")), 32);
     assert_true(json_integer_value(json_object_get(said, "files")) > 0);
     json_decref(said);
+    ran_free(&ran);
+    ran = run_program("bench data --data " HOME "/two --size 32 --seconds 1 --first-pass --json");
+    assert_int_equal(ran.code, 0);
+    assert_non_null(strstr(ran.out, "\"first_pass\": true"));
     ran_free(&ran);
     transcript("bench data --size 32", 2, "",
                "lacuna: bench data wants --data DIR, the pictures to load\n"

@@ -52,7 +52,7 @@ static void pictures_and_maps(void **state)
     (void)state;
     for (int split = 0; split < 2; split++)
         for (int i = 0; i < (split ? VAL : COUNT); i++) {
-            World world = {3 + (uint64_t)split, SIDE, SIDE};
+            World world = {3, SIDE, SIDE, split == 1};
             const char *class_name = world_class_name(world_label(&world, (uint64_t)i)), *name = split ? "val" : "train";
             Image drawn, read;
             WorldTruth truth;
@@ -81,7 +81,7 @@ static void pictures_and_maps(void **state)
 static void depth_has_sixteen_bits(void **state)
 {
     (void)state;
-    World world = {3, SIDE, SIDE};
+    World world = {3, SIDE, SIDE, false};
     char path[256];
     size_t size;
     snprintf(path, sizeof path, HOME "/a/truth/depth/train/%s/000007.png", world_class_name(world_label(&world, 7)));
@@ -128,7 +128,7 @@ static void annotations_are_cocos(void **state)
 {
     (void)state;
     for (int split = 0; split < 2; split++) {
-        World world = {3 + (uint64_t)split, SIDE, SIDE};
+        World world = {3, SIDE, SIDE, split == 1};
         json_t *root = json_load_file(split ? HOME "/a/truth/val.json" : HOME "/a/truth/train.json", 0, NULL), *entry;
         assert_non_null(root);
         json_t *images = json_object_get(root, "images"), *categories = json_object_get(root, "categories");
@@ -150,10 +150,31 @@ static void annotations_are_cocos(void **state)
     }
 }
 
+/* Where a picture has so few pixels that nothing is in sight in some, the first included. */
+static void annotations_may_be_missing(void **state)
+{
+    (void)state;
+    for (int seed = 0; seed < 6; seed++) {
+        Ran ran = run_program("data world --out " HOME "/tiny%d --count 3 --val 2 --size 2 --seed %d", seed, seed);
+        assert_int_equal(ran.code, 0);
+        ran_free(&ran);
+        for (int split = 0; split < 2; split++) {
+            char path[256];
+            json_error_t why;
+            snprintf(path, sizeof path, HOME "/tiny%d/truth/%s.json", seed, split ? "val" : "train");
+            json_t *root = json_load_file(path, 0, &why);
+            if (!root)
+                fail_msg("%s, line %d: %s", path, why.line, why.text);
+            assert_int_equal(json_array_size(json_object_get(root, "images")), split ? 2 : 3);
+            json_decref(root);
+        }
+    }
+}
+
 static void clips_have_tracks(void **state)
 {
     (void)state;
-    World world = {3, SIDE, SIDE};
+    World world = {3, SIDE, SIDE, false};
     for (int clip = 0; clip < 2; clip++) {
         char path[256];
         snprintf(path, sizeof path, HOME "/a/clips/%04d/tracks.json", clip);
@@ -240,7 +261,7 @@ static void a_sheet(void **state)
     assert_int_equal(ran.code, 0);
     ran_free(&ran);
     assert_true(image_read(HOME "/sheet.png", 3, &sheet));
-    World world = {0, 48, 48};
+    World world = {0, 48, 48, false};
     Image first;
     assert_true(world_picture(&world, 0, STILL, 3, &first));
     /* The first picture, twice as large, below the captions. */
@@ -253,10 +274,15 @@ static void a_sheet(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pictures_and_maps),       cmocka_unit_test(depth_has_sixteen_bits),
-        cmocka_unit_test(annotations_are_cocos),   cmocka_unit_test(clips_have_tracks),
-        cmocka_unit_test(nothing_is_written_over), cmocka_unit_test(threads_change_nothing),
-        cmocka_unit_test(the_files_are_a_source),  cmocka_unit_test(a_sheet),
+        cmocka_unit_test(pictures_and_maps),
+        cmocka_unit_test(depth_has_sixteen_bits),
+        cmocka_unit_test(annotations_may_be_missing),
+        cmocka_unit_test(annotations_are_cocos),
+        cmocka_unit_test(clips_have_tracks),
+        cmocka_unit_test(nothing_is_written_over),
+        cmocka_unit_test(threads_change_nothing),
+        cmocka_unit_test(the_files_are_a_source),
+        cmocka_unit_test(a_sheet),
     };
     return cmocka_run_group_tests(tests, write_world, remove_world);
 }

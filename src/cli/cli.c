@@ -8,11 +8,33 @@
 #include "base/memory.h"
 #include "cli/help.h"
 
+void cli_print_safely(FILE *to, const char *text, bool lines)
+{
+    enum { DELETE = 127, UTF8_LEAD = 0xC2, C1_FIRST = 0x80, C1_LAST = 0x9F };
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+        bool c1 = c[0] == UTF8_LEAD && c[1] >= C1_FIRST && c[1] <= C1_LAST; /* one of them stands for ESC [ */
+        bool kept = lines && *c == '\n';
+        putc(c1 || ((*c < ' ' || *c == DELETE) && !kept) ? '?' : *c, to);
+        c += c1;
+    }
+}
+
 int cli_failed(void)
 {
     fflush(stdout);
-    fprintf(stderr, "lacuna: %s\n", *error_text() ? error_text() : "failed for an unknown reason");
+    fputs("lacuna: ", stderr);
+    cli_print_safely(stderr, *error_text() ? error_text() : "failed for an unknown reason", true);
+    fputc('\n', stderr);
     return EXIT_FAILED;
+}
+
+void cli_note_bad(const char *key, const char *what, const char *reason)
+{
+    fputs("lacuna: note: ", stderr);
+    cli_print_safely(stderr, key, false);
+    fprintf(stderr, " %s: ", what);
+    cli_print_safely(stderr, reason, false);
+    fputc('\n', stderr);
 }
 
 int cli_usage(const Verb *verb)

@@ -3,6 +3,8 @@
 #ifndef LACUNA_CLI_CLI_H
 #define LACUNA_CLI_CLI_H
 
+#include <stdio.h>
+
 #include "cli/verb.h"
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130, EXIT_TERMINATED = 143 };
@@ -37,5 +39,11 @@ int cli_main(int argc, char **argv);
  * help (verb NULL: the program's). */
 int cli_failed(void);
 int cli_usage(const Verb *verb);
+
+/* Prints text from outside, such as a file's name, with '?' for what would steer a terminal. `lines`: line breaks stay. */
+void cli_print_safely(FILE *to, const char *text, bool lines);
+
+/* Prints "lacuna: note: KEY WHAT: REASON" about a picture that cannot be read on standard error. */
+void cli_note_bad(const char *key, const char *what, const char *reason);
 
 #endif

@@ -35,12 +35,6 @@ void data_progress_clear(DataProgress *progress)
     progress->drawn = false;
 }
 
-void data_print_safely(const char *text)
-{
-    for (; *text; text++)
-        putchar((unsigned char)*text < ' ' || *text == 127 ? '?' : *text);
-}
-
 /* ---- check */
 
 typedef struct {
@@ -53,9 +47,9 @@ typedef struct {
 static bool print_bad(const Check *c, const char *why)
 {
     if (!c->job->json) {
-        data_print_safely(c->key);
+        cli_print_safely(stdout, c->key, false);
         printf(": ");
-        data_print_safely(why);
+        cli_print_safely(stdout, why, false);
         putchar('\n');
         return true;
     }

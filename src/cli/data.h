@@ -22,9 +22,6 @@ DataProgress data_progress(const DataJob *job);
 void data_progress_step(DataProgress *progress, size_t done);
 void data_progress_clear(DataProgress *progress);
 
-/* Prints text from outside, a character that would move a terminal's cursor as '?'. */
-void data_print_safely(const char *text);
-
 /* Each returns one of the exit codes. */
 int data_check(const DataJob *job);
 int data_stats(const DataJob *job);

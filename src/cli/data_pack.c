@@ -23,9 +23,9 @@ static void name_bad(void *context, const char *key, const char *why)
 {
     PackJob *p = context;
     data_progress_clear(&p->progress);
-    data_print_safely(key);
+    cli_print_safely(stdout, key, false);
     printf(": ");
-    data_print_safely(why);
+    cli_print_safely(stdout, why, false);
     putchar('\n');
     fflush(stdout);
 }

@@ -188,7 +188,7 @@ static bool find_sizes(Stats *s)
 
 static void print_key(const Stats *s, size_t sample, char *key)
 {
-    data_print_safely(source_key(s->job->source, sample, key, SOURCE_KEY_SIZE));
+    cli_print_safely(stdout, source_key(s->job->source, sample, key, SOURCE_KEY_SIZE), false);
 }
 
 static void print_named(const Stats *s, const char *what, const Named *named, bool twins, char *key)

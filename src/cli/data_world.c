@@ -67,7 +67,7 @@ static bool write_sheet(const WorldJob *job, const World *world)
 static int run_world(void *options, const Arguments *arguments)
 {
     const WorldJob *job = options;
-    World world = {job->seed.value, job->size, job->size};
+    World world = {.seed = job->seed.value, .height = job->size, .width = job->size};
     if (!job->out && !job->sheet) {
         error_set("data world wants --out DIR, a folder for the pictures, or --sheet FILE.png");
         return cli_usage(arguments->verb);
@@ -82,7 +82,7 @@ static const Option OPTIONS[] = {
     {"out", OPTION_PATH, AT(out), .value = "DIR", .help = "the folder to write to: a new or an empty one"},
     {"count", OPTION_INT, AT(count), .value = "N", .help = "pictures in DIR/train", .initial = "1000", .low = 1,
      .high = 1000000},
-    {"val", OPTION_INT, AT(val), .value = "N", .help = "pictures in DIR/val, which are those of the next seed",
+    {"val", OPTION_INT, AT(val), .value = "N", .help = "pictures in DIR/val, which no seed puts into a DIR/train",
      .initial = "100", .low = 0, .high = 1000000},
     {"clips", OPTION_INT, AT(clips), .value = "N", .help = "clips in DIR/clips", .initial = "0", .low = 0, .high = 10000},
     {"frames", OPTION_INT, AT(frames), .value = "N", .help = "frames of a clip; more of them are slower, not longer",
@@ -102,7 +102,7 @@ const Verb data_world_verb = {
     .line = "write the pictures that the program draws, with masks, depth, boxes, key points and clips",
     .about =
         "Writes pictures of the built-in world: a large lit solid of one of twelve kinds, its class, among smaller ones on "
-        "textured ground. The same bytes for the same seed and size on every machine.\n"
+        "textured ground. The same pixels for the same seed and size on every machine.\n"
         "\n"
         "  train/CLASS/000000.png, val/CLASS/..    pictures, for --data\n"
         "  truth/train.json, truth/val.json        COCO's annotations: boxes, masks, key points\n"

@@ -24,7 +24,7 @@ static void show_progress(void *context, size_t done, size_t all)
 static void show_bad(void *context, const char *key, const char *reason)
 {
     (void)context;
-    fprintf(stderr, "lacuna: note: %s cannot be read, its numbers are NaN: %s\n", key, reason);
+    cli_note_bad(key, "cannot be read, its numbers are NaN", reason);
 }
 
 static bool embed(const Job *job)
@@ -37,7 +37,7 @@ static bool embed(const Job *job)
     EmbedOptions options = {.batch = job->batch, .bf16 = job->precision == 1, .bad = show_bad};
     options.progress = !job->json && isatty(STDERR_FILENO) ? show_progress : NULL;
     Backbone *b = backbone_open(job->from, &note);
-    bool ok = b && (source = features_source(job->data, &b->recipe, 0)) &&
+    bool ok = b && (source = features_source(job->data, &b->recipe, false)) &&
               features_wants(&b->recipe, job->block, (FeaturePool)job->pool, false, &wants, &options.count) &&
               device_open(job->device, job->threads, &options.device);
     if (ok && note.length)

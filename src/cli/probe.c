@@ -84,7 +84,7 @@ static void show_progress(void *context, const char *what)
 static void show_bad(void *context, const char *key, const char *reason)
 {
     (void)context;
-    fprintf(stderr, "lacuna: note: %s is left out: %s\n", key, reason);
+    cli_note_bad(key, "is left out", reason);
 }
 
 static void print_table(const ProbeResult *r, const ProbeOptions *o)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "cli/cli.h"
 
 enum { BAR_WIDTH = 20, WIDTH_UNKNOWN = 80, PARTS_MOST = 9 };
 
@@ -165,7 +166,10 @@ void progress_say(Progress *p, const char *sentence)
 {
     if (p->quiet)
         return;
-    fprintf(p->out, "%s%s\n", p->drawn ? "\r\033[K" : "", sentence);
+    if (p->drawn)
+        fputs("\r\033[K", p->out);
+    cli_print_safely(p->out, sentence, false);
+    fputc('\n', p->out);
     p->drawn = false;
     fflush(p->out);
 }

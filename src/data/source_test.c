@@ -417,7 +417,7 @@ static void the_world_is_a_source(void **state)
 {
     (void)state;
     SourceOptions options = {.world_count = 500, .world_height = 48, .world_width = 80, .world_seed = 3};
-    World world = {3, 48, 80};
+    World world = {3, 48, 80, false};
     Source *source = open_or_fail("world", &options);
     assert_int_equal(source_count(source), 500);
     assert_key(source, 5, "world#5");

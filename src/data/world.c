@@ -43,7 +43,7 @@ int world_class_points(int label)
 
 int world_label(const World *world, uint64_t index)
 {
-    return (int)scene_label(world->seed, index);
+    return (int)scene_label(world, index);
 }
 
 static double moment_time(WorldMoment moment)
@@ -310,7 +310,7 @@ bool world_picture(const World *world, uint64_t index, WorldMoment moment, int c
     *out = (Image){0};
     if (!world_check(world))
         return false;
-    Scene scene = scene_draw(world->seed, index, moment_time(moment));
+    Scene scene = scene_draw(world, index, moment_time(moment));
     int side = world->height < world->width ? world->height : world->width;
     View view = {&scene, world, 2 * scene.opening / side};
     Image colour;
@@ -409,7 +409,7 @@ bool world_truth(const World *world, uint64_t index, WorldMoment moment, WorldTr
     *out = (WorldTruth){0};
     if (!world_check(world))
         return false;
-    Scene still = scene_draw(world->seed, index, 0), scene = scene_draw(world->seed, index, moment_time(moment));
+    Scene still = scene_draw(world, index, 0), scene = scene_draw(world, index, moment_time(moment));
     size_t pixels = (size_t)world->height * (size_t)world->width;
     *out = (WorldTruth){.height = world->height,
                         .width = world->width,

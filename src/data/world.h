@@ -1,4 +1,4 @@
-/* The built-in world: pictures with the truth about them, drawn from (seed, index) at any size.
+/* The built-in world: pictures with the truth about them, drawn from (seed, held out or not, index) at any size.
  *
  * A scene is a few lit solids on textured ground in front of a wall, with flat shapes on both. Pose, scale, place, colour,
  * light, texture and the smaller solids are drawn without regard to the class, which is the kind of the main solid: the large
@@ -28,6 +28,7 @@ enum {
 typedef struct {
     uint64_t seed;
     int height, width; /* pixels */
+    bool held_out;     /* other pictures than those of any seed without it: to look at, never to train on */
 } World;
 
 /* A moment of a clip: frame 0 .. frames - 1, at least 1. Objects and camera do the same way in any number of frames; frame 0 is

@@ -119,7 +119,7 @@ static void add_annotations(Text *t, int index, const WorldTruth *truth)
         if (!solid->area)
             continue;
         text_add(t, "%s{\"id\": %d, \"image_id\": %d, \"category_id\": %d, \"iscrowd\": 0, \"area\": %d, \"bbox\": ",
-                 index || s ? ",\n" : "", WORLD_SOLIDS * index + s + 1, index, solid->label + 1, solid->area);
+                 t->length ? ",\n" : "", WORLD_SOLIDS * index + s + 1, index, solid->label + 1, solid->area);
         add_box(t, &solid->box);
         text_add(t, ", \"segmentation\": ");
         add_mask(t, truth, s);
@@ -278,6 +278,7 @@ static bool each(Writer *w, int first, int end, Text *annotations)
     return true;
 }
 
+/* Writes a text and empties it. */
 static bool append(int descriptor, const char *path, Text *t)
 {
     bool ok = !t->failed && (!t->length || file_write_all(descriptor, path, t->data, t->length));
@@ -296,12 +297,12 @@ static bool make_split_folders(const Writer *w)
     return true;
 }
 
-static bool write_split(Writer *w, const char *split, uint64_t seed, int count)
+static bool write_split(Writer *w, const char *split, bool held_out, int count)
 {
     char path[PATH_ROOM];
     Text texts[AT_ONCE] = {{0}}, t = {0};
     w->split = split;
-    w->world.seed = seed;
+    w->world.held_out = held_out;
     if (!count)
         return true;
     if (!make_split_folders(w))
@@ -311,12 +312,17 @@ static bool write_split(Writer *w, const char *split, uint64_t seed, int count)
     if (descriptor < 0)
         return error_set("%s cannot be made: %s", path, strerror(errno));
     add_head(&t, w);
-    bool ok = append(descriptor, path, &t);
+    bool ok = append(descriptor, path, &t), any = false;
     for (int first = 0; ok && first < count; first += AT_ONCE) {
         int end = first + AT_ONCE < count ? first + AT_ONCE : count;
         ok = each(w, first, end, texts);
-        for (int i = 0; i < AT_ONCE; i++)
-            ok = append(descriptor, path, &texts[i]) && ok;
+        for (int i = 0; i < AT_ONCE; i++) {
+            bool more = texts[i].length > 0; /* in a picture of few pixels nothing may be in sight */
+            if (more && any)
+                text_add(&t, ",\n");
+            any = any || more;
+            ok = append(descriptor, path, &t) && append(descriptor, path, &texts[i]) && ok;
+        }
     }
     if (ok) {
         add_images(&t, w, count);
@@ -343,9 +349,8 @@ bool world_files_write(const WorldFiles *files, const char *folder)
 {
     Writer w = {.files = files, .folder = folder, .world = files->world, .all = files->train + files->val + files->clips};
     bool ok = world_check(&w.world) && is_free(folder) && make_folder(folder, "truth", "", "") &&
-              write_split(&w, "train", files->world.seed, files->train) &&
-              write_split(&w, "val", files->world.seed + 1, files->val);
-    w.world.seed = files->world.seed;
+              write_split(&w, "train", false, files->train) && write_split(&w, "val", true, files->val);
+    w.world.held_out = false;
     for (int first = 0; ok && first < files->clips; first += AT_ONCE)
         ok = each(&w, first, first + AT_ONCE < files->clips ? first + AT_ONCE : files->clips, NULL);
     memory_free(w.failure);

@@ -4,7 +4,7 @@
 
 #include "data/world.h"
 
-/* What to write. Pictures of `train` are those of the world, pictures of `val` those of the world with the next seed, clip i is
+/* What to write. Pictures of `train` are those of the world, pictures of `val` those of its held-out world, clip i is
  * what moves in picture i of `train`. */
 typedef struct {
     World world;

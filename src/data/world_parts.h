@@ -150,9 +150,9 @@ typedef struct {
 } Scene;
 
 /* The kind of the main solid, without the rest. */
-SolidKind scene_label(uint64_t seed, uint64_t index);
+SolidKind scene_label(const World *world, uint64_t index);
 
 /* The scene at a time from 0 to 1 of its motion. */
-Scene scene_draw(uint64_t seed, uint64_t index, double time);
+Scene scene_draw(const World *world, uint64_t index, double time);
 
 #endif

@@ -306,15 +306,21 @@ static void light_draw(Random *r, Scene *s)
     s->sky = vec3(bright * (1 - warm), bright, bright * (1 + warm));
 }
 
-SolidKind scene_label(uint64_t seed, uint64_t index)
+/* Held-out pictures have streams of their own, which no seed of the others names. */
+static Random scene_stream(const World *world, uint64_t index)
 {
-    Random r = random_stream(seed, RANDOM_WORLD, 0, 0, index);
+    return random_stream(world->seed, RANDOM_WORLD, world->held_out, 0, index);
+}
+
+SolidKind scene_label(const World *world, uint64_t index)
+{
+    Random r = scene_stream(world, index);
     return (SolidKind)random_below(&r, WORLD_CLASSES);
 }
 
-Scene scene_draw(uint64_t seed, uint64_t index, double time)
+Scene scene_draw(const World *world, uint64_t index, double time)
 {
-    Random r = random_stream(seed, RANDOM_WORLD, 0, 0, index);
+    Random r = scene_stream(world, index);
     Scene scene = {.solid_count = 1};
     Draft draft = {.scene = &scene, .time = time};
     SolidKind kind = (SolidKind)random_below(&r, WORLD_CLASSES); /* as scene_label() */

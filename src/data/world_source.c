@@ -33,7 +33,7 @@ static bool world_fingerprint(const Source *source, const uint64_t *samples, siz
 {
     const World *world = source->self;
     enum { VERSION = 2 }; /* raised when the pictures change */
-    uint64_t what[] = {VERSION, world->seed, (uint64_t)world->height, (uint64_t)world->width};
+    uint64_t what[] = {VERSION, world->seed, (uint64_t)world->height, (uint64_t)world->width, world->held_out};
     *hash = hash_bytes(HASH_START, what, sizeof what);
     *hash = hash_bytes(*hash, samples, count * sizeof *samples);
     return true;
@@ -51,6 +51,7 @@ bool world_open(Source *source, const SourceOptions *options)
     source->kind = &world_kind;
     source->count = options->world_count ? options->world_count : 10000;
     world->seed = options->world_seed;
+    world->held_out = options->world_held_out;
     world->height = options->world_height ? options->world_height : 64;
     world->width = options->world_width ? options->world_width : 64;
     if (!world_check(world) || !source_classes(source, WORLD_CLASSES))
@@ -58,7 +59,7 @@ bool world_open(Source *source, const SourceOptions *options)
     for (int c = 0; c < WORLD_CLASSES; c++)
         if (!(source->class_names[c] = memory_string(world_class_name(c))))
             return false;
-    text_add(&source->summary, "%zu pictures of %d x %d in %d classes (the built-in world, seed %llu)", source->count,
-             world->height, world->width, WORLD_CLASSES, (unsigned long long)world->seed);
+    text_add(&source->summary, "%zu pictures of %d x %d in %d classes (the built-in world, seed %llu%s)", source->count,
+             world->height, world->width, WORLD_CLASSES, (unsigned long long)world->seed, world->held_out ? ", held out" : "");
     return !source->summary.failed;
 }

@@ -100,7 +100,7 @@ static void sizes_are_checked(void **state)
     (void)state;
     static const int bad[][2] = {{0, 8}, {8, -1}, {16385, 600}, {10, 330}};
     for (int i = 0; i < 4; i++) {
-        World world = {0, bad[i][0], bad[i][1]};
+        World world = {0, bad[i][0], bad[i][1], false};
         Image image;
         WorldTruth truth;
         assert_false(world_check(&world));
@@ -115,7 +115,7 @@ static void sizes_are_checked(void **state)
 static void labels_are_the_main_solids(void **state)
 {
     (void)state;
-    World world = {7, 16, 16};
+    World world = {7, 16, 16, false};
     int seen[WORLD_CLASSES] = {0};
     for (uint64_t i = 0; i < 2400; i++)
         seen[world_label(&world, i)]++;
@@ -135,7 +135,7 @@ static void labels_are_the_main_solids(void **state)
 static void the_main_solid_is_plain_to_see(void **state)
 {
     (void)state;
-    World world = {2, 64, 64};
+    World world = {2, 64, 64, false};
     int solids = 0;
     for (uint64_t i = 0; i < 300; i++) {
         WorldTruth truth;
@@ -203,7 +203,7 @@ static void check_points(const WorldTruth *truth, int *in_sight, int *hidden)
 static void truths_agree(void **state)
 {
     (void)state;
-    World world = {5, 96, 128};
+    World world = {5, 96, 128, false};
     int in_sight = 0, hidden = 0;
     for (uint64_t i = 0; i < 60; i++) {
         WorldTruth truth;
@@ -243,7 +243,7 @@ static void clips_move_smoothly(void **state)
 {
     (void)state;
     enum { FRAMES = 12 };
-    World world = {9, 64, 64};
+    World world = {9, 64, 64, false};
     float farthest = 0, sum = 0;
     for (uint64_t i = 0; i < 20; i++) {
         uint64_t still = HASH_START, first = HASH_START, last = HASH_START;
@@ -325,7 +325,7 @@ static void solids_stand_on_the_ground(void **state)
 {
     (void)state;
     for (uint64_t i = 0; i < 300; i++) {
-        Scene scene = scene_draw(3, i, 0.5);
+        Scene scene = scene_draw(&(World){3, 64, 64, false}, i, 0.5);
         for (int s = 0; s < scene.solid_count; s++) {
             const Solid *solid = &scene.solids[s];
             double lowest = 10;
@@ -349,18 +349,34 @@ static void solids_stand_on_the_ground(void **state)
     }
 }
 
+/* No seed leads from the pictures of training to those that are held out. */
+static void held_out_pictures_are_others(void **state)
+{
+    (void)state;
+    enum { INDICES = 4 };
+    World held_out = {0, 24, 24, true};
+    for (uint64_t i = 0; i < INDICES; i++) {
+        Image looked_at, trained_on;
+        assert_true(world_picture(&held_out, i, STILL, 3, &looked_at));
+        for (uint64_t seed = 0; seed < 8; seed++)
+            for (uint64_t k = 0; k < INDICES; k++) {
+                World world = {seed < 4 ? seed : 0 - seed, 24, 24, false};
+                assert_true(world_picture(&world, k, STILL, 3, &trained_on));
+                assert_memory_not_equal(looked_at.data, trained_on.data, image_size(&looked_at));
+                image_free(&trained_on);
+            }
+        image_free(&looked_at);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_same_bytes_everywhere),
-        cmocka_unit_test(sizes_are_checked),
-        cmocka_unit_test(labels_are_the_main_solids),
-        cmocka_unit_test(the_main_solid_is_plain_to_see),
-        cmocka_unit_test(truths_agree),
-        cmocka_unit_test(a_scene_is_the_same_at_any_size),
-        cmocka_unit_test(clips_move_smoothly),
-        cmocka_unit_test(rays_find_the_whole_solid),
-        cmocka_unit_test(solids_stand_on_the_ground),
+        cmocka_unit_test(the_same_bytes_everywhere),       cmocka_unit_test(sizes_are_checked),
+        cmocka_unit_test(held_out_pictures_are_others),    cmocka_unit_test(labels_are_the_main_solids),
+        cmocka_unit_test(the_main_solid_is_plain_to_see),  cmocka_unit_test(truths_agree),
+        cmocka_unit_test(a_scene_is_the_same_at_any_size), cmocka_unit_test(clips_move_smoothly),
+        cmocka_unit_test(rays_find_the_whole_solid),       cmocka_unit_test(solids_stand_on_the_ground),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,7 +24,7 @@ static bool open_sources(const Recipe *r, Pictures *p)
     if (!r->data.val[0])
         return true;
     /* Held-out pictures of the world are others than those trained on, and fewer. */
-    options.world_seed = 1;
+    options.world_held_out = true;
     options.world_count = options.world_count / 10 + 1;
     p->val_source = source_open(r->data.val, &options);
     return (p->val_source && source_has_channels(p->val_source, r->image.channels)) || error_context("data.val");
@@ -151,10 +151,12 @@ static int compare_names(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static bool still_bad(const Pictures *p, uint64_t sample, int channels, bool *bad)
+/* Asked for as the loader asks. */
+static bool still_bad(const Pictures *p, uint64_t sample, const ImageRequest *form, bool *bad)
 {
     Image image = {0};
-    *bad = !source_picture(p->source, sample, channels, &image);
+    ImageBox box;
+    *bad = !source_part(p->source, sample, form, &image, &box);
     image_free(&image);
     return !*bad || !error_is_machine();
 }
@@ -165,6 +167,7 @@ bool pictures_known_bad(const Pictures *p, const Recipe *r, const BadNames *name
     if (!names->count)
         return true;
     size_t capacity = 0;
+    ImageRequest form = pictures_form(r);
     char **sorted = memory_new(names->count, sizeof *sorted), *key = memory_new(SOURCE_KEY_SIZE, 1);
     bool ok = sorted && key;
     if (ok) {
@@ -176,7 +179,7 @@ bool pictures_known_bad(const Pictures *p, const Recipe *r, const BadNames *name
         source_key(p->source, p->train.samples[i], key, SOURCE_KEY_SIZE);
         if (!bsearch(&key, sorted, names->count, sizeof *sorted, compare_names))
             continue;
-        ok = still_bad(p, p->train.samples[i], r->image.channels, &bad);
+        ok = still_bad(p, p->train.samples[i], &form, &bad);
         if (ok && bad && (ok = memory_grow((void **)&list->samples, list->count, &capacity, sizeof *list->samples)))
             list->samples[list->count++] = p->train.samples[i];
     }

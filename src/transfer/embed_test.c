@@ -42,7 +42,7 @@ static void a_broken_file_is_gone_on_with(void **state)
 {
     (void)state;
     Backbone *b = tiny_backbone();
-    Source *source = b ? features_source("world", &b->recipe, 0) : NULL;
+    Source *source = b ? features_source("world", &b->recipe, false) : NULL;
     assert_non_null(source);
     for (int k = 0; k < 3; k++) {
         size_t resumed, size, most = 0;
@@ -83,7 +83,7 @@ static void a_part_of_something_else_is_thrown_away(void **state)
 {
     (void)state;
     Backbone *b = tiny_backbone();
-    Source *source = b ? features_source("world", &b->recipe, 0) : NULL;
+    Source *source = b ? features_source("world", &b->recipe, false) : NULL;
     size_t resumed, size;
     assert_non_null(source);
     assert_true(file_remove(FOLDER) && file_make_folder(FOLDER));
@@ -111,7 +111,7 @@ static void formats_agree(void **state)
 {
     (void)state;
     Backbone *b = tiny_backbone();
-    Source *source = b ? features_source("world", &b->recipe, 0) : NULL;
+    Source *source = b ? features_source("world", &b->recipe, false) : NULL;
     size_t resumed, size;
     NpyArray a;
     assert_non_null(source);

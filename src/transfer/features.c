@@ -249,10 +249,10 @@ bool features_pass(Features *f, const FeaturesPass *pass)
     return ok;
 }
 
-Source *features_source(const char *where, const Recipe *r, uint64_t world_seed)
+Source *features_source(const char *where, const Recipe *r, bool held_out)
 {
     return source_open(where, &(SourceOptions){.world_count = (size_t)r->data.world_images,
                                                .world_height = r->image.size[0],
                                                .world_width = r->image.size[1],
-                                               .world_seed = world_seed});
+                                               .world_held_out = held_out});
 }

@@ -72,8 +72,8 @@ const char *feature_pool_name(FeaturePool pool);
  * where there is one. *wants is owned by the caller. False after error_set(). */
 bool features_wants(const Recipe *recipe, const char *blocks, FeaturePool pool, bool norm, FeatureWant **wants, int *count);
 
-/* The source that pictures of the command line come from; the world's pictures have the recipe's size, and other seeds give
- * other ones. NULL after error_set(). */
-Source *features_source(const char *where, const Recipe *recipe, uint64_t world_seed);
+/* The source that pictures of the command line come from; the world's pictures have the recipe's size, and `held_out` ones
+ * are others than those of training. NULL after error_set(). */
+Source *features_source(const char *where, const Recipe *recipe, bool held_out);
 
 #endif

@@ -371,8 +371,8 @@ bool probe_run(Backbone *backbone, const ProbeOptions *o, ProbeResult *result)
     *result = (ProbeResult){.depth = backbone->recipe.encoder.depth};
     Probe p = {.options = o, .backbone = backbone, .result = result};
     Features *f = NULL;
-    bool ok = (p.train.source = features_source(o->train, &backbone->recipe, 0)) &&
-              (p.val.source = features_source(o->val, &backbone->recipe, 1)) && match_classes(&p) &&
+    bool ok = (p.train.source = features_source(o->train, &backbone->recipe, false)) &&
+              (p.val.source = features_source(o->val, &backbone->recipe, true)) && match_classes(&p) &&
               features_wants(&backbone->recipe, o->blocks, o->pool, o->kind == PROBE_KNN, &p.wants, &p.want_count);
     FeaturesOptions options = {
         .device = o->device, .batch = o->batch, .bf16 = o->bf16, .wants = p.wants, .count = p.want_count};
