@@ -70,7 +70,7 @@ static void hash_picture(uint64_t *hash, const World *world, uint64_t index, Wor
 static void the_same_bytes_everywhere(void **state)
 {
     (void)state;
-    static const World worlds[] = {{0, 64, 64}, {3, 48, 80}, {1, 33, 20}, {~(uint64_t)0, 5, 160}};
+    static const World worlds[] = {{0, 64, 64, false}, {3, 48, 80, false}, {1, 33, 20, false}, {~(uint64_t)0, 5, 160, false}};
     uint64_t now[HASHES];
     bool same = true;
     for (int h = 0; h < HASHES; h++)
@@ -108,7 +108,7 @@ static void sizes_are_checked(void **state)
         assert_false(world_picture(&world, 0, STILL, 3, &image));
         assert_false(world_truth(&world, 0, STILL, &truth));
     }
-    World thin = {0, 1, 32};
+    World thin = {0, 1, 32, false};
     assert_true(world_check(&thin));
 }
 
@@ -219,7 +219,7 @@ static void truths_agree(void **state)
 static void a_scene_is_the_same_at_any_size(void **state)
 {
     (void)state;
-    World small = {1, 40, 60}, large = {1, 200, 300};
+    World small = {1, 40, 60, false}, large = {1, 200, 300, false};
     int differ = 0;
     for (uint64_t i = 0; i < 10; i++) {
         WorldTruth a, b;
