@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "image/codec.h"
 #include "image/draw.h"
 #include "image/image.h"
 
@@ -467,9 +468,24 @@ static void written_png_comes_back(void **state)
     assert_null(back.data);
 }
 
+/* A library that got no memory says nothing about the file; a damaged file is no fault of the machine. */
+static void want_of_memory_is_told_from_damage(void **state)
+{
+    (void)state;
+    static const char *const machine[] = {"Out of memory", "insufficient memory to store text", "No space for strip buffer",
+                                          "Failed to allocate memory for tile byte counts (4 elements of 8 bytes each)"};
+    static const char *const file[] = {"IDAT: incorrect data check", "Memory allocation of 99 bytes is beyond the 9 byte limit",
+                                       "Not enough data at scanline 0", ""};
+    for (int i = 0; i < 4; i++) {
+        assert_true(codec_is_want_of_memory(machine[i]));
+        assert_false(codec_is_want_of_memory(file[i]));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(want_of_memory_is_told_from_damage),
         cmocka_unit_test(png_rgb_and_alpha_keep_their_colours),
         cmocka_unit_test(png_grey_of_every_depth),
         cmocka_unit_test(png_16_bit_is_rounded),
