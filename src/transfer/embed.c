@@ -249,7 +249,7 @@ static bool lock_part(const Embed *e)
 static bool open_part(Embed *e, const Backbone *backbone)
 {
     Text key = {0}, prefix = {0};
-    uint64_t batch_bytes = (uint64_t)e->options->batch * e->numbers * sizeof(float);
+    const uint64_t batch_bytes = (uint64_t)e->options->batch * (e->numbers ? e->numbers : 1) * sizeof(float);
     off_t place = 0;
     bool ok = make_key(e, backbone, &key) && make_prefix(e, &prefix);
     if (ok && (e->file = open(e->part.data, O_RDWR | O_CREAT | O_CLOEXEC, 0666)) < 0)
@@ -258,14 +258,16 @@ static bool open_part(Embed *e, const Backbone *backbone)
     if (ok && !same_key(e, &key))
         ok = (ftruncate(e->file, 0) == 0 || error_set("cannot write %s: %s", e->part.data, strerror(errno))) &&
              file_write(e->key_file.data, key.data, key.length);
-    struct stat info;
+    struct stat info = {0};
     if (ok && fstat(e->file, &info) < 0)
         ok = error_set("cannot read %s: %s", e->part.data, strerror(errno));
     if (ok && e->format == EMBED_CSV) {
         ok = csv_place(e, &place, &e->first);
-    } else if (ok && batch_bytes && (uint64_t)info.st_size > prefix.length) {
-        e->first = ((uint64_t)info.st_size - prefix.length) / batch_bytes;
-        place = (off_t)(prefix.length + e->first * batch_bytes);
+    } else if (ok && (uint64_t)info.st_size > prefix.length) {
+        uint64_t bytes = (uint64_t)info.st_size - prefix.length;
+        bytes -= bytes % batch_bytes;
+        e->first = bytes / batch_bytes;
+        place = (off_t)(prefix.length + bytes);
     }
     if (ok && (ftruncate(e->file, place) < 0 || lseek(e->file, place, SEEK_SET) < 0))
         ok = error_set("cannot write %s: %s", e->part.data, strerror(errno));
