@@ -39,7 +39,8 @@ cmake --install "$build" --prefix "$home/there" >"$home/log" || fail "$(cat "$ho
 diff <(expected site-functions) <(cd "$home/there" && find . -type f -printf '%P\n' | sort) || fail "other files than expected"
 
 # The recipes are found beside the program, and the man page has a page's head.
-"$home/there/bin/lacuna" recipes --json | grep -qF "\"path\": \"$home/there/bin/../share/lacuna/recipes/mae-cifar10.yaml\"" ||
+listed=$("$home/there/bin/lacuna" recipes --json) # whole: a reader that leaves early would be a failure
+grep -qF "\"path\": \"$home/there/bin/../share/lacuna/recipes/mae-cifar10.yaml\"" <<<"$listed" ||
     fail "the installed program does not find its recipes"
 grep -q '^\.TH LACUNA 1' "$home/there/share/man/man1/lacuna.1" || fail "no man page"
 if command -v man >/dev/null && man --version >/dev/null 2>&1; then
