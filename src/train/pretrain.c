@@ -23,10 +23,12 @@ void run_say(const Run *run, const char *format, ...)
     va_end(args);
     run->options->say(run->options->context, text);
 }
+
 bool run_is_stopped(const Run *run)
 {
     return run->options->stop && run->options->stop(run->options->context);
 }
+
 /* ---- the step's random numbers */
 
 /* Branches are drawn picture by picture, each branch of each: what one picture draws depends on nothing else. */
@@ -40,6 +42,7 @@ static void draw_kept(Run *run, const LoaderBatch *batch)
             run->kept[(size_t)b * batch->count + i] = random_uniform(&random) >= trainer_branch_rate(run->trainer, b);
     }
 }
+
 /* ---- the loop */
 
 /* The pictures cannot be read any more, or not be noted, but what was learnt so far is good. Keeps the error; always false. */
