@@ -33,15 +33,14 @@ for seed in 0 1; do
 done
 "$lacuna" report "${runs[@]}" --out "$out/report.html"
 
-# The held-out loss of each decoder, with the hours that all threads together had taken by then.
+# The held-out loss of each decoder, with the processor hours of all threads together that training had taken by then.
 {
-    echo '| run | epoch | core-hours | held-out loss of the decoders |'
+    echo '| run | epoch | CPU-hours | held-out loss of the decoders |'
     echo '| --- | --- | --- | --- |'
     for run in "${runs[@]}"; do
-        threads=$(sed -n 's/^  threads: //p' "$run/recipe.yaml")
-        awk -v run="$(basename "$run")" -v threads="$threads" '
+        awk -v run="$(basename "$run")" '
             function number(key,   at) { at = match($0, "\"" key "\":[-+.e0-9]+"); return at ? substr($0, at + length(key) + 3, RLENGTH - length(key) - 3) : "" }
-            { hours += number("seconds") * threads / 3600 }
+            { hours += number("cpu_seconds") / 3600 }
             /"val_loss":/ {
                 losses = ""
                 for (k = 0; number("val_loss\\." k) != ""; k++) losses = losses sprintf("%s%.4f", k ? ", " : "", substr($0, match($0, "\"val_loss\\." k "\":[-+.e0-9]+") + length("\"val_loss." k "\":")) + 0)

@@ -11,4 +11,7 @@ double clock_wall(void);
 /* Seconds of processor time that the calling thread has used. */
 double clock_thread_seconds(void);
 
+/* Seconds of processor time that all threads of the process have used together. */
+double clock_process_seconds(void);
+
 #endif

@@ -62,7 +62,7 @@ static bool one_step(Run *run)
     const Recipe *r = &run->recipe;
     LoaderBatch batch;
     TrainerMetrics metrics;
-    double before = clock_seconds();
+    double before = clock_seconds(), cpu = clock_process_seconds();
     if (!run_enter_stage(run))
         return false;
     if (!loader_next(run->loader, &batch))
@@ -84,8 +84,8 @@ static bool one_step(Run *run)
         return outcome == GUARD_WENT_BACK;
     loader_release(run->loader);
     run->step++;
-    return run_log_step(run, &metrics, input.lr, clock_seconds() - before, batch.waited) &&
-           (!run->val_failed || save_before_failing(run));
+    StepTimes times = {.seconds = clock_seconds() - before, .cpu = clock_process_seconds() - cpu, .waited = batch.waited};
+    return run_log_step(run, &metrics, input.lr, &times) && (!run->val_failed || save_before_failing(run));
 }
 
 static PretrainOutcome train(Run *run)

@@ -130,7 +130,7 @@ static bool write_event(Run *run, const TrainerMetrics *m, const TrainerMetrics 
 
 /* ---- the step's line */
 
-bool run_log_step(Run *run, const TrainerMetrics *m, double lr, double seconds, double waited)
+bool run_log_step(Run *run, const TrainerMetrics *m, double lr, const StepTimes *times)
 {
     const Recipe *r = &run->recipe;
     Text *line = &run->line;
@@ -138,7 +138,7 @@ bool run_log_step(Run *run, const TrainerMetrics *m, double lr, double seconds, 
     bool due = validation_is_due(run), validated = due && validate(run, &val);
     run->val_failed = due && !validated;
     char *why = run->val_failed ? memory_string(error_text()) : NULL;
-    double epoch = (double)run->step / (double)run->per_epoch, pace = seconds > 1e-9 ? seconds : 1e-9;
+    double epoch = (double)run->step / (double)run->per_epoch, pace = times->seconds > 1e-9 ? times->seconds : 1e-9;
     line->length = 0;
     text_add(line, "{\"step\":%" PRId64, run->step);
     add_number(line, "epoch", epoch);
@@ -155,10 +155,10 @@ bool run_log_step(Run *run, const TrainerMetrics *m, double lr, double seconds, 
         text_add(line, ",\"val_images\":%zu", run->pictures.val.count);
     }
     /* Timings are for people: no more digits than they mean. */
-    text_add(line, ",\"images_per_second\":%.1f,\"seconds\":%.6f,\"data_wait\":%.6f}", r->schedule.batch_size / pace, seconds,
-             waited);
+    text_add(line, ",\"images_per_second\":%.1f,\"seconds\":%.6f,\"cpu_seconds\":%.6f,\"data_wait\":%.6f}",
+             r->schedule.batch_size / pace, times->seconds, times->cpu, times->waited);
     bool ok = !line->failed && run_folder_log(run->folder, line->data) &&
-              write_event(run, m, validated ? &val : NULL, lr, pace, waited);
+              write_event(run, m, validated ? &val : NULL, lr, pace, times->waited);
     if (ok && why)
         error_set("%s", why);
     memory_free(why);
@@ -167,7 +167,7 @@ bool run_log_step(Run *run, const TrainerMetrics *m, double lr, double seconds, 
     /* The first step of a session warms up: the mean begins with the second. */
     double part = run->timed < 2 ? 1 : 0.1;
     run->timed += run->timed < 2;
-    run->waited += part * (waited - run->waited);
+    run->waited += part * (times->waited - run->waited);
     run->pace += part * (pace - run->pace);
     if (run->options->progress)
         run->options->progress(run->options->context,

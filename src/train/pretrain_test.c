@@ -215,9 +215,16 @@ static void the_run_directory_is_as_promised(void **state)
     assert_non_null(strstr(report, "8 steps, epoch 2 of 2"));
     memory_free(report);
     char *log = read_in(out, "log.jsonl", &size), *line = log;
-    static const char *const keys[] = {
-        "\"epoch\":",   "\"loss\":",     "\"loss.0\":", "\"loss.1\":", "\"lr\":", "\"grad_norm\":", "\"images_per_second\":",
-        "\"seconds\":", "\"data_wait\":"};
+    static const char *const keys[] = {"\"epoch\":",
+                                       "\"loss\":",
+                                       "\"loss.0\":",
+                                       "\"loss.1\":",
+                                       "\"lr\":",
+                                       "\"grad_norm\":",
+                                       "\"images_per_second\":",
+                                       "\"seconds\":",
+                                       "\"cpu_seconds\":",
+                                       "\"data_wait\":"};
     for (int step = 1; step <= STEPS; step++) {
         char lead[32], *last = strchr(line, '\n');
         assert_non_null(last);

@@ -71,10 +71,15 @@ bool run_set_stage(Run *run, int stage);
 /* Notes a training picture that cannot be read; for LoaderOptions. */
 void run_note_bad(void *context, const char *key, const char *reason);
 
+/* What a step took, in seconds: by the clock, of the processors together, and of the former for pictures to come. */
+typedef struct {
+    double seconds, cpu, waited;
+} StepTimes;
+
 /* Writes the line of the step that was just done, validating before when that is due, and tells the caller. When the validation
  * fails (val_failed) the line goes without it: the step is done, and what it led to is about to be saved. False after
  * error_set(). */
-bool run_log_step(Run *run, const TrainerMetrics *metrics, double lr, double seconds, double waited);
+bool run_log_step(Run *run, const TrainerMetrics *metrics, double lr, const StepTimes *times);
 
 /* ---- pretrain_guard.c */
 
