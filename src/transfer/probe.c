@@ -46,7 +46,7 @@ typedef struct {
 
 const char *probe_kind_name(ProbeKind kind)
 {
-    static const char *const NAMES[] = {"knn", "linear", "attentive"};
+    static const char *const NAMES[] = {"knn", "linear", "attentive", "segmentation", "depth"};
     return NAMES[kind];
 }
 
