@@ -18,7 +18,7 @@ enum {
     RECIPE_PATH_BYTES = 1024, /* of a path or other string, with its zero */
     RECIPE_NAMES_MAX = 32,    /* of optimizer.no_decay */
     RECIPE_NAME_BYTES = 128,  /* of one such name, with its zero */
-    RECIPE_NUMBERS_MAX = 16,  /* of schedule.steps */
+    RECIPE_NUMBERS_MAX = 16,  /* of schedule.steps and probe.lrs */
     RECIPE_STAGES_MAX = 16,
     RECIPE_AUTO = -1, /* an int or double key that says `auto` */
     TAP_LAST = -1     /* decoders.K.tap: last */
@@ -217,6 +217,7 @@ typedef struct Recipe {
         ProbeFeatures features;
         int k;
         double temperature;
+        RecipeNumbers lrs; /* for a batch of 256; none: those of each kind of probe */
     } probe;
     struct {
         int save_steps; /* or RECIPE_AUTO */

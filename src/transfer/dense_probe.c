@@ -36,6 +36,7 @@ typedef struct {
     DenseResult *result;
     Side train, val;
     size_t pixels, sums; /* of a picture; numbers that its metrics are made of */
+    float middle;        /* mean logarithm of the training pictures' depths: heads predict what is beside it */
     double *found;       /* (seeds x lrs, val.count, sums) */
     uint32_t *order;
 } Dense;
@@ -113,6 +114,17 @@ static bool side_open(Dense *d, Side *s, bool held_out, int count)
     return ok;
 }
 
+static void find_middle(Dense *d)
+{
+    double sum = 0, known = 0;
+    for (size_t i = 0; i < d->train.count * d->pixels; i++)
+        if (!isnan(d->train.truth.data[i])) {
+            sum += (double)d->train.truth.data[i];
+            known++;
+        }
+    d->middle = known > 0 ? (float)(sum / known) : 0;
+}
+
 static bool make_tokens(Dense *d, const FeatureWant *want)
 {
     const DenseOptions *o = d->options;
@@ -152,7 +164,7 @@ static double give_truth(const Dense *d, TokenHeads *heads, size_t from, size_t 
     float *targets = token_heads_targets(heads) + i * d->pixels, *counts = token_heads_counts(heads) + i * d->pixels;
     for (size_t k = 0; k < d->pixels; k++) {
         bool known = !isnan(truth[k]);
-        targets[k] = known ? truth[k] : 0;
+        targets[k] = known ? truth[k] - d->middle : 0;
         counts[k] = known;
         counted += known;
     }
@@ -203,7 +215,7 @@ static void count_depth(const Dense *d, const float *logs, size_t picture, float
     const float *truth = d->val.truth.data + picture * d->pixels;
     float *predicted = room, *metres = room + d->pixels;
     for (size_t k = 0; k < d->pixels; k++) {
-        predicted[k] = expf(logs[k]);
+        predicted[k] = expf(logs[k] + d->middle);
         metres[k] = isnan(truth[k]) ? 0 : expf(truth[k]);
     }
     depth_sums(predicted, metres, d->pixels, sums);
@@ -378,6 +390,8 @@ bool dense_run(Backbone *backbone, const DenseOptions *o, DenseResult *result)
               (d.found = memory_new(heads * (size_t)o->val, d.sums * sizeof *d.found)) &&
               (d.order = memory_new((size_t)o->train, sizeof *d.order)) && side_open(&d, &d.train, false, o->train) &&
               side_open(&d, &d.val, true, o->val);
+    if (ok && o->kind == PROBE_DEPTH)
+        find_middle(&d);
     for (int b = 0; ok && b < count; b++)
         ok = probe_block(&d, &wants[b]);
     side_close(&d.train);

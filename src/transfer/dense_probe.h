@@ -67,4 +67,7 @@ double dense_quality(const DenseOptions *options, const DenseScore *score);
 /* All of it as one JSON object, as probe_json(). Appended to *out. */
 void dense_json(const DenseResult *result, const DenseOptions *options, const char *from, Text *out);
 
+/* mIoU or d1 against the number of blocks kept, as probe_svg(). Appended to *out. */
+void dense_svg(const DenseResult *result, const DenseOptions *options, const char *from, Text *out);
+
 #endif

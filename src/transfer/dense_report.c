@@ -1,6 +1,8 @@
-/* A dense probe's result as JSON. */
+/* A dense probe's result as JSON and as a picture. */
 #include <math.h>
+#include <stdio.h>
 
+#include "base/memory.h"
 #include "transfer/dense_probe.h"
 #include "transfer/probe.h"
 
@@ -56,4 +58,19 @@ void dense_json(const DenseResult *r, const DenseOptions *o, const char *from, T
         add_block(r, o, &r->blocks[b], out);
     }
     text_add(out, "]}");
+}
+
+void dense_svg(const DenseResult *r, const DenseOptions *o, const char *from, Text *out)
+{
+    char what[96];
+    ProbePoint *points = memory_new((size_t)r->block_count, sizeof *points);
+    for (int b = 0; points && b < r->block_count; b++)
+        points[b] = (ProbePoint){r->blocks[b].block, dense_quality(o, &r->blocks[b].best), r->blocks[b].low, r->blocks[b].high};
+    snprintf(what, sizeof what, "%s of the %s probe on %d pictures of the world", o->kind == PROBE_DEPTH ? "d1" : "mIoU",
+             probe_kind_name(o->kind), o->val);
+    if (points)
+        probe_curve(points, r->block_count, r->depth, from, what, out);
+    else
+        out->failed = true;
+    memory_free(points);
 }
