@@ -63,6 +63,7 @@ typedef enum { OPTIMIZER_ADAMW } OptimizerKind;
 typedef enum { SCHEDULE_COSINE, SCHEDULE_MULTISTEP } ScheduleKind;
 typedef enum { GUARD_STOP, GUARD_SKIP } GuardNonfinite;
 typedef enum { PROBE_KNN, PROBE_LINEAR, PROBE_ATTENTIVE, PROBE_SEGMENTATION, PROBE_DEPTH } ProbeKind;
+typedef enum { PROBE_BLOCKS_ALL, PROBE_BLOCKS_LAST } ProbeBlocks;
 typedef enum { PROBE_FEATURES_CLASS_TOKEN, PROBE_FEATURES_MEAN, PROBE_FEATURES_CONCAT } ProbeFeatures;
 typedef enum { RUN_DEVICE_AUTO, RUN_DEVICE_CPU, RUN_DEVICE_REF, RUN_DEVICE_CUDA } RunDevice;
 typedef enum { RUN_PRECISION_AUTO, RUN_PRECISION_F32, RUN_PRECISION_BF16 } RunPrecision;
@@ -211,8 +212,9 @@ typedef struct Recipe {
         int limit;
     } guard;
     struct {
-        int every; /* epochs, or RECIPE_AUTO */
+        int every; /* epochs, or RECIPE_AUTO; 0: never */
         int images;
+        ProbeBlocks blocks;
         ProbeKind kind;
         ProbeFeatures features;
         int k;
