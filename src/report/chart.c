@@ -130,7 +130,8 @@ static void add_ticks(const Chart *c, Text *out)
     for (double k = ceil(c->first / step); k * step <= c->last; k++)
         text_add(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.6g</text>", x_of(c, k * step), HEIGHT - BOTTOM + 16,
                  k * step);
-    text_add(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">epochs</text>", WIDTH - RIGHT, HEIGHT - 3);
+    text_add(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text>", WIDTH - RIGHT, HEIGHT - 3,
+             c->along ? c->along : "epochs");
 }
 
 /* ---- drawing */
