@@ -11,7 +11,7 @@
 typedef enum { FEATURE_CLASS_TOKEN, FEATURE_MEAN, FEATURE_CONCAT, FEATURE_PATCHES, FEATURE_TOKENS } FeaturePool;
 
 typedef struct {
-    int block; /* 1..depth: the state behind that block, numbered as a decoder's tap */
+    int block; /* 1..depth: the state behind that block, numbered as a decoder's tap; 0: the tokens that enter the first */
     bool norm; /* behind the encoder's final norm too */
     FeaturePool pool;
 } FeatureWant;
@@ -22,6 +22,7 @@ typedef struct {
     bool bf16; /* products in bf16 as in training; features are f32 in any case */
     const FeatureWant *wants;
     int count;
+    bool maps; /* the attention of every block can be read too */
 } FeaturesOptions;
 
 typedef struct Features Features;
@@ -40,6 +41,12 @@ void features_run(Features *features, const float *images, int count);
 
 /* Want i of the first `count` pictures of the last run: (count, rows, width). */
 void features_read(const Features *features, int want, int count, float *out);
+
+/* Of the last run, where the program has them, until the next one: the tokens of a want with pool PATCHES or TOKENS, (batch,
+ * class tokens + patches, width), class tokens first; the attention of a block from 1, behind the softmax: (batch, heads,
+ * tokens, tokens), rows of queries; with options.maps. */
+const float *features_tokens(const Features *features, int want);
+const float *features_map(const Features *features, int block);
 
 Program *features_program(Features *features);
 
@@ -60,6 +67,9 @@ typedef struct {
 
 /* All pictures from `first` on, in order. False after error_set(), or when the callback returns false. */
 bool features_pass(Features *features, const FeaturesPass *pass);
+
+/* The loader of a pass, for whoever goes through the batches himself. Owned by the caller. NULL after error_set(). */
+Loader *features_loader(const Features *features, const FeaturesPass *pass);
 
 /* Whether place i of a batch holds the picture that belongs there. */
 bool features_is_own(const Features *features, const LoaderBatch *batch, size_t i);
