@@ -5,6 +5,7 @@
 
 #include "analysis/similarity.h"
 #include "analysis/spectrum.h"
+#include "analysis/watch_heads.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "image/augment.h"
@@ -29,6 +30,7 @@ static const double CROP_SCALE[] = {0.4, 1}, CROP_RATIO[] = {3. / 4, 4. / 3};
 struct Watch {
     Backbone *backbone;
     Features *features;
+    WatchHeads *heads;
     int blocks[BLOCKS_MOST], block_count;
     bool held_out;
     const Source *source;
@@ -55,6 +57,7 @@ Watch *watch_new(void)
 static void clear(Watch *w)
 {
     features_close(w->features);
+    watch_heads_free(w->heads);
     backbone_close(w->backbone);
     memory_free(w->samples);
     memory_free(w->labels);
@@ -218,7 +221,8 @@ static bool open(Watch *w, const PretrainLook *look)
         if (!table_make(&w->views[v], rows, w->width, TABLE_MEMORY))
             return false;
     w->scratch = memory_new(w->batch * w->knn_width, sizeof *w->scratch); /* no narrower than width */
-    return w->scratch && table_make(&w->knn, rows, w->knn_width, TABLE_MEMORY);
+    return w->scratch && table_make(&w->knn, rows, w->knn_width, TABLE_MEMORY) &&
+           (w->heads = watch_heads_new(w->backbone, look, w->samples, w->count));
 }
 
 /* ---- features */
@@ -263,8 +267,8 @@ static void take(Watch *w, const LoaderBatch *batch, int view)
     }
 }
 
-/* The middle of each picture as a probe sees it, or two epochs of crops. */
-static bool pass(Watch *w, const PretrainLook *look, bool crops)
+/* How the middle of each picture is loaded, as a probe sees it. */
+static LoaderOptions middle_options(const Watch *w, const PretrainLook *look)
 {
     const Recipe *r = look->recipe;
     LoaderOptions o = pictures_val_options(look->pictures, r, (int)w->batch);
@@ -275,13 +279,20 @@ static bool pass(Watch *w, const PretrainLook *look, bool crops)
     o.samples = w->samples;
     o.count = w->count;
     o.max_bad = 1;
+    if (r->image.size[0] == r->image.size[1])
+        o.evaluate = image_evaluate_side(r->image.size[0]);
+    return o;
+}
+
+/* These, or two epochs of crops. */
+static bool pass(Watch *w, const PretrainLook *look, bool crops)
+{
+    LoaderOptions o = middle_options(w, look);
     if (crops) {
         o.train = true;
         memcpy(o.crop_scale, CROP_SCALE, sizeof o.crop_scale);
         memcpy(o.crop_ratio, CROP_RATIO, sizeof o.crop_ratio);
         o.steps = 2 * (w->count / w->batch);
-    } else if (r->image.size[0] == r->image.size[1]) {
-        o.evaluate = image_evaluate_side(r->image.size[0]);
     }
     Loader *loader = loader_open(&o);
     bool ok = loader != NULL;
@@ -388,7 +399,8 @@ bool watch_look(void *watch, const PretrainLook *look, PretrainFindings *f)
         clear(w);
         return false;
     }
+    LoaderOptions middle = middle_options(w, look);
     return backbone_take(w->backbone, look->params, look->weights) && make_features(w, look) &&
            (!w->classes || find_knn(w, look, f)) && find_pairs(w, look, f, false) && find_pairs(w, look, f, true) &&
-           find_rank(w, f) && find_similarity(w, f);
+           find_rank(w, f) && find_similarity(w, f) && watch_heads_look(w->heads, &middle, w->blocks, w->block_count, f);
 }
