@@ -40,15 +40,17 @@ static double pass_flops(double tokens, double width, double depth, double mlp_r
     return depth * (tokens * (8 + 4 * mlp_ratio) * width * width + 4 * tokens * tokens * width);
 }
 
-/* Three views of each picture, all patches visible, and what is then found out about their features. A number of the latter
- * costs as much as ten of the encoder's, which are computed many at once. */
+/* Three views of each picture, all patches visible, and what is then found out: neighbours by products of matrices, and in
+ * plain code, each number of which takes as long as a hundred of the encoder's, ranks, similarity, and the attention of 256
+ * pictures (whose logarithms count forty). */
 static double probe_flops(const Recipe *r)
 {
-    enum { VIEWS = 3, SLOW = 10 };
+    enum { VIEWS = 3, SLOW = 100, HEADS_PICTURES = 256 };
     double n = r->probe.images, d = r->encoder.width, tokens = r->encoder.class_token + recipe_patches(r);
-    double rank = n * d * d + 2 * d * d * d, alike = 260 * n * d, near = 4 * n * n * d / SLOW;
-    double encoder = VIEWS * n * pass_flops(tokens, d, r->encoder.depth, r->encoder.mlp_ratio);
-    return encoder + SLOW * r->encoder.depth * (rank + alike + near);
+    double heads = r->encoder.heads, shown = n < HEADS_PICTURES ? n : HEADS_PICTURES;
+    double plain = n * d * d + 2 * d * d * d + 260 * n * d + shown * tokens * tokens * heads * (5 * heads + 80);
+    return VIEWS * n * pass_flops(tokens, d, r->encoder.depth, r->encoder.mlp_ratio) +
+           r->encoder.depth * (10 * n * n * d + SLOW * plain);
 }
 
 /* Forward and backward of a step's pictures. */
