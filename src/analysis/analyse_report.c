@@ -321,10 +321,11 @@ static bool add_weights(const Analysis *a, Text *out)
     bool ok = true, begun = false;
     for (int m = 0; ok && m < a->count; m++)
         for (int k = m + 1; ok && k < a->count && (a->count <= PAIRS_ALL || m == 0); k++) {
-            Chart chart = {.note =
-                               "The cosine between weights of the same name. Near 1: one grew out of the other, as "
-                               "checkpoints of a run or a student from its teacher do. Near 0 is what independent runs have, "
-                               "whose neurons stand in another order: it does not mean that they compute other things."};
+            Chart chart = {
+                .note = "The cosine between weights of the same name. Near 1: one grew out of the other, as "
+                        "checkpoints of a run or a student from its teacher do. Near 0 is what independent runs have, "
+                        "whose neurons stand in another order: it does not mean that they compute other things. Norms begin "
+                        "alike, so their line is high in any case."};
             bool any;
             snprintf(chart.title, sizeof chart.title, "Weights of %.40s and %.40s", a->models[m].name, a->models[k].name);
             ok = weights_chart(a, m, k, &chart, &any);

@@ -1,5 +1,6 @@
 /* lacuna analyse: what happens inside models, as numbers and as a page. */
 #include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "analysis/analyse.h"
@@ -47,8 +48,12 @@ static bool analyse(const Job *job, const Arguments *arguments, const Device *de
         Text line = {0};
         text_add(&line, "{\"out\": ");
         text_add_json_string(&line, job->out);
-        text_add(&line, ", \"models\": %d, \"pictures\": %zu, \"seconds\": %.6g}", arguments->count, pictures,
-                 clock_seconds() - start);
+        double seconds = clock_seconds() - start;
+        struct rusage usage;
+        long long resident = getrusage(RUSAGE_SELF, &usage) ? 0 : (long long)usage.ru_maxrss * 1024;
+        text_add(&line, ", \"models\": %d, \"pictures\": %zu, \"seconds\": %.6g, \"pictures_per_second\": %.6g, ",
+                 arguments->count, pictures, seconds, (double)pictures / seconds);
+        text_add(&line, "\"peak_rss_bytes\": %lld}", resident);
         ok = !line.failed && printf("%s\n", line.data) > 0;
         text_free(&line);
     } else if (ok) {

@@ -126,7 +126,7 @@ static void add_ticks(const Chart *c, Text *out)
     for (double k = ceil(c->low / step); k * step <= c->high; k++) {
         double y = y_of(c, k * step);
         text_add(out, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT, WIDTH - RIGHT, y, y);
-        text_add(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.6g</text>", LEFT - 6, y + 4, k * step);
+        text_add(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.6g</text>", LEFT - 6, y + 4, k * step + 0.0);
     }
     step = tick_step(c->last - c->first);
     step = c->x_name && step < 1 ? 1 : step;
@@ -189,7 +189,10 @@ static void add_legend(const Chart *c, Text *out)
     for (size_t s = 0; s < c->count; s++) {
         if (c->series[s].style == CHART_FAINT)
             continue;
-        text_add(out, "<span><i class=\"%s c%d\"></i>", c->series[s].style == CHART_DOTS ? "dot" : "stroke",
+        text_add(out, "<span><i class=\"%s c%d\"></i>",
+                 c->series[s].style == CHART_DOTS     ? "dot"
+                 : c->series[s].style == CHART_DASHED ? "stroke broken"
+                                                      : "stroke",
                  c->series[s].colour);
         html_text(out, c->series[s].name);
         text_add(out, "</span>");

@@ -28,6 +28,7 @@ static const char style[] =
     ".dots circle{fill:var(--card);stroke-width:1.8}.legend{font-size:12.5px;color:var(--soft);display:flex;flex-wrap:wrap;"
     "gap:2px 14px;margin-bottom:4px}.legend i{display:inline-block;vertical-align:middle;margin-right:6px}"
     ".legend .stroke{width:16px;height:3px;border-radius:2px;background:var(--c)}"
+    ".legend .broken{background:repeating-linear-gradient(90deg,var(--c) 0 5px,transparent 5px 8px)}"
     ".legend .dot{width:9px;height:9px;border-radius:50%;border:2px solid var(--c)}\n"
     ".value{position:absolute;pointer-events:none;background:var(--card);border:1px solid var(--rule);border-radius:6px;"
     "padding:5px 9px;font-size:12px;line-height:1.45;white-space:nowrap;box-shadow:0 2px 10px #0003;z-index:1}"
