@@ -11,13 +11,13 @@ enum { NAMES_MOST = 32 };
 static const struct {
     const char *name, *title, *meaning;
 } KNOWN[] = {
-    {"knn", "kNN", "share of pictures whose class their nearest neighbours among the others say"},
-    {"crop_agreement", "Crop agreement", "share of pictures whose nearest crop is another crop of the same picture"},
-    {"neighbour_overlap", "Neighbour overlap", "share of a picture's ten nearest that two crops of it have in common"},
-    {"effective_rank", "Effective rank", "over how many directions the pictures' features spread; a collapse shows as a fall"},
-    {"cka_last", "Likeness to the last block", "linear CKA of a block's features with the last block's, 1: alike"},
-    {"attention_distance", "Attention distance", "how far patches look, in pixels, the mean of the heads"},
-    {"head_kl", "Difference of heads", "KL divergence between the heads' attention, 0: all heads do the same"},
+    {"knn", "kNN", "The share of pictures whose class their nearest neighbours among the others say."},
+    {"crop_agreement", "Crop agreement", "The share of crops whose nearest among the second crops is of the same picture."},
+    {"neighbour_overlap", "Neighbour overlap", "How many of their ten nearest two crops of a picture have in common."},
+    {"effective_rank", "Effective rank", "Over how many directions the pictures' features spread; a collapse shows as a fall."},
+    {"cka_last", "Likeness to the last block", "Linear CKA of a block's features with the last block's; 1: alike."},
+    {"attention_distance", "Attention distance", "How far patches look, in pixels, the mean of the heads."},
+    {"head_kl", "Difference of heads", "KL divergence between the heads' attention; 0: all heads do the same."},
 };
 
 /* Distinct names in the order in which they come. */
@@ -36,12 +36,15 @@ static int list_names(const Report *r, const char *names[NAMES_MOST])
     return count;
 }
 
-static const char *title_of(const char *name)
+static void describe(const char *name, const char **title, const char **meaning)
 {
+    *title = name;
+    *meaning = NULL;
     for (size_t i = 0; i < sizeof KNOWN / sizeof *KNOWN; i++)
-        if (!strcmp(KNOWN[i].name, name))
-            return KNOWN[i].title;
-    return name;
+        if (!strcmp(KNOWN[i].name, name)) {
+            *title = KNOWN[i].title;
+            *meaning = KNOWN[i].meaning;
+        }
 }
 
 /* by_block: the newest probe's numbers against the block; else the last block's against the epoch. */
@@ -78,10 +81,11 @@ static bool add_series(const Report *r, int run, const char *name, bool by_block
 static bool add_chart(Report *r, const char *name, bool by_block)
 {
     /* No number may leave the picture, as high losses do. */
-    Chart chart = {.along = by_block ? "block" : NULL, .fixed = true, .low = INFINITY, .high = -INFINITY};
+    Chart chart = {.x_name = by_block ? "block" : NULL, .fixed = true, .low = INFINITY, .high = -INFINITY};
+    const char *title;
     bool ok = true;
-    snprintf(chart.title, sizeof chart.title, by_block ? "%s by block, newest probe" : "%s, last block, by epoch",
-             title_of(name));
+    describe(name, &title, &chart.note);
+    snprintf(chart.title, sizeof chart.title, by_block ? "%s by block, newest probe" : "%s, last block, by epoch", title);
     for (int run = 0; ok && run < r->count; run++)
         ok = add_series(r, run, name, by_block, &chart);
     ok = ok && chart_draw(&chart, &r->out);
@@ -96,12 +100,8 @@ bool report_add_probes(Report *r)
     bool ok = true;
     if (!count)
         return true;
-    text_add(&r->out, "<h2>Probes while training</h2>\n<p class=\"lead\">");
-    for (int i = 0; i < count; i++)
-        for (size_t k = 0; k < sizeof KNOWN / sizeof *KNOWN; k++)
-            if (!strcmp(KNOWN[k].name, names[i]))
-                text_add(&r->out, "%s: %s. ", KNOWN[k].title, KNOWN[k].meaning);
-    text_add(&r->out, "</p>\n<div class=\"grid2\">\n");
+    text_add(&r->out, "<h2>Probes while training</h2>\n<p class=\"lead\">On a fixed set of pictures, see "
+                      "<code>probe.*</code>.</p>\n<div class=\"grid2\">\n");
     for (int i = 0; ok && i < count; i++)
         ok = add_chart(r, names[i], false) && add_chart(r, names[i], true);
     text_add(&r->out, "</div>\n");

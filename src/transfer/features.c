@@ -238,6 +238,8 @@ Loader *features_loader(const Features *f, const FeaturesPass *pass)
     const Recipe *r = &f->recipe;
     int workers = pass->workers ? pass->workers : cpu_count() < WORKERS_AUTO_MOST ? cpu_count() : WORKERS_AUTO_MOST;
     LoaderOptions o = {.source = pass->source,
+                       .samples = pass->samples,
+                       .count = pass->count,
                        .batch = (size_t)f->batch,
                        .first = pass->first,
                        .height = r->image.size[0],

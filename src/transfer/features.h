@@ -54,9 +54,11 @@ Program *features_program(Features *features);
  * takes the middle of that shape instead. */
 typedef struct {
     const Source *source;
-    uint64_t first; /* number of the batch to start with */
-    int workers;    /* 0: a few */
-    bool whole;     /* no margin is cut off: all of a picture of the recipe's shape, the middle of any other */
+    const uint64_t *samples; /* pictures to take, in this order; NULL: all. features_is_own() is for all */
+    size_t count;            /* of `samples` */
+    uint64_t first;          /* number of the batch to start with */
+    int workers;             /* 0: a few */
+    bool whole;              /* no margin is cut off: all of a picture of the recipe's shape, the middle of any other */
     double max_bad;
     void (*bad)(void *context, const char *key, const char *reason); /* as LoaderOptions; may be NULL */
     /* Called behind each run with the batch; samples[i] that is not the source's own number step * batch + i stands in for an
