@@ -386,7 +386,7 @@ static bool find_similarity(Watch *w, PretrainFindings *f)
             layers[b] = (LayerFeatures){plane(&w->views[0], w, b) + i * size * w->width, (int)w->width};
         similarity_add(s, layers, (int)size);
     }
-    for (int b = 0; ok && b < w->block_count; b++)
+    for (int b = 0; ok && b + 1 < w->block_count; b++)
         ok = pretrain_found(f, "cka_last", w->blocks[b], similarity_cka(s, b, w->block_count - 1));
     similarity_free(s);
     return ok;

@@ -18,7 +18,8 @@ void watch_free(Watch *watch);
  *   features as probe.features has them, behind the final norm;
  * - `crop_agreement`, `neighbour_overlap`: of two crops of each picture, drawn once;
  * - `effective_rank`: of the pictures' features;
- * - `cka_last`: how alike they are to the last block's, unbiased over minibatches of 256 at most;
+ * - `cka_last` (not of the last block itself): how alike they are to the last block's, unbiased over minibatches of 256 at
+ * most;
  * - `attention_distance`, `head_kl`: as watch_heads_look(), of 256 of the pictures at most.
  *
  * The pictures are the first probe.images held-out ones at even distances, or training pictures where fewer than 100 are held

@@ -1,4 +1,4 @@
-/* What probes found while training: of the last block by epoch, of all blocks by the newest probe. */
+/* What probes found while training: of the last block that has such a number by epoch, of all blocks by the newest probe. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -85,7 +85,8 @@ static bool add_chart(Report *r, const char *name, bool by_block)
     const char *title;
     bool ok = true;
     describe(name, &title, &chart.note);
-    snprintf(chart.title, sizeof chart.title, by_block ? "%s by block, newest probe" : "%s, last block, by epoch", title);
+    snprintf(chart.title, sizeof chart.title, by_block ? "%s by block, newest probe" : "%s by epoch, last block that has it",
+             title);
     for (int run = 0; ok && run < r->count; run++)
         ok = add_series(r, run, name, by_block, &chart);
     ok = ok && chart_draw(&chart, &r->out);

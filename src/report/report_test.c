@@ -149,8 +149,9 @@ static void probes_are_drawn(void **state)
         fail_msg("%s", error_text());
     char *page = read_report(HOME "/probed.html");
     assert_non_null(strstr(page, "Probes while training"));
-    const char *by_epoch = strstr(page, "kNN, last block, by epoch"), *by_block = strstr(page, "kNN by block, newest probe"),
-               *odd = strstr(page, "odd, last block, by epoch");
+    const char *by_epoch = strstr(page, "kNN by epoch, last block that has it"),
+               *by_block = strstr(page, "kNN by block, newest probe"),
+               *odd = strstr(page, "odd by epoch, last block that has it");
     assert_true(by_epoch && by_block && odd && by_epoch < by_block && by_block < odd);
     assert_non_null(strstr(by_block, ">block</text>"));
     /* Held-out losses, then 2 probes and 3 blocks. */

@@ -25,7 +25,7 @@ static bool is_due(const Run *run)
     return probe_is_due(&run->recipe, run->step / run->per_epoch);
 }
 
-/* The last block's numbers, for people. */
+/* Of each name the number of the last block that has one, for people. */
 static void tell(const Run *run)
 {
     const PretrainFindings *f = &run->findings;
@@ -34,7 +34,7 @@ static void tell(const Run *run)
         if (i + 1 == f->count || strcmp(f->items[i].name, f->items[i + 1].name))
             text_add(&words, "%s%s %.4g", words.length ? ", " : "", f->items[i].name, f->items[i].value);
     if (words.length && !words.failed)
-        run_say(run, "probe at step %" PRId64 ", last block: %s", run->step, words.data);
+        run_say(run, "probe at step %" PRId64 ", last blocks: %s", run->step, words.data);
     text_free(&words);
 }
 
