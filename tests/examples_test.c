@@ -26,6 +26,7 @@ static const struct {
      "image.size=32 encoder.patch=16 encoder.width=24 encoder.heads=3 schedule.batch_size=4 schedule.epochs=50 "
      "schedule.warmup_epochs=1"},
     {"data world --out", NULL, NULL, "--count 4 --val 1 --clips 1"},
+    {"probe segmentation", NULL, NULL, "--pictures 40 --val-pictures 8 --epochs 2"},
     {"bench data", NULL, NULL, "--seconds 1"},
     {"bench train", NULL, NULL, "--steps 1 --warmup 0 --batch-size 2"},
     {"bench ops", NULL, NULL, "--steps 1 --warmup 0 --batch-size 2"},

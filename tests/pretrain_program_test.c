@@ -215,11 +215,38 @@ static void a_sheet_is_drawn(void **state)
     memory_free(png);
 }
 
+/* A run looks at its backbone behind each epoch, and what it says of probes holds for `lacuna probe` too. */
+static void probes_are_as_the_run_has_them(void **state)
+{
+    (void)state;
+    size_t size;
+    expect_code(0, "pretrain " HOME "/tiny.yaml --out " HOME
+                   "/probed schedule.epochs=3 probe.every=1 probe.images=16 probe.k=3 probe.features=mean 'probe.lrs=[2, 5]'");
+    char *log = file_read(HOME "/probed/log.jsonl", 0, &size);
+    assert_non_null(log);
+    assert_non_null(strstr(log, "\"probe\":{\"knn\":{\"1\":"));
+    assert_non_null(strstr(log, "\"attention_distance\":{\"1\":"));
+    memory_free(log);
+    Ran ran = run_program("probe knn --from " HOME "/probed --train world --val world --json");
+    assert_int_equal(ran.code, 0);
+    assert_non_null(strstr(ran.out, "\"features\": \"mean\""));
+    assert_non_null(strstr(ran.out, "\"scores\": [{\"k\": 3,"));
+    ran_free(&ran);
+    ran = run_program("probe linear --from " HOME "/probed --train world --val world --json --epochs 1 --features concat");
+    assert_int_equal(ran.code, 0);
+    assert_non_null(strstr(ran.out, "\"features\": \"concat\""));
+    assert_non_null(strstr(ran.out, "\"scores\": [{\"lr\": 2,"));
+    assert_non_null(strstr(ran.out, "{\"lr\": 5,"));
+    ran_free(&ran);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(signals_save_and_the_run_goes_on),
                                        cmocka_unit_test(killed_before_the_first_checkpoint_it_goes_on),
                                        cmocka_unit_test(a_reader_that_goes_does_not_end_the_run),
-                                       cmocka_unit_test(nohup_is_kept), cmocka_unit_test(a_sheet_is_drawn)};
+                                       cmocka_unit_test(nohup_is_kept),
+                                       cmocka_unit_test(a_sheet_is_drawn),
+                                       cmocka_unit_test(probes_are_as_the_run_has_them)};
     return cmocka_run_group_tests(tests, begin, end);
 }
