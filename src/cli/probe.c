@@ -81,7 +81,7 @@ static const struct {
     int batch, lrs_most;
 } DEFAULTS[] = {[PROBE_KNN] = {"1", "1", 1, 1},
                 [PROBE_LINEAR] = {"0.03,0.1,0.3,1,3,10,30", "90", 1024, PROBE_LRS_MAX},
-                [PROBE_ATTENTIVE] = {"3e-4,1e-3,3e-3", "30", 256, TOKEN_HEADS_MOST},
+                [PROBE_ATTENTIVE] = {"1e-3,3e-3,1e-2", "30", 256, TOKEN_HEADS_MOST},
                 [PROBE_SEGMENTATION] = {"0.016,0.05,0.16", "20", 16, TOKEN_HEADS_MOST},
                 [PROBE_DEPTH] = {"0.016,0.05,0.16", "20", 16, TOKEN_HEADS_MOST}};
 
@@ -323,7 +323,7 @@ static const Option OPTIONS[] = {
      .help = "knn: of the votes (default: the run's probe.temperature)"},
     {"lrs", OPTION_TEXT, AT(lrs), .value = "X,...",
      .help = "trained probes: learning rates for a batch of 256, a head each (default: the run's probe.lrs, else linear "
-             "0.03,0.1,0.3,1,3,10,30, attentive 3e-4,1e-3,3e-3, dense 0.016,0.05,0.16)"},
+             "0.03,0.1,0.3,1,3,10,30, attentive 1e-3,3e-3,1e-2, dense 0.016,0.05,0.16)"},
     {"epochs", OPTION_TEXT, AT(epochs), .value = "X",
      .help = "trained probes: epochs, a ninth of them warm-up (default: linear 90, attentive 30, dense 20)"},
     {"train-batch-size", OPTION_INT, AT(train_batch), .value = "N",
