@@ -41,7 +41,7 @@ static bool add_tensor(StateDict *s, const StridedTensor *t)
     return true;
 }
 
-static StridedTensor strided_of(const SafeTensor *t)
+StridedTensor state_strided(const SafeTensor *t)
 {
     StridedTensor out = {.name = t->name, .dtype = t->dtype, .ndim = t->ndim, .data = t->data};
     int64_t stride = 1;
@@ -59,7 +59,7 @@ static bool add_part_tensors(StateDict *s, const Part *part)
     for (size_t i = 0; ok && part->torch && i < torch_count(part->torch); i++)
         ok = add_tensor(s, torch_at(part->torch, i));
     for (size_t i = 0; ok && part->safe && i < safetensors_count(part->safe); i++) {
-        StridedTensor t = strided_of(safetensors_at(part->safe, i));
+        StridedTensor t = state_strided(safetensors_at(part->safe, i));
         ok = add_tensor(s, &t);
     }
     return ok;

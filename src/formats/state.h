@@ -20,6 +20,9 @@ void state_close(StateDict *state);
 /* Whether a folder holds weights as Hugging Face or timm store them. */
 bool state_is_folder(const char *path);
 
+/* A tensor of a safetensors file as such a view. */
+StridedTensor state_strided(const SafeTensor *tensor);
+
 /* Tensors in the order of their names, which differ. Owned by the state. */
 size_t state_count(const StateDict *state);
 const StridedTensor *state_at(const StateDict *state, size_t i);
