@@ -75,12 +75,18 @@ static bool unknown_container(const char *path, const unsigned char *bytes, size
     return error_set("%s: this is neither a file of torch.save, a TorchScript archive nor a safetensors file", path);
 }
 
+/* A key that is part of names, and names no mapping: MoCo v3 has two networks under one. */
+static bool is_part_of_names(const char *key)
+{
+    return !strcmp(key, "base_encoder") || !strcmp(key, "momentum_encoder");
+}
+
 static bool open_bytes(StateDict *s, Part *part, const void *data, size_t size)
 {
     static const char safe_words[] = "safetensors file";
     const unsigned char *bytes = data;
     if (torch_is_file(data, size))
-        part->torch = torch_open(data, size, part->path, s->key);
+        part->torch = torch_open(data, size, part->path, s->key && is_part_of_names(s->key) ? NULL : s->key);
     else if (size > 8 && bytes[8] == '{')
         part->safe = safetensors_open_memory(data, size, part->path);
     else

@@ -8,7 +8,8 @@
 
 typedef struct StateDict StateDict;
 
-/* Opens a file or folder; "PATH#KEY" takes the tensors that stand under KEY. Files stay mapped until state_close(). NULL after
+/* Opens a file or folder; "PATH#KEY" takes the tensors that stand under KEY (`base_encoder` and `momentum_encoder`, which begin
+ * names of MoCo v3, are left to who looks at the names). Files stay mapped until state_close(). NULL after
  * error_set(). */
 StateDict *state_open(const char *path);
 

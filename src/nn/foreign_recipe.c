@@ -458,7 +458,7 @@ static void describe_decoders(Foreign *f, Recipe *r)
     static const int taps[] = {6, 8, 10, TAP_LAST}; /* DeepMIM's */
     RecipeDecoder plain = r->decoders[0];
     int count = 0;
-    bool features = false, ok = true;
+    bool ok = true;
     if (!has(f, "decoders.0.embed.weight") && has(f, "decoders.0.pred.weight")) {
         ok = describe_head(f, r);
     } else {
@@ -467,7 +467,8 @@ static void describe_decoders(Foreign *f, Recipe *r)
             if (!has(f, join(name, numbered(prefix, "", "decoders.", count), "embed.weight", "")))
                 break;
             ok = describe_decoder(f, r, count);
-            features = features || r->decoders[count].target.kind == TARGET_FEATURES;
+            ok = ok && (recipe_target_equal(&r->decoders[0].target, &r->decoders[count].target) ||
+                        error_set("they predict different things"));
         }
         if (ok && count > 1 && (count != 4 || r->encoder.depth < 11))
             ok = error_set("where its %d decoders are attached is not known", count);
@@ -475,14 +476,14 @@ static void describe_decoders(Foreign *f, Recipe *r)
             r->decoders[k].tap = taps[k];
     }
     r->decoder_count = ok && count ? count : 1;
-    if (ok && features) /* the teacher is not in the file */
-        snprintf(r->target.teacher, sizeof r->target.teacher, "random");
-    for (int k = 0; ok && k < count; k++)
-        memcpy(r->decoders[k].target.teacher, r->target.teacher, sizeof r->target.teacher);
+    if (ok && count && r->decoders[0].target.kind == TARGET_FEATURES) /* whose teacher is not in the file */
+        for (int k = 0; k < count; k++)
+            snprintf(r->decoders[k].target.teacher, sizeof r->target.teacher, "random");
+    if (ok && count)
+        r->target = r->decoders[0].target;
     if (!ok) {
         r->decoders[0] = plain;
         r->loss.kind = plain.loss.kind;
-        snprintf(r->target.teacher, sizeof r->target.teacher, "initial");
         text_add(&f->notes, "Its decoders are left out: %s. ", error_text());
         foreign_drop(f, "decoders.", "a decoder that is left out");
         error_clear();
