@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "formats/state.h"
 #include "formats/zip.h"
+#include "formats/zip_case.h"
 
 #define CORPUS LACUNA_SOURCE "/tests/fuzz/corpus/torch/"
 
@@ -164,64 +165,10 @@ static void cut_files_are_refused(void **state)
 
 /* ---- archives made by hand */
 
-typedef struct {
-    const char *name, *data;
-    uint32_t bytes;
-    uint16_t method;
-    int32_t shift; /* of where the directory says that it begins */
-} Entry;
-
-static void put(Text *t, uint64_t number, int bytes)
-{
-    for (int i = 0; i < bytes; i++)
-        text_add_bytes(t, &(char){(char)(number >> (8 * i))}, 1);
-}
-
-static void make_zip(Text *t, const Entry *entries, int count)
-{
-    uint64_t places[8];
-    for (int i = 0; i < count; i++) {
-        const Entry *e = &entries[i];
-        places[i] = t->length;
-        put(t, 0x04034b50, 4);
-        put(t, 20, 2);
-        put(t, 0, 2);
-        put(t, e->method, 2);
-        put(t, 0, 16);
-        put(t, strlen(e->name), 2);
-        put(t, 0, 2);
-        text_add_bytes(t, e->name, strlen(e->name));
-        text_add_bytes(t, e->data, e->bytes);
-    }
-    uint64_t directory = t->length;
-    for (int i = 0; i < count; i++) {
-        const Entry *e = &entries[i];
-        put(t, 0x02014b50, 4);
-        put(t, 0, 4);
-        put(t, 0, 2);
-        put(t, e->method, 2);
-        put(t, 0, 8);
-        put(t, e->bytes, 4);
-        put(t, e->bytes, 4);
-        put(t, strlen(e->name), 2);
-        put(t, 0, 12);
-        put(t, places[i] + (uint64_t)(int64_t)e->shift, 4);
-        text_add_bytes(t, e->name, strlen(e->name));
-    }
-    uint64_t end = t->length;
-    put(t, 0x06054b50, 4);
-    put(t, 0, 4);
-    put(t, (uint64_t)count, 2);
-    put(t, (uint64_t)count, 2);
-    put(t, end - directory, 4);
-    put(t, directory, 4);
-    put(t, 0, 2);
-}
-
-static bool zip_opens(const Entry *entries, int count)
+static bool zip_opens(const ZipEntry *entries, int count)
 {
     Text t = {0};
-    make_zip(&t, entries, count);
+    zip_case(&t, entries, count);
     error_clear();
     Zip *zip = zip_open(t.data, t.length, "it");
     bool ok = zip != NULL;
@@ -239,13 +186,13 @@ static bool zip_opens(const Entry *entries, int count)
 static void directories_are_checked(void **state)
 {
     (void)state;
-    assert_true(zip_opens((Entry[]){{"a/data.pkl", "N.", 2, 0, 0}, {"a/b", "xyz", 3, 0, 0}}, 2));
-    assert_true(zip_opens((Entry[]){{"a/data.pkl", "N.", 2, 8, 0}}, 1));
-    expect_refused(zip_opens((Entry[]){{"a", "xy", 2, 0, 0}, {"a", "xyz", 3, 0, 0}}, 2), "record 'a' occurs twice");
-    expect_refused(zip_opens((Entry[]){{"a", "xy", 2, 0, 0}, {"b", "xy", 2, 0, -33}}, 2), "overlap");
-    expect_refused(zip_opens((Entry[]){{"a", "xy", 2, 0, 5}}, 1), "is announced at byte 5 and is not there");
+    assert_true(zip_opens((ZipEntry[]){{"a/data.pkl", "N.", 2, 0, 0}, {"a/b", "xyz", 3, 0, 0}}, 2));
+    assert_true(zip_opens((ZipEntry[]){{"a/data.pkl", "N.", 2, 8, 0}}, 1));
+    expect_refused(zip_opens((ZipEntry[]){{"a", "xy", 2, 0, 0}, {"a", "xyz", 3, 0, 0}}, 2), "record 'a' occurs twice");
+    expect_refused(zip_opens((ZipEntry[]){{"a", "xy", 2, 0, 0}, {"b", "xy", 2, 0, -33}}, 2), "overlap");
+    expect_refused(zip_opens((ZipEntry[]){{"a", "xy", 2, 0, 5}}, 1), "is announced at byte 5 and is not there");
     Text t = {0};
-    make_zip(&t, (Entry[]){{"a/data.pkl", "N.", 2, 8, 0}}, 1);
+    zip_case(&t, (ZipEntry[]){{"a/data.pkl", "N.", 2, 8, 0}}, 1);
     assert_null(state_open_memory(t.data, t.length, "it"));
     assert_non_null(strstr(error_text(), "data.pkl is compressed or encrypted"));
     /* Sizes in the directory that reach behind it. */
