@@ -270,14 +270,15 @@ static int run_show(void *options, const Arguments *arguments)
 
 const Verb show_verb = {
     .name = "show",
-    .line = "tell of a run, a checkpoint or a recipe; of two, what differs",
-    .operands = "RUN|CHECKPOINT|RECIPE [RUN|CHECKPOINT|RECIPE]",
+    .line = "tell of a run, a checkpoint, weights or a recipe; of two, what differs",
+    .operands = "RUN|CHECKPOINT|WEIGHTS|RECIPE [RUN|CHECKPOINT|WEIGHTS|RECIPE]",
     .least = 1,
     .most = 2,
     .wanted = {"a run directory, a checkpoint or a recipe"},
     .about =
         "Of one: the model, the settings that are not the defaults and, of a run, how far it has come, its last losses and its "
-        "checkpoints. Of two: the settings that differ, and the results side by side.",
+        "checkpoints; of another project's weights what became of each tensor. Of two: the settings that differ, and the "
+        "results side by side.",
     .examples = "lacuna show mae-vit-b16\n"
                 "lacuna show runs/deepmim\n"
                 "lacuna show runs/deepmim/checkpoints/latest\n"
