@@ -71,5 +71,6 @@ bool parity_augment(ParityCase *c);
 bool parity_attention(ParityCase *c);
 bool parity_similarity(ParityCase *c);
 bool parity_spectrum(ParityCase *c);
+bool parity_analyse(ParityCase *c, const ParityOptions *options);
 
 #endif

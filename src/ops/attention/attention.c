@@ -13,7 +13,7 @@ CPU_DECLARE(attention_grad);
 CUDA_DECLARE(attention_grad);
 CUDA_DECLARE(attention);
 
-static const char *const in_names[] = {"q", "kv", "bias"}, *const out_names[] = {"o", "lse"};
+static const char *const in_names[] = {"q", "kv", "bias"}, *const out_names[] = {"o", "lse", "map"};
 static const char *const grad_in_names[] = {"do", "q", "kv", "o", "lse", "bias"}, *const grad_out_names[] = {"dq", "dkv",
                                                                                                              "dbias"};
 
@@ -156,13 +156,24 @@ Ref attention(Tape *tape, AttentionArgs a)
                           .scale = a.scale > 0 ? a.scale : 1 / sqrt((double)a.width / a.heads)};
     bool needs_grad = ref_needs_grad(tape, a.q) || ref_needs_grad(tape, a.kv) || ref_needs_grad(tape, a.bias);
     Ref out[] = {tape_temp(tape, dtype, shape_3(attr.groups, attr.queries, a.width), needs_grad),
-                 tape_temp(tape, DTYPE_REAL, shape_3(attr.groups, a.heads, attr.queries), false)};
+                 tape_temp(tape, DTYPE_REAL, shape_3(attr.groups, a.heads, attr.queries), false), REF_NONE};
+    if (a.map)
+        out[ATTENTION_MAP] = tape_temp(tape, DTYPE_REAL, shape_4(attr.groups, a.heads, attr.queries, attr.keys), false);
     tape_append(tape, &attention_op, &attr, (Ref[]){a.q, a.kv, a.bias}, out, 0);
+    if (a.map)
+        *a.map = out[ATTENTION_MAP];
     return out[0];
 }
 
 Ref self_attention(Tape *tape, Ref qkv, int heads, Ref bias)
 {
+    return self_attention_map(tape, qkv, heads, bias, NULL);
+}
+
+Ref self_attention_map(Tape *tape, Ref qkv, int heads, Ref bias, Ref *map)
+{
+    if (map)
+        *map = REF_NONE;
     int64_t width = ref_columns(tape, qkv) / 3;
     if (!tape_failed(tape) && ref_columns(tape, qkv) != 3 * width)
         return tape_fail(tape, "self_attention: %lld columns are not q, k and v of one width",
@@ -175,5 +186,6 @@ Ref self_attention(Tape *tape, Ref qkv, int heads, Ref bias)
                                            .heads = heads,
                                            .index = REF_NONE,
                                            .bias = bias,
-                                           .mask = REF_NONE});
+                                           .mask = REF_NONE,
+                                           .map = map});
 }
