@@ -100,6 +100,7 @@ static void close_run(Run *run)
     memory_free(run->sample_hidden);
     text_free(&run->line);
     event_draft_free(&run->event);
+    memory_free(run->findings.items);
 }
 
 PretrainOutcome pretrain_run(const PretrainOptions *options)

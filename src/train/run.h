@@ -1,6 +1,6 @@
 /* A run in progress: what the files of the loop share. pretrain.c is the loop, pretrain_open.c comes before it;
  * pretrain_input.c takes what a step needs, pretrain_stage.c changes students, pretrain_guard.c looks at each step,
- * pretrain_log.c validates and logs, pretrain_save.c saves and draws. */
+ * pretrain_log.c validates and logs, pretrain_probe.c lets others look inside, pretrain_save.c saves and draws. */
 #ifndef LACUNA_TRAIN_RUN_H
 #define LACUNA_TRAIN_RUN_H
 
@@ -25,6 +25,18 @@ typedef struct {
 } EarlyBad;
 
 typedef struct {
+    char name[32];
+    int block;
+    double value;
+} Finding;
+
+/* Those of one name are neighbours. */
+struct PretrainFindings {
+    Finding *items;
+    size_t count, capacity;
+};
+
+typedef struct {
     const PretrainOptions *options;
     Recipe recipe; /* settled */
     Pictures pictures;
@@ -42,6 +54,7 @@ typedef struct {
     size_t early_count, early_capacity;
     Text line;
     EventDraft event;               /* of the present step */
+    PretrainFindings findings;      /* likewise; none: not probed */
     int64_t per_epoch, total, last; /* steps: of an epoch, of the schedule, where this run ends */
     int stage;                      /* of distillation, from 0 */
     int64_t step, saved;            /* steps done; the step of the newest checkpoint, -1: none */
@@ -120,6 +133,15 @@ typedef struct {
  * fails (val_failed) the line goes without it: the step is done, and what it led to is about to be saved. False after
  * error_set(). */
 bool run_log_step(Run *run, const TrainerMetrics *metrics, double lr, const StepTimes *times);
+
+/* ---- pretrain_probe.c */
+
+/* Lets the caller look at the backbone when that is due; run->findings are then of the present step. */
+void run_probe(Run *run);
+
+/* Appends the findings to the step's line and to its event. */
+void run_add_findings(const Run *run, Text *line);
+void run_event_findings(Run *run);
 
 /* ---- pretrain_guard.c */
 
