@@ -17,6 +17,8 @@ typedef struct {
     uint8_t *kept;   /* (branches, batch); NULL: nothing drops */
 } StepInput;
 
+typedef enum { TAKEN_NOT, TAKEN, TAKEN_FAILED } Taken;
+
 /* A picture of a batch that was taken ahead, not told of before its step. */
 typedef struct {
     char *key, *reason;
@@ -44,10 +46,11 @@ typedef struct {
     Loader *loader;
     SampleList known_bad; /* training pictures that earlier sessions found unreadable */
     StepInput inputs[2];  /* of steps with an even and an odd number before them */
-    bool taken;           /* the next step's input is there */
-    bool takes_ahead;     /* and is being taken */
-    char *why_not_taken;  /* it cannot be: what to say then. NULL: nothing is known against it */
+    Taken taken;          /* of the next step's input */
+    bool takes_ahead;     /* which is being taken */
+    char *why_not_taken;  /* owned; NULL too when memory is out */
     EarlyBad *early;
+    bool early_failed; /* one could not be kept */
     size_t early_count, early_capacity;
     Text line;
     EventDraft event;               /* of the present step */
@@ -95,9 +98,9 @@ void run_free_inputs(Run *run);
  * pictures cannot be read any more. */
 bool run_take_input(Run *run, StepInput **in, TrainerBatch *batch);
 
-/* While the present step is computed: takes the next one's input, if there is one in this stage. That it cannot be taken shows
- * when its turn comes, and so do its unreadable pictures. False after error_set(): the device fails. */
-bool run_take_ahead(Run *run);
+/* While the present step is computed: takes the next one's input, if there is one in this stage and nobody wants the run to
+ * end. That it cannot be taken shows when its turn comes, and so do its unreadable pictures. */
+void run_take_ahead(Run *run);
 
 /* The next step is another one than what was taken ahead is for. */
 void run_drop_ahead(Run *run);
