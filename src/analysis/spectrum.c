@@ -229,10 +229,9 @@ static void place_units(Spectrum *s, const float *tokens)
     }
 }
 
-const double *spectrum_values(Spectrum *s, const float *tokens)
+static const double *find_values(Spectrum *s)
 {
     int m = s->count;
-    place_units(s, tokens);
     for (int i = 0; i < m; i++)
         for (int j = 0; j <= i; j += BLOCK) {
             double products[BLOCK];
@@ -245,6 +244,26 @@ const double *spectrum_values(Spectrum *s, const float *tokens)
     for (int i = 0; i < m; i++)
         s->work[i] = sqrt(fmax(s->work[i], 0));
     return s->work;
+}
+
+const double *spectrum_values(Spectrum *s, const float *tokens)
+{
+    place_units(s, tokens);
+    return find_values(s);
+}
+
+const double *spectrum_centred(Spectrum *s, const float *rows)
+{
+    place_units(s, rows);
+    size_t along = s->n <= s->width ? s->stride : 1, across = s->n <= s->width ? 1 : s->stride;
+    for (size_t k = 0; k < (size_t)s->width; k++) {
+        double sum = 0;
+        for (size_t i = 0; i < (size_t)s->n; i++)
+            sum += s->unit[i * along + k * across];
+        for (size_t i = 0; i < (size_t)s->n; i++)
+            s->unit[i * along + k * across] -= sum / s->n;
+    }
+    return find_values(s);
 }
 
 void spectrum_shares(const double *values, int count, double *shares, int wanted)

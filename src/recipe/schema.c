@@ -27,6 +27,7 @@ static const char *const optimizers[] = {"adamw", NULL};
 static const char *const schedules[] = {"cosine", "multistep", NULL};
 static const char *const guards[] = {"stop", "skip", NULL};
 static const char *const probes[] = {"knn", "linear", "attentive", "segmentation", "depth", NULL};
+static const char *const probe_blocks[] = {"all", "last", NULL};
 static const char *const probe_features[] = {"class_token", "mean", "concat", NULL};
 static const char *const devices[] = {"auto", "cpu", "ref", "cuda", NULL};
 static const char *const precisions[] = {"auto", "f32", "bf16", NULL};
@@ -151,7 +152,7 @@ static const RecipeKey rows[] = {
     {"target.normalise", KEY_WORD, AT(target.normalise), "none", .names = normalises,
      .now = ONLY(NORMALISE_NONE) | ONLY(NORMALISE_PATCH) | ONLY(NORMALISE_WINDOW) | ONLY(NORMALISE_TOKEN),
      .help = "Whether a target is brought to mean 0 and variance 1, and over what."},
-    {"target.teacher", KEY_TEXT, AT(target.teacher), "initial", .now = CARRIED_OUT, .help = "Where the teacher's weights come from."},
+    {"target.teacher", KEY_TEXT, AT(target.teacher), "initial", .now = CARRIED_OUT, .help = "Where the teacher's weights come from: `random`, `initial`, or a run, a checkpoint or another project's file."},
     {"target.mean", KEY_STATISTICS, AT(target.mean), "auto", -1e3, 1e3, .now = NOT_YET,
      .help = "As `image.mean`, for the teacher."},
     {"target.std", KEY_STATISTICS, AT(target.std), "auto", 1e-6, 1e3, .now = NOT_YET, .help = "As `image.std`, for the teacher."},
@@ -241,17 +242,21 @@ static const RecipeKey rows[] = {
     {"guard.limit", KEY_INT, AT(guard.limit), "8", 1, BIG, .now = CARRIED_OUT,
      .help = "Skipped steps in a row, or returns to one checkpoint, that stop the run."},
 
-    {"probe.every", KEY_INT, AT(probe.every), "auto", 0, BIG, "auto", RECIPE_AUTO, .now = NOT_YET,
-     .help = "Epochs between two probes of the backbone while it trains."},
-    {"probe.images", KEY_INT, AT(probe.images), "1000", 1, BIG, .now = NOT_YET, .help = "Pictures of such a probe."},
-    {"probe.blocks", KEY_OTHER, 0, "all", .now = NOT_YET, .help = "Blocks that are probed."},
-    {"probe.kind", KEY_WORD, AT(probe.kind), "knn", .names = probes, .now = NOT_YET, .help = "How quality is measured."},
-    {"probe.features", KEY_WORD, AT(probe.features), "class_token", .names = probe_features, .now = NOT_YET,
-     .help = "Which tokens make a picture's features."},
-    {"probe.k", KEY_INT, AT(probe.k), "20", 1, BIG, .now = NOT_YET, .help = "Neighbours of `knn`."},
-    {"probe.temperature", KEY_REAL, AT(probe.temperature), "0.07", 1e-6, 1e3, .now = NOT_YET,
+    {"probe.every", KEY_INT, AT(probe.every), "auto", 0, BIG, "auto", RECIPE_AUTO, .now = CARRIED_OUT,
+     .help = "Epochs between two probes of the backbone while it trains; 0 means never, `auto` as often as costs a hundredth of the training, at most twenty times."},
+    {"probe.images", KEY_INT, AT(probe.images), "1000", 8, 1000000, .now = CARRIED_OUT,
+     .help = "Pictures of such a probe, held-out ones where there are enough."},
+    {"probe.blocks", KEY_WORD, AT(probe.blocks), "all", .names = probe_blocks, .now = CARRIED_OUT,
+     .help = "Blocks that it looks at: all, or the last alone."},
+    {"probe.kind", KEY_WORD, AT(probe.kind), "knn", .names = probes, .now = ONLY(PROBE_KNN),
+     .help = "How quality is measured while training; `lacuna probe` names its kind itself."},
+    {"probe.features", KEY_WORD, AT(probe.features), "class_token", .names = probe_features, .now = CARRIED_OUT,
+     .help = "Which tokens make a picture's features, of kNN and the linear probe."},
+    {"probe.k", KEY_INT, AT(probe.k), "20", 1, BIG, .now = CARRIED_OUT, .help = "Neighbours of `knn`."},
+    {"probe.temperature", KEY_REAL, AT(probe.temperature), "0.07", 1e-6, 1e3, .now = CARRIED_OUT,
      .help = "Temperature of the neighbours' votes."},
-    {"probe.lrs", KEY_RESERVED, .help = "Learning rates that a trained probe tries."},
+    {"probe.lrs", KEY_NUMBERS, AT(probe.lrs), "[]", 1e-12, 1e6, .now = CARRIED_OUT,
+     .help = "Learning rates for a batch of 256 that `lacuna probe` tries; none: those of each kind."},
 
     {"run.save_steps", KEY_INT, AT(run.save_steps), "auto", 1, BIG, "auto", RECIPE_AUTO, .now = CARRIED_OUT,
      .help = "Steps between two checkpoints; `auto` saves ten times a run, and at least every ten epochs."},
@@ -270,7 +275,7 @@ static const RecipeKey rows[] = {
     {"run.tf32", KEY_BOOL, AT(run.tf32), "false", .now = CARRIED_OUT, .help = "Let a GPU round the factors of f32 products."},
     {"run.seed", KEY_SEED, AT(run.seed), "0", 0, 9.2e18, .now = CARRIED_OUT, .help = "Seed of all random draws."},
     {"run.from", KEY_TEXT, AT(run.from), "none", .word = "none", .now = CARRIED_OUT,
-     .help = "A run or checkpoint whose weights the run starts with."},
+     .help = "A run, a checkpoint or another project's file whose weights the run starts with."},
 
     {"augment.auto", KEY_RESERVED, .help = "Learned policies of augmentation."},
     {"augment.repeats", KEY_RESERVED, .help = "Several augmented views of a picture in a batch."},

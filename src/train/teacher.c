@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "train/checkpoint.h"
+#include "train/weights.h"
 
 /* ---- stages */
 
@@ -36,11 +37,23 @@ static bool is_path(const char *teacher)
     return strcmp(teacher, "initial") != 0 && strcmp(teacher, "random") != 0;
 }
 
+/* The network of a file. */
+static bool look_into(const char *path, Teacher *teacher)
+{
+    Weights *file = weights_open(path, &teacher->recipe, NULL);
+    const Weight *projection = file ? weights_find(file, "projection.weight") : NULL;
+    if (projection && projection->ndim == 2)
+        teacher->projected = projection->shape[0];
+    weights_close(file);
+    return file != NULL;
+}
+
 bool teacher_find(const Recipe *r, int stage, Teacher *teacher)
 {
     int wanted = r->stages.count ? r->stages.items[stage].teacher_depth : RECIPE_AUTO;
     teacher->recipe = *r;
-    if (stage == 0 && is_path(r->target.teacher) && !checkpoint_recipe(r->target.teacher, &teacher->recipe))
+    teacher->projected = 0;
+    if (stage == 0 && is_path(r->target.teacher) && !look_into(r->target.teacher, teacher))
         return error_context("target.teacher");
     int depth = teacher->recipe.encoder.depth;
     if (wanted != RECIPE_AUTO && wanted > depth)
@@ -66,6 +79,7 @@ bool teacher_model(const Recipe *student, const Teacher *teacher, MimTeacher *mo
         return error_set("target.teacher: its patches of %d pixels do not divide image.size %d x %d", its.encoder.patch,
                          student->image.size[0], student->image.size[1]);
     *model = mim_teacher_alike(&its, teacher->depth);
+    model->projected = teacher->projected;
     if (its.image.channels != student->image.channels || student->image.mean.kind == STATISTICS_AUTO)
         return true; /* refused with the rest of the model; or only planned, before the pictures are measured */
     if (!recipe_statistics(&student->image.mean, false, student->image.channels, mean[0]) ||

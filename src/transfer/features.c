@@ -245,7 +245,8 @@ Loader *features_loader(const Features *f, const FeaturesPass *pass)
                        .height = r->image.size[0],
                        .width = r->image.size[1],
                        .channels = r->image.channels,
-                       .evaluate = r->image.size[0] == r->image.size[1] ? image_evaluate_side(r->image.size[0]) : 0,
+                       .evaluate =
+                           r->image.size[0] == r->image.size[1] && !pass->whole ? image_evaluate_side(r->image.size[0]) : 0,
                        .exif = r->image.exif,
                        .filter = RESIZE_BICUBIC,
                        .workers = workers,

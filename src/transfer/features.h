@@ -58,6 +58,7 @@ typedef struct {
     size_t count;            /* of `samples` */
     uint64_t first;          /* number of the batch to start with */
     int workers;             /* 0: a few */
+    bool whole;              /* no margin is cut off: all of a picture of the recipe's shape, the middle of any other */
     double max_bad;
     void (*bad)(void *context, const char *key, const char *reason); /* as LoaderOptions; may be NULL */
     /* Called behind each run with the batch; samples[i] that is not the source's own number step * batch + i stands in for an

@@ -70,21 +70,28 @@ static Ref example(Tape *tape, int index)
 {
     static const struct {
         int groups, tokens, width, heads;
-    } packed[] = {{2, 5, 6, 2}, {1, 4, 12, 3}, {3, 1, 4, 1}, {2, 17, 32, 2}, {1, 35, 40, 2}};
-    if (index < 5)
+    } packed[] = {{2, 5, 6, 2},   {1, 4, 12, 3},  {3, 1, 4, 1},  {2, 17, 32, 2}, {1, 35, 40, 2},
+                  {1, 70, 64, 1}, {1, 66, 80, 1}, {1, 66, 48, 2}}, /* the last ones: tensor cores, several tiles */
+        biased[] = {
+            {19, 5, 6, 2}, {2, 35, 6, 2}, {2, 66, 32, 2}}; /* the first: more groups than the bias' gradient has parts */
+    enum { PACKED = sizeof packed / sizeof *packed, BIASED = sizeof biased / sizeof *biased };
+    if (index < PACKED)
         return self_attention(tape,
                               tape_input(tape, "qkv", tape_activation(tape),
                                          shape_3(packed[index].groups, packed[index].tokens, 3 * packed[index].width)),
                               packed[index].heads, REF_NONE);
-    if (index == 5 || index == 6) { /* with a bias; more groups than its gradient has parts */
-        int groups = index == 5 ? 19 : 2, tokens = index == 5 ? 5 : 35;
-        Ref bias = tape_input(tape, "bias", DTYPE_REAL, shape_3(2, tokens, tokens));
-        return self_attention(tape, tape_input(tape, "qkv", tape_activation(tape), shape_3(groups, tokens, 18)), 2, bias);
+    index -= PACKED;
+    if (index < BIASED) {
+        int tokens = biased[index].tokens, heads = biased[index].heads;
+        Ref bias = tape_input(tape, "bias", DTYPE_REAL, shape_3(heads, tokens, tokens));
+        Shape shape = shape_3(biased[index].groups, tokens, 3 * biased[index].width);
+        return self_attention(tape, tape_input(tape, "qkv", tape_activation(tape), shape), heads, bias);
     }
-    if (index > 8)
+    index -= BIASED;
+    if (index > 1)
         return REF_NONE;
     /* Queries of their own: fewer than keys. */
-    int queries = index == 7 ? 2 : 19, keys = index == 7 ? 5 : 33;
+    int queries = index == 0 ? 2 : 19, keys = index == 0 ? 5 : 33;
     return attention(tape, (AttentionArgs){.q = tape_input(tape, "q", tape_activation(tape), shape_3(2, queries, 6)),
                                            .kv = tape_input(tape, "kv", tape_activation(tape), shape_3(2, keys, 12)),
                                            .v_column = 6,
