@@ -176,7 +176,7 @@ static void take_rows(HeadStats *s, const float *attention, int q)
         r->class_own = 0;
         for (int k = 0; k < first; k++) {
             mass += row[k];
-            r->class_own += row[k] * log(fmax(row[k], FLOOR));
+            r->class_own += row[k] * log(fmax((double)row[k], FLOOR));
         }
         double share = 1.0 / n; /* of a query in its picture */
         s->sums.class_mass[h] += share * mass;
@@ -195,7 +195,7 @@ static double class_divergence(const HeadStats *s, const float *attention, int q
                 *y = attention + ((size_t)b * (size_t)t + (size_t)(first + q)) * (size_t)t;
     double sum = 0;
     for (int k = 0; k < first; k++)
-        sum += x[k] * (log(fmax(x[k], FLOOR)) - log(fmax(y[k], FLOOR)));
+        sum += x[k] * (log(fmax((double)x[k], FLOOR)) - log(fmax((double)y[k], FLOOR)));
     return sum;
 }
 
