@@ -5,7 +5,7 @@ heads, CKA over minibatches, shares of singular values, frequencies. Prints one 
     torch_analyse.py --model RUN/checkpoints/latest/model.safetensors --data photos/ [--images 1000] [--compare numbers.json]
 
 reads the weights that lacuna wrote (ViT with sin-cos or learned positions). --compare takes what lacuna analyse wrote for the same model and
-pictures and prints the largest difference of each number; it exits with 1 when one is off by more than 1e-3 of its size.
+pictures and prints the largest difference of each number. It exits with 1 when one is off by more than 1e-3 of its size.
 """
 import argparse
 import json

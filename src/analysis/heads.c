@@ -1,20 +1,35 @@
 #include "analysis/heads.h"
 
 #include <math.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
 
-#define FLOOR 1e-12 /* of what a logarithm is taken */
+#define FLOOR 1e-12f /* of what a logarithm is taken */
+
+/* Rows are worked on in vectors that every processor has, so that numbers are the same on all. */
+typedef float Four __attribute__((vector_size(16), may_alias));
+typedef int32_t FourInt __attribute__((vector_size(16)));
+typedef uint32_t FourBits __attribute__((vector_size(16)));
+
+enum { LANES = 4 };
+
+/* Of one head's row p: what goes to patches, its logarithm; sum p ln p of patches and of class tokens. */
+typedef struct {
+    double sum, log_sum, own, class_own;
+} Row;
 
 struct HeadStats {
     HeadLayout layout;
-    int patches, tokens;
+    int patches, tokens, vectors; /* vectors that hold a row of patches */
     long pictures;
-    double *distances;   /* (patches, patches) */
-    double *rows, *logs; /* (heads, T): of one query */
-    double *map;         /* (heads, patches, patches), renormalised: of one picture */
+    Four *distances;   /* (patches, vectors) */
+    Four *rows, *logs; /* (heads, vectors): of one query */
+    Row *heads;        /* (heads): of one query */
+    double *products;  /* (heads, heads) of one query's rows */
+    double *flat;      /* (heads, heads) of one picture's renormalised maps */
     HeadResult sums, means;
     double *numbers; /* all that sums and means point to */
 };
@@ -47,15 +62,21 @@ HeadStats *heads_new(const HeadLayout *layout)
     s->layout = *layout;
     s->patches = (int)patches;
     s->tokens = (int)tokens;
+    s->vectors = (int)((patches + LANES - 1) / LANES);
+    size_t vectors = (size_t)s->vectors;
     bool ok = (layout->heads > 0 && patches > 0) || error_set("attention maps of no head or no patch");
-    ok = ok && size_multiply(patches, patches, &square) && size_multiply(square, heads, &all) &&
-         (s->distances = memory_new(square, sizeof *s->distances)) && (s->map = memory_new(all, sizeof *s->map)) &&
-         (s->rows = memory_new(heads * tokens, sizeof *s->rows)) && (s->logs = memory_new(heads * tokens, sizeof *s->logs)) &&
+    ok = ok && size_multiply(patches, vectors, &square) && size_multiply(vectors, heads, &all) &&
+         (s->distances = memory_new_aligned(square, sizeof *s->distances)) &&
+         (s->rows = memory_new_aligned(all, sizeof *s->rows)) && (s->logs = memory_new_aligned(all, sizeof *s->logs)) &&
+         (s->heads = memory_new(heads, sizeof *s->heads)) && (s->products = memory_new(heads * heads, sizeof *s->products)) &&
+         (s->flat = memory_new(heads * heads, sizeof *s->flat)) &&
          (s->numbers = memory_new(2 * result_numbers(layout->heads), sizeof *s->numbers));
     if (!ok) {
         heads_free(s);
         return NULL;
     }
+    memset(s->distances, 0, square * sizeof *s->distances);
+    memset(s->rows, 0, all * sizeof *s->rows); /* what pads a row stays zero */
     double *at = s->numbers;
     s->sums = place(&at, layout->heads);
     s->means = place(&at, layout->heads);
@@ -63,7 +84,7 @@ HeadStats *heads_new(const HeadLayout *layout)
         for (size_t k = 0; k < patches; k++) {
             int down = (int)q / layout->columns - (int)k / layout->columns,
                 right = (int)q % layout->columns - (int)k % layout->columns;
-            s->distances[q * patches + k] = layout->stride * sqrt((double)(down * down + right * right));
+            ((float *)(s->distances + q * vectors))[k] = (float)(layout->stride * sqrt((double)(down * down + right * right)));
         }
     return s;
 }
@@ -75,80 +96,151 @@ void heads_free(HeadStats *s)
     memory_free(s->distances);
     memory_free(s->rows);
     memory_free(s->logs);
-    memory_free(s->map);
+    memory_free(s->heads);
+    memory_free(s->products);
+    memory_free(s->flat);
     memory_free(s->numbers);
     memory_free(s);
 }
 
-static double dot(const double *a, const double *b, int n)
+/* ---- one query: rows of all heads, padded to whole vectors */
+
+static Four four(float x)
 {
+    return (Four){x, x, x, x};
+}
+
+static double four_sum(Four x)
+{
+    return ((double)x[0] + x[1]) + ((double)x[2] + x[3]);
+}
+
+/* ln x of positive normal numbers, to about an ulp: x = 2^e m with m around 1, and the series of atanh((m - 1) / (m + 1)). */
+static Four four_log(Four x)
+{
+    const FourInt half = (FourInt)four(0.70710678f);
+    FourInt shifted = (FourInt)x - half, exponent = shifted >> 23;
+    Four m = (Four)((FourInt)x - (FourInt)((FourBits)exponent << 23)), s = (m - 1.0f) / (m + 1.0f), t = s * s;
+    Four series = s * (2.0f + t * (0.66666667f + t * (0.4f + t * (0.28571429f + t * 0.22222222f))));
+    Four e = __builtin_convertvector(exponent, Four);
+    /* ln 2 in two parts, the first of which is exact times any exponent. */
+    return e * 0.693145752f + (series + e * 1.42860677e-6f);
+}
+
+/* What the pairs of a query add up to, of two heads' rows of probabilities p and their logarithms. */
+typedef struct {
+    double product;           /* sum p_a p_b */
+    double forward, backward; /* sum p_a (ln p_a - ln p_b), sum p_b (ln p_b - ln p_a) */
+} Pair;
+
+static Pair pair_of(const Four *pa, const Four *pb, const Four *la, const Four *lb, int vectors)
+{
+    Four product = {0}, forward = {0}, backward = {0};
+    for (int i = 0; i < vectors; i++) {
+        Four apart = la[i] - lb[i];
+        product += pa[i] * pb[i];
+        forward += pa[i] * apart;
+        backward -= pb[i] * apart;
+    }
+    return (Pair){four_sum(product), four_sum(forward), four_sum(backward)};
+}
+
+/* The patches' part of a query's rows; zeros with logarithm 0 fill the last vectors. */
+static void take_rows(HeadStats *s, const float *attention, int q)
+{
+    int first = s->layout.class_tokens, n = s->patches, t = s->tokens, padded = s->vectors * LANES;
+    for (int h = 0; h < s->layout.heads; h++) {
+        const float *row = attention + ((size_t)h * (size_t)t + (size_t)(first + q)) * (size_t)t;
+        float *p = (float *)(s->rows + (size_t)h * (size_t)s->vectors),
+              *l = (float *)(s->logs + (size_t)h * (size_t)s->vectors);
+        const Four *reach = s->distances + (size_t)q * (size_t)s->vectors;
+        Four sum = {0}, far = {0}, own = {0};
+        double mass = 0;
+        memcpy(p, row + first, (size_t)n * sizeof *p);
+        for (int i = 0; i < s->vectors; i++) {
+            Four x = s->rows[(size_t)h * (size_t)s->vectors + (size_t)i], least = four(FLOOR);
+            FourInt small = x < least;
+            s->logs[(size_t)h * (size_t)s->vectors + (size_t)i] =
+                four_log((Four)(((FourInt)x & ~small) | ((FourInt)least & small)));
+        }
+        for (int k = n; k < padded; k++)
+            l[k] = 0;
+        for (int i = 0; i < s->vectors; i++) {
+            Four x = s->rows[(size_t)h * (size_t)s->vectors + (size_t)i];
+            sum += x;
+            far += x * reach[i];
+            own += x * s->logs[(size_t)h * (size_t)s->vectors + (size_t)i];
+        }
+        Row *r = &s->heads[h];
+        *r = (Row){.sum = four_sum(sum), .log_sum = log(fmax(four_sum(sum), FLOOR)), .own = four_sum(own)};
+        r->class_own = 0;
+        for (int k = 0; k < first; k++) {
+            mass += row[k];
+            r->class_own += row[k] * log(fmax((double)row[k], FLOOR));
+        }
+        double share = 1.0 / n; /* of a query in its picture */
+        s->sums.class_mass[h] += share * mass;
+        s->sums.distance[h] += share * four_sum(far);
+        s->sums.distance_renormalised[h] += share * four_sum(far) / r->sum;
+        s->sums.entropy[h] -= share * (r->own / r->sum - r->log_sum);
+        s->sums.entropy_keep[h] -= share * (r->own + r->class_own);
+    }
+}
+
+/* sum over class tokens of p_a (ln p_a - ln p_b). */
+static double class_divergence(const HeadStats *s, const float *attention, int q, int a, int b)
+{
+    int first = s->layout.class_tokens, t = s->tokens;
+    const float *x = attention + ((size_t)a * (size_t)t + (size_t)(first + q)) * (size_t)t,
+                *y = attention + ((size_t)b * (size_t)t + (size_t)(first + q)) * (size_t)t;
     double sum = 0;
-    for (int i = 0; i < n; i++)
-        sum += a[i] * b[i];
+    for (int k = 0; k < first; k++)
+        sum += x[k] * (log(fmax((double)x[k], FLOOR)) - log(fmax((double)y[k], FLOOR)));
     return sum;
 }
 
-/* Adds factor x entropy of each head's row of n numbers, and of each pair the divergence. */
-static void add_divergence(HeadStats *s, int n, double factor, double *entropy, double *kl)
+/* Renormalised rows are p / sum, so what is asked of them follows from sums over p. */
+static void add_pairs(HeadStats *s, const float *attention, int q)
 {
     int heads = s->layout.heads;
-    for (int h = 0; h < heads; h++)
-        for (int k = 0; k < n; k++)
-            s->logs[h * n + k] = log(fmax(s->rows[h * n + k], FLOOR));
-    for (int a = 0; a < heads; a++) {
-        double own = dot(s->rows + a * n, s->logs + a * n, n);
-        entropy[a] -= factor * own;
-        for (int b = 0; b < heads; b++)
-            if (a != b)
-                kl[a * heads + b] += factor * (own - dot(s->rows + a * n, s->logs + b * n, n));
-    }
-}
-
-/* Adds factor x cosine of the vectors of n numbers that the heads have, `step` apart. */
-static void add_cosine(const double *vectors, size_t step, int n, int heads, double factor, double *cosine)
-{
+    double share = 1.0 / s->patches;
     for (int a = 0; a < heads; a++)
-        for (int b = 0; b < heads; b++) {
-            const double *x = vectors + (size_t)a * step, *y = vectors + (size_t)b * step;
-            cosine[a * heads + b] += factor * dot(x, y, n) / sqrt(dot(x, x, n) * dot(y, y, n));
+        for (int b = a; b < heads; b++) {
+            size_t i = (size_t)a * (size_t)s->vectors, j = (size_t)b * (size_t)s->vectors;
+            Pair pair = pair_of(s->rows + i, s->rows + j, s->logs + i, s->logs + j, s->vectors);
+            Row *x = &s->heads[a], *y = &s->heads[b];
+            int ab = a * heads + b, ba = b * heads + a;
+            s->products[ab] = pair.product;
+            s->flat[ab] += pair.product / (x->sum * y->sum);
+            if (a == b)
+                continue;
+            s->sums.kl[ab] += share * (pair.forward / x->sum - (x->log_sum - y->log_sum));
+            s->sums.kl[ba] += share * (pair.backward / y->sum - (y->log_sum - x->log_sum));
+            s->sums.kl_keep[ab] += share * (pair.forward + class_divergence(s, attention, q, a, b));
+            s->sums.kl_keep[ba] += share * (pair.backward + class_divergence(s, attention, q, b, a));
         }
-}
-
-/* Query q of one picture. */
-static void add_query(HeadStats *s, const float *attention, int q)
-{
-    int heads = s->layout.heads, first = s->layout.class_tokens, n = s->patches, t = s->tokens;
-    double share = 1.0 / n; /* of a query in its picture */
-    for (int h = 0; h < heads; h++) {
-        const float *row = attention + ((size_t)h * (size_t)t + (size_t)(first + q)) * (size_t)t;
-        double mass = 0, sum = 0, far = 0;
-        for (int k = 0; k < t; k++)
-            s->rows[h * t + k] = row[k];
-        for (int k = 0; k < first; k++)
-            mass += row[k];
-        for (int k = 0; k < n; k++) {
-            sum += row[first + k];
-            far += row[first + k] * s->distances[q * n + k];
+    for (int a = 0; a < heads; a++)
+        for (int b = a; b < heads; b++) {
+            double cosine = share * s->products[a * heads + b] / sqrt(s->products[a * heads + a] * s->products[b * heads + b]);
+            s->sums.cosine_rows[a * heads + b] += cosine;
+            s->sums.cosine_rows[b * heads + a] += a != b ? cosine : 0;
         }
-        s->sums.class_mass[h] += share * mass;
-        s->sums.distance[h] += share * far;
-        s->sums.distance_renormalised[h] += share * far / sum;
-        for (int k = 0; k < n; k++)
-            s->map[((size_t)h * (size_t)n + (size_t)q) * (size_t)n + (size_t)k] = row[first + k] / sum;
-    }
-    add_divergence(s, t, share, s->sums.entropy_keep, s->sums.kl_keep);
-    for (int h = 0; h < heads; h++)
-        memcpy(s->rows + h * n, s->map + ((size_t)h * (size_t)n + (size_t)q) * (size_t)n, (size_t)n * sizeof *s->rows);
-    add_divergence(s, n, share, s->sums.entropy, s->sums.kl);
-    add_cosine(s->rows, (size_t)n, n, heads, share, s->sums.cosine_rows);
 }
 
 void heads_add(HeadStats *s, const float *attention)
 {
-    int n = s->patches;
-    for (int q = 0; q < n; q++)
-        add_query(s, attention, q);
-    add_cosine(s->map, (size_t)n * (size_t)n, n * n, s->layout.heads, 1, s->sums.cosine_flat);
+    int heads = s->layout.heads;
+    memset(s->flat, 0, (size_t)heads * (size_t)heads * sizeof *s->flat);
+    for (int q = 0; q < s->patches; q++) {
+        take_rows(s, attention, q);
+        add_pairs(s, attention, q);
+    }
+    for (int a = 0; a < heads; a++)
+        for (int b = a; b < heads; b++) {
+            double cosine = s->flat[a * heads + b] / sqrt(s->flat[a * heads + a] * s->flat[b * heads + b]);
+            s->sums.cosine_flat[a * heads + b] += cosine;
+            s->sums.cosine_flat[b * heads + a] += a != b ? cosine : 0;
+        }
     s->pictures++;
 }
 

@@ -1,6 +1,6 @@
 /* What attention heads do (docs/spec/analysis.md 1 to 3): how far they look, how they differ from each other, how spread out
- * they are. Of each picture apart, then the mean over pictures; queries are patches. All sums in double, in the order of the
- * pictures. */
+ * they are. Of each picture apart, then the mean over pictures; queries are patches. Sums over keys in f32, over queries and
+ * pictures in double, in their order. */
 #ifndef LACUNA_ANALYSIS_HEADS_H
 #define LACUNA_ANALYSIS_HEADS_H
 

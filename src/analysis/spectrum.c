@@ -1,14 +1,19 @@
 #include "analysis/spectrum.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
 
+enum { LANES = 2, BLOCK = 4 /* rows that are multiplied with one at once */ };
+
 struct Spectrum {
     int n, width, count;
-    double *unit;          /* (n, width) tokens of length 1 */
+    size_t stride;
+    double *unit;          /* (count, stride), and rows of zeros behind: tokens of length 1, or their columns */
     double *gram;          /* (count, count) */
     double *main, *beside; /* (count) the diagonals of its tridiagonal form */
     double *work;          /* (count) */
@@ -24,8 +29,9 @@ Spectrum *spectrum_new(int n, int width)
     Spectrum *s = memory_new(1, sizeof *s);
     if (!s)
         return NULL;
-    *s = (Spectrum){.n = n, .width = width, .count = (int)count};
-    if (!size_multiply((size_t)n, (size_t)width, &tokens) || !(s->unit = memory_new(tokens, sizeof *s->unit)) ||
+    size_t depth = (size_t)(n < width ? width : n), rows = (count + BLOCK - 1) / BLOCK * BLOCK;
+    *s = (Spectrum){.n = n, .width = width, .count = (int)count, .stride = (depth + LANES - 1) / LANES * LANES};
+    if (!size_multiply(rows, s->stride, &tokens) || !(s->unit = memory_new(tokens, sizeof *s->unit)) ||
         !(s->gram = memory_new(count * count, sizeof *s->gram)) || !(s->main = memory_new(count, sizeof *s->main)) ||
         !(s->beside = memory_new(count, sizeof *s->beside)) || !(s->work = memory_new(count, sizeof *s->work))) {
         spectrum_free(s);
@@ -51,8 +57,72 @@ int spectrum_count(const Spectrum *s)
     return s->count;
 }
 
-/* Householder's reduction of the symmetric matrix a (m, m) to its diagonal d and what lies beside it, e[1..m-1]. a is used up.
- */
+/* ---- sums of many products, in vectors that every processor has */
+
+typedef double Two __attribute__((vector_size(16)));
+
+static double two_sum(Two x)
+{
+    return x[0] + x[1];
+}
+
+static Two two_load(const double *p)
+{
+    Two x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+static void two_store(double *p, Two x)
+{
+    memcpy(p, &x, sizeof x);
+}
+
+/* products[k] = x . row k of y, of BLOCK rows `stride` apart; n is even. */
+static void dots(const double *x, const double *y, size_t stride, int n, double products[BLOCK])
+{
+    Two sums[BLOCK] = {{0}};
+    for (int i = 0; i < n; i += LANES) {
+        Two a = two_load(x + i);
+        for (int k = 0; k < BLOCK; k++)
+            sums[k] += a * two_load(y + (size_t)k * stride + i);
+    }
+    for (int k = 0; k < BLOCK; k++)
+        products[k] = two_sum(sums[k]);
+}
+
+/* Row r of the symmetric matrix (its part up to the diagonal, n = r numbers in front of that) times v, and its column added to
+ * p: p[k] += a[k] v[r]. */
+static double row_times(const double *a, const double *v, double vr, double *p, int n)
+{
+    Two sum = {0}, factor = {vr, vr};
+    int k = 0;
+    for (; k + LANES <= n; k += LANES) {
+        Two x = two_load(a + k);
+        sum += x * two_load(v + k);
+        two_store(p + k, two_load(p + k) + x * factor);
+    }
+    double rest = 0;
+    for (; k < n; k++) {
+        rest += a[k] * v[k];
+        p[k] += a[k] * vr;
+    }
+    return two_sum(sum) + rest;
+}
+
+/* a[k] -= pr v[k] + vr p[k]. */
+static void row_update(double *a, const double *v, const double *p, double pr, double vr, int n)
+{
+    Two x = {pr, pr}, y = {vr, vr};
+    int k = 0;
+    for (; k + LANES <= n; k += LANES)
+        two_store(a + k, two_load(a + k) - (x * two_load(v + k) + y * two_load(p + k)));
+    for (; k < n; k++)
+        a[k] -= pr * v[k] + vr * p[k];
+}
+
+/* Householder's reduction of the symmetric matrix a (m, m), of which the part up to the diagonal is read, to its diagonal d and
+ * what lies beside it, e[1..m-1]. a is used up. */
 static void tridiagonal(double *a, int m, double *d, double *e, double *p)
 {
     for (int i = m - 1; i > 1; i--) {
@@ -74,17 +144,17 @@ static void tridiagonal(double *a, int m, double *d, double *e, double *p)
         if (square == 0)
             continue;
         for (int r = 0; r < i; r++) {
-            p[r] = 0;
-            for (int k = 0; k < i; k++)
-                p[r] += (k <= r ? a[(size_t)r * (size_t)m + (size_t)k] : a[(size_t)k * (size_t)m + (size_t)r]) * v[k];
+            const double *row = a + (size_t)r * (size_t)m;
+            p[r] = row_times(row, v, v[r], p, r) + row[r] * v[r];
+        }
+        for (int r = 0; r < i; r++) {
             p[r] *= 2 / square;
             together += p[r] * v[r];
         }
         for (int r = 0; r < i; r++)
             p[r] -= together / square * v[r];
         for (int r = 0; r < i; r++)
-            for (int k = 0; k <= r; k++)
-                a[(size_t)r * (size_t)m + (size_t)k] -= p[r] * v[k] + v[r] * p[k];
+            row_update(a + (size_t)r * (size_t)m, v, p, p[r], v[r], r + 1);
     }
     d[0] = a[0];
     if (m > 1) {
@@ -93,71 +163,81 @@ static void tridiagonal(double *a, int m, double *d, double *e, double *p)
     }
 }
 
-/* How many eigenvalues of the tridiagonal matrix lie below x (Sturm). */
-static int count_below(const double *d, const double *e, int m, double x)
+static int falling(const void *a, const void *b)
 {
-    int below = 0;
-    double q = 1;
-    for (int i = 0; i < m; i++) {
-        double off = i ? e[i] * e[i] / q : 0;
-        q = d[i] - x - off;
-        if (q == 0)
-            q = -1e-300;
-        below += q < 0;
-    }
-    return below;
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
 }
 
-/* All eigenvalues, the largest first, by bisection: each is found to the last bit that the matrix has, whatever the others are.
- */
-static void eigenvalues(const double *d, const double *e, int m, double *out)
+/* All eigenvalues of the tridiagonal matrix, the largest first, by QL steps with Wilkinson's shift. d and e are used up. */
+static void eigenvalues(double *d, double *e, int m, double *out)
 {
-    double low = 0, high = 0;
-    for (int i = 0; i < m; i++) {
-        double around = (i ? fabs(e[i]) : 0) + (i + 1 < m ? fabs(e[i + 1]) : 0);
-        low = fmin(low, d[i] - around);
-        high = fmax(high, d[i] + around);
-    }
-    for (int i = 0; i < m; i++) {
-        double a = low, b = i ? out[i - 1] : high;
-        for (int turn = 0; turn < 80 && b - a > 1e-15 * (fabs(a) + fabs(b)); turn++) {
-            double middle = (a + b) / 2;
-            if (m - count_below(d, e, m, middle) > i)
-                a = middle;
-            else
-                b = middle;
+    enum { TURNS_MOST = 60 };
+    for (int i = 1; i < m; i++)
+        e[i - 1] = e[i];
+    e[m - 1] = 0;
+    for (int first = 0; first < m; first++)
+        for (int turn = 0; turn < TURNS_MOST; turn++) {
+            int last = first;
+            while (last < m - 1 && fabs(e[last]) > DBL_EPSILON * (fabs(d[last]) + fabs(d[last + 1])))
+                last++;
+            if (last == first)
+                break;
+            double g = (d[first + 1] - d[first]) / (2 * e[first]), r = hypot(g, 1), s = 1, c = 1, back = 0;
+            g = d[last] - d[first] + e[first] / (g + copysign(r, g));
+            int i = last - 1;
+            for (; i >= first; i--) {
+                double f = s * e[i], b = c * e[i];
+                r = sqrt(f * f + g * g);
+                e[i + 1] = r;
+                if (r == 0) { /* the matrix falls apart here */
+                    d[i + 1] -= back;
+                    e[last] = 0;
+                    break;
+                }
+                s = f / r;
+                c = g / r;
+                g = d[i + 1] - back;
+                r = (d[i] - g) * s + 2 * c * b;
+                back = s * r;
+                d[i + 1] = g + back;
+                g = c * r - b;
+            }
+            if (i >= first)
+                continue;
+            d[first] -= back;
+            e[first] = g;
+            e[last] = 0;
         }
-        out[i] = (a + b) / 2;
-    }
+    memcpy(out, d, (size_t)m * sizeof *out);
+    qsort(out, (size_t)m, sizeof *out, falling);
 }
 
-static void take_rows(Spectrum *s, const float *rows)
+/* Tokens of length 1: rows of `unit` when these are fewer than columns, else its columns, since either has the squares of the
+ * values. Rows of `unit` are padded with zeros to an even length, and their number to whole blocks. */
+static void place_units(Spectrum *s, const float *tokens)
 {
+    bool rows = s->n <= s->width;
     for (int i = 0; i < s->n; i++) {
-        const float *row = rows + (size_t)i * (size_t)s->width;
+        const float *token = tokens + (size_t)i * (size_t)s->width;
         double length = 0;
         for (int k = 0; k < s->width; k++)
-            length += (double)row[k] * row[k];
-        length = sqrt(length);
+            length += (double)token[k] * token[k];
+        double scale = length > 0 ? 1 / sqrt(length) : 0;
         for (int k = 0; k < s->width; k++)
-            s->unit[(size_t)i * (size_t)s->width + (size_t)k] = length > 0 ? row[k] / length : 0;
+            s->unit[rows ? (size_t)i * s->stride + (size_t)k : (size_t)k * s->stride + (size_t)i] = token[k] * scale;
     }
 }
 
 static const double *find_values(Spectrum *s)
 {
     int m = s->count;
-    /* Of rows when there are fewer of them, else of columns: either has the squares of the values. */
-    bool rows = s->n <= s->width;
-    size_t along = rows ? 1 : (size_t)s->width, across = rows ? (size_t)s->width : 1;
-    int depth = rows ? s->width : s->n;
     for (int i = 0; i < m; i++)
-        for (int j = 0; j <= i; j++) {
-            const double *x = s->unit + (size_t)i * across, *y = s->unit + (size_t)j * across;
-            double sum = 0;
-            for (int k = 0; k < depth; k++)
-                sum += x[(size_t)k * along] * y[(size_t)k * along];
-            s->gram[(size_t)i * (size_t)m + (size_t)j] = s->gram[(size_t)j * (size_t)m + (size_t)i] = sum;
+        for (int j = 0; j <= i; j += BLOCK) {
+            double products[BLOCK];
+            dots(s->unit + (size_t)i * s->stride, s->unit + (size_t)j * s->stride, s->stride, (int)s->stride, products);
+            for (int k = 0; k < BLOCK && j + k <= i; k++)
+                s->gram[(size_t)i * (size_t)m + (size_t)(j + k)] = products[k];
         }
     tridiagonal(s->gram, m, s->main, s->beside, s->work);
     eigenvalues(s->main, s->beside, m, s->work);
@@ -168,19 +248,20 @@ static const double *find_values(Spectrum *s)
 
 const double *spectrum_values(Spectrum *s, const float *tokens)
 {
-    take_rows(s, tokens);
+    place_units(s, tokens);
     return find_values(s);
 }
 
 const double *spectrum_centred(Spectrum *s, const float *rows)
 {
-    take_rows(s, rows);
-    for (int k = 0; k < s->width; k++) {
+    place_units(s, rows);
+    size_t along = s->n <= s->width ? s->stride : 1, across = s->n <= s->width ? 1 : s->stride;
+    for (size_t k = 0; k < (size_t)s->width; k++) {
         double sum = 0;
-        for (int i = 0; i < s->n; i++)
-            sum += s->unit[(size_t)i * (size_t)s->width + (size_t)k];
-        for (int i = 0; i < s->n; i++)
-            s->unit[(size_t)i * (size_t)s->width + (size_t)k] -= sum / s->n;
+        for (size_t i = 0; i < (size_t)s->n; i++)
+            sum += s->unit[i * along + k * across];
+        for (size_t i = 0; i < (size_t)s->n; i++)
+            s->unit[i * along + k * across] -= sum / s->n;
     }
     return find_values(s);
 }
