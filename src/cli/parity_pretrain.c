@@ -358,7 +358,7 @@ static bool do_steps(Run *run)
 
 bool parity_pretrain(ParityCase *c, const ParityOptions *options)
 {
-    const double BF16_LOSS = 2e-2;
+    const double BF16_LOSS = 2e-2, GPU_LOSS = 1e-4;
     Run run = {.golden = c};
     TrainerOptions how = {.device = options->device, .plain = options->plain};
     bool ok = false;
@@ -375,6 +375,7 @@ bool parity_pretrain(ParityCase *c, const ParityOptions *options)
         goto done;
     run.recipe.run.precision = options->bf16 ? RUN_PRECISION_BF16 : RUN_PRECISION_F32;
     c->loss_tolerance = options->bf16 ? BF16_LOSS : 0;
+    c->loss_least = options->device.cuda ? GPU_LOSS : 0;
     if (json_object_get(c->about, "teacher")) {
         if (!read_teacher(&run))
             goto done;

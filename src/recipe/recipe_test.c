@@ -137,7 +137,7 @@ static void what_is_not_carried_out_is_refused_by_name(void **state)
         {"head.classes", "10"},
         {"contrast.kind", "mocov3"},
         {"ema.decay", "0.99"},
-        {"probe.every", "2"},
+        {"probe.kind", "attentive"},
         {"analysis.images", "5"},
         {"run.devices", "2"},
         {"augment.interpolation", "lanczos"},
