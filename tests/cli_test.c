@@ -114,7 +114,10 @@ static int begin(void **state)
     (void)state;
     snprintf(path, sizeof path, "%s:%s", LACUNA_BINARY_FOLDER, getenv("PATH"));
     setenv("PATH", path, 1);
-    return file_remove(HOME) && file_make_folder(HOME) ? 0 : 1;
+    /* Weights that PyTorch wrote. */
+    return file_remove(HOME) && file_make_folder(HOME) && symlink(LACUNA_SOURCE "/tests/fuzz/corpus/torch", HOME "/torch") == 0
+               ? 0
+               : 1;
 }
 
 static int end(void **state)

@@ -158,6 +158,7 @@ static void unsound_ones_are_refused(void **state)
         CASE("N\x86.", "the stack is empty"),
         CASE("N(\x85.", "the stack is empty"),
         CASE("(R.", "the stack is empty"),
+        CASE("N(q\x05.", "the stack is empty"),
         CASE("NNR.", "what is called is no name"),
         CASE("]NNs.", "no collection of this kind"),
         CASE("}(Nu.", "a key has no value"),

@@ -19,7 +19,7 @@ typedef struct {
 static inline void zip_put(Text *t, uint64_t number, int bytes)
 {
     for (int i = 0; i < bytes; i++)
-        text_add_bytes(t, &(char){(char)(number >> (8 * i))}, 1);
+        text_add_bytes(t, &(char){(char)(i < 8 ? number >> (8 * i) : 0)}, 1);
 }
 
 static inline void zip_case(Text *t, const ZipEntry *entries, int count)

@@ -179,7 +179,7 @@ static bool describe_heads(const Foreign *f, Recipe *r)
     if (!heads && table && table->ndim == 2)
         heads = (double)table->shape[1];
     if (!heads && (f->names == NAMES_CLIP || f->names == NAMES_HF_CLIP) && r->encoder.width % 64 == 0)
-        heads = r->encoder.width / 64;
+        heads = floor(r->encoder.width / 64.0);
     if (!heads && f->moco && r->encoder.width == 384)
         heads = 12;
     for (size_t i = 0; !heads && i < sizeof known / sizeof *known; i++)

@@ -227,6 +227,123 @@ static void what_is_put_together_has_the_right_numbers(void **unused)
     state_close(state);
 }
 
+/* The same network under Hugging Face's names: queries, keys and values are tensors of their own. */
+static void make_hf(Network *n)
+{
+    static const char *const outside[][2] = {{"cls_token", "embeddings.cls_token"},
+                                             {"pos_embed", "embeddings.position_embeddings"},
+                                             {"patch_embed.proj.weight", "embeddings.patch_embeddings.projection.weight"},
+                                             {"patch_embed.proj.bias", "embeddings.patch_embeddings.projection.bias"},
+                                             {"norm.weight", "layernorm.weight"},
+                                             {"norm.bias", "layernorm.bias"}},
+                             *const inside[][2] = {{"norm1", "layernorm_before"}, {"attn.proj", "attention.output.dense"},
+                                                   {"norm2", "layernorm_after"},  {"mlp.fc1", "intermediate.dense"},
+                                                   {"mlp.fc2", "output.dense"},   {"attn.qkv", "attention.attention.query"}},
+                             *const ends[] = {"weight", "bias"}, *const more[] = {"key", "value"};
+    make_vit(n);
+    for (size_t i = 0; i < sizeof outside / sizeof *outside; i++)
+        rename_tensor(n, outside[i][0], outside[i][1]);
+    for (int block = 0; block < 2; block++)
+        for (int end = 0; end < 2; end++) {
+            char ours[80], theirs[80];
+            for (size_t i = 0; i < sizeof inside / sizeof *inside; i++) {
+                snprintf(ours, sizeof ours, "blocks.%d.%s.%s", block, inside[i][0], ends[end]);
+                snprintf(theirs, sizeof theirs, "encoder.layer.%d.%s.%s", block, inside[i][1], ends[end]);
+                rename_tensor(n, ours, theirs);
+            }
+            tensor_of(n, theirs)->shape[0] = WIDTH; /* the query */
+            for (int k = 0; k < 2; k++) {
+                snprintf(theirs, sizeof theirs, "encoder.layer.%d.attention.attention.%s.%s", block, more[k], ends[end]);
+                add(n, theirs, end ? 1 : 2, (int64_t[]){WIDTH, WIDTH});
+                n->tensors[n->count - 1].data = numbers + 10 * (k + 1);
+            }
+        }
+}
+
+static void queries_keys_and_values_are_stacked(void **unused)
+{
+    (void)unused;
+    static float out[3 * WIDTH * WIDTH];
+    StateDict *state;
+    make_hf(&network);
+    drop_tensor(&network, "encoder.layer.1.attention.attention.key.bias");
+    rename_tensor(&network, "fc_norm.dropped", "pooler.dense.bias");
+    Foreign *f = open_network(&network, &state, &recipe);
+    if (!f)
+        fail_msg("%s", error_text());
+    assert_string_equal(foreign_kind(f), "ViT of Hugging Face");
+    assert_true(recipe.encoder.norm_eps == 1e-12 && recipe.encoder.qkv_bias == QKV_BIAS_TRUE);
+    weight_to_f32(foreign_find(f, "blocks.0.attn.qkv.weight"), out);
+    for (int part = 0; part < 3; part++)
+        assert_memory_equal(out + part * WIDTH * WIDTH, numbers + 10 * part, WIDTH * WIDTH * sizeof *out);
+    weight_to_f32(foreign_find(f, "blocks.0.attn.qkv.bias"), out);
+    for (int part = 0; part < 3; part++)
+        assert_memory_equal(out + part * WIDTH, numbers + 10 * part, WIDTH * sizeof *out);
+    weight_to_f32(foreign_find(f, "blocks.1.attn.qkv.bias"), out);
+    for (int i = 0; i < WIDTH; i++)
+        assert_true(out[i] == numbers[i] && out[WIDTH + i] == 0 && out[2 * WIDTH + i] == numbers[20 + i]);
+    foreign_close(f);
+    state_close(state);
+    make_hf(&network);
+    drop_tensor(&network, "encoder.layer.1.attention.attention.value.bias");
+    f = open_network(&network, &state, &recipe);
+    assert_null(f);
+    assert_non_null(strstr(error_text(), "blocks.1.attn.qkv.bias: only a part of it is there"));
+    state_close(state);
+}
+
+static void a_projection_is_turned(void **unused)
+{
+    (void)unused;
+    static const char *const names[][2] = {{"cls_token", "visual.class_embedding"},
+                                           {"pos_embed", "visual.positional_embedding"},
+                                           {"patch_embed.proj.weight", "visual.conv1.weight"},
+                                           {"norm.weight", "visual.ln_post.weight"},
+                                           {"norm.bias", "visual.ln_post.bias"}},
+                             *const inside[][2] = {{"norm1.weight", "ln_1.weight"},
+                                                   {"norm1.bias", "ln_1.bias"},
+                                                   {"attn.qkv.weight", "attn.in_proj_weight"},
+                                                   {"attn.qkv.bias", "attn.in_proj_bias"},
+                                                   {"attn.proj.weight", "attn.out_proj.weight"},
+                                                   {"attn.proj.bias", "attn.out_proj.bias"},
+                                                   {"norm2.weight", "ln_2.weight"},
+                                                   {"norm2.bias", "ln_2.bias"},
+                                                   {"mlp.fc1.weight", "mlp.c_fc.weight"},
+                                                   {"mlp.fc1.bias", "mlp.c_fc.bias"},
+                                                   {"mlp.fc2.weight", "mlp.c_proj.weight"},
+                                                   {"mlp.fc2.bias", "mlp.c_proj.bias"}};
+    StateDict *state;
+    make_vit(&network);
+    rename_tensor(&network, "patch_embed.proj.bias", "visual.ln_pre.bias");
+    ADD(&network, "visual.ln_pre.weight", WIDTH);
+    ADD(&network, "visual.proj", WIDTH, 3);
+    ADD(&network, "transformer.resblocks.0.ln_1.weight", 7); /* of the text tower */
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        rename_tensor(&network, names[i][0], names[i][1]);
+    for (int block = 0; block < 2; block++)
+        for (size_t i = 0; i < sizeof inside / sizeof *inside; i++) {
+            char ours[80], theirs[80];
+            snprintf(ours, sizeof ours, "blocks.%d.%s", block, inside[i][0]);
+            snprintf(theirs, sizeof theirs, "visual.transformer.resblocks.%d.%s", block, inside[i][1]);
+            rename_tensor(&network, ours, theirs);
+        }
+    Foreign *f = open_network(&network, &state, &recipe);
+    if (!f)
+        fail_msg("%s", error_text());
+    assert_true(recipe.encoder.norm_pre && !recipe.encoder.patch_bias && recipe.encoder.norm_eps == 1e-5);
+    assert_int_equal(recipe.encoder.activation, ENCODER_ACTIVATION_QUICK_GELU);
+    assert_int_equal(recipe.image.mean.kind, STATISTICS_CLIP);
+    const Weight *w = foreign_find(f, "projection.weight");
+    float out[3 * WIDTH];
+    assert_true(w && w->shape[0] == 3 && w->shape[1] == WIDTH);
+    weight_to_f32(w, out);
+    for (int i = 0; i < 3; i++)
+        for (int k = 0; k < WIDTH; k++)
+            assert_true(out[i * WIDTH + k] == numbers[k * 3 + i]);
+    foreign_close(f);
+    state_close(state);
+}
+
 static void expect_refusal(const char *words)
 {
     StateDict *state;
@@ -308,9 +425,14 @@ static void prefixes_are_taken_off(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_become_ours),        cmocka_unit_test(shapes_tell_the_network),
-        cmocka_unit_test(sines_are_recognised),     cmocka_unit_test(what_is_put_together_has_the_right_numbers),
-        cmocka_unit_test(other_networks_are_named), cmocka_unit_test(heads_are_asked_for),
+        cmocka_unit_test(names_become_ours),
+        cmocka_unit_test(shapes_tell_the_network),
+        cmocka_unit_test(sines_are_recognised),
+        cmocka_unit_test(what_is_put_together_has_the_right_numbers),
+        cmocka_unit_test(queries_keys_and_values_are_stacked),
+        cmocka_unit_test(a_projection_is_turned),
+        cmocka_unit_test(other_networks_are_named),
+        cmocka_unit_test(heads_are_asked_for),
         cmocka_unit_test(prefixes_are_taken_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
