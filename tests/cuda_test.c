@@ -183,8 +183,8 @@ static void losses_are_the_processors(void **state)
                 fail_msg("step %d: loss %g instead of %g", i, got.loss, expect.loss);
         }
         TrainerMetrics expect, got;
-        assert_true(trainer_evaluate(a, images[0], hidden[0], BATCH - 1, &expect) &&
-                    trainer_evaluate(b, images[0], hidden[0], BATCH - 1, &got));
+        assert_true(trainer_evaluate(a, &(TrainerBatch){.images = images[0], .hidden = hidden[0]}, BATCH - 1, &expect) &&
+                    trainer_evaluate(b, &(TrainerBatch){.images = images[0], .hidden = hidden[0]}, BATCH - 1, &got));
         assert_true(fabs(got.loss - expect.loss) <= 0.01 * expect.loss);
         trainer_close(a);
         trainer_close(b);

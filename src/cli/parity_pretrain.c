@@ -1,4 +1,4 @@
-/* Golden cases of training: kind `pretrain`. */
+/* Golden cases of training: kinds `pretrain` and `classify`. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +24,9 @@ typedef struct {
     Trainer *looker; /* does the first one without savings, to read predictions and targets of all places */
     float *images;   /* of the present step */
     uint8_t *hidden, *kept;
+    bool classifies; /* labels in place of masks, decoders and targets */
+    int32_t *labels;
+    float *soft; /* in place of labels */
     TrainerBatch input;
 } Run;
 
@@ -58,8 +61,8 @@ static bool read_sizes(Run *run)
 /* Inputs that this kind of case does not have would be skipped without a word. */
 static bool check_names(const Run *run)
 {
-    static const char *const known[] = {"weight2.", "weight3.", "weight4.", "image.",  "noise.", "mask.",
-                                        "keep.",    "weight.",  "teacher.", "expect.", "grad.",  "after."};
+    static const char *const known[] = {"weight2.", "weight3.", "weight4.", "image.", "noise.", "mask.",  "keep.",
+                                        "weight.",  "teacher.", "expect.",  "grad.",  "after.", "label.", "soft."};
     const SafeTensors *stored = run->golden->stored;
     for (size_t i = 0; i < safetensors_count(stored); i++) {
         const char *name = safetensors_at(stored, i)->name;
@@ -224,10 +227,35 @@ static void hide_by_noise(const float *noise, int places, int visible, uint8_t *
     }
 }
 
+/* Classes, or probabilities of them. */
+static bool read_labels(Run *run, int step)
+{
+    char name[64];
+    int64_t shape[] = {run->batch, run->recipe.head.classes};
+    tensor_name(name, run->how.soft_labels ? "soft" : "label", step);
+    memory_free(run->soft);
+    run->soft = NULL;
+    float *values = parity_input(run->golden, name, run->how.soft_labels ? 2 : 1, shape);
+    if (!values)
+        return false;
+    if (run->how.soft_labels) {
+        run->soft = values;
+    } else {
+        for (int i = 0; i < run->batch; i++)
+            run->labels[i] = (int32_t)values[i];
+        memory_free(values);
+    }
+    run->input.labels = run->labels;
+    run->input.soft = run->soft;
+    return true;
+}
+
 static bool read_masks(Run *run, int step)
 {
     char name[64];
     const Recipe *r = &run->recipe;
+    if (run->classifies)
+        return read_labels(run, step);
     bool given = tensor_name(name, "mask", step) && safetensors_find(run->golden->stored, name);
     if (!given)
         tensor_name(name, "noise", step);
@@ -312,6 +340,12 @@ static bool look(Run *run)
     TrainerMetrics metrics;
     if (!trainer_step(run->looker, &run->input, &metrics))
         return false;
+    if (run->classifies) {
+        float *logits = parity_result(run->golden, "expect.logits", 2, (int64_t[]){run->batch, run->recipe.head.classes});
+        if (logits)
+            trainer_prediction(run->looker, 0, logits);
+        return logits != NULL;
+    }
     for (int k = 0; k < run->recipe.decoder_count; k++) {
         char name[64];
         int64_t shape[] = {run->batch, trainer_places(run->looker, k), trainer_outputs(run->looker, k)};
@@ -364,6 +398,10 @@ bool parity_pretrain(ParityCase *c, const ParityOptions *options)
     bool ok = false;
     if (!recipe_load_case(&run.recipe, c->path))
         goto done;
+    run.classifies = !strcmp(parity_case_kind(c), "classify");
+    how.soft_labels = run.classifies && safetensors_find(c->stored, "soft.0");
+    if (run.classifies)
+        run.recipe.decoder_count = 0; /* which a recipe says itself */
     if (safetensors_find(c->stored, "mask.0"))
         run.recipe.mask.kind = MASK_RANDOM; /* masks are given: whether this kind could be drawn does not matter */
     /* The case brings its teacher, as a file would. */
@@ -396,7 +434,8 @@ bool parity_pretrain(ParityCase *c, const ParityOptions *options)
     size_t branches = (size_t)trainer_branches(run.train) + 1, batch = (size_t)run.batch;
     run.hidden = memory_new(batch, (size_t)run.places);
     run.kept = memory_new(batch, branches);
-    if (!run.hidden || !run.kept)
+    run.labels = memory_new(batch, sizeof *run.labels);
+    if (!run.hidden || !run.kept || !run.labels)
         goto done;
     memset(run.kept, 1, batch * branches);
     ok = check_names(&run) && load_weights(&run, run.train, 0, true) && load_weights(&run, run.looker, 0, false) &&
@@ -407,5 +446,7 @@ done:
     memory_free(run.images);
     memory_free(run.hidden);
     memory_free(run.kept);
+    memory_free(run.labels);
+    memory_free(run.soft);
     return ok;
 }

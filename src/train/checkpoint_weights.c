@@ -72,10 +72,24 @@ bool checkpoint_recipe(const char *path, Recipe *recipe)
     return file != NULL;
 }
 
+/* A head of another method counts as one decoder more. */
+enum { HEAD = RECIPE_DECODERS_MAX };
+
+static bool is_head(const char *name)
+{
+    static const char *const groups[] = {"head.", "fc_norm.", "projector.", "predictor."};
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
+        if (!strncmp(name, groups[i], strlen(groups[i])))
+            return true;
+    return false;
+}
+
 /* The number of the decoder that a name belongs to, -1: of the encoder. */
 static int decoder_of(const char *name)
 {
     int k;
+    if (is_head(name))
+        return HEAD;
     return sscanf(name, "decoders.%d.", &k) == 1 && k >= 0 && k < RECIPE_DECODERS_MAX ? k : -1;
 }
 
@@ -83,6 +97,12 @@ static int decoder_of(const char *name)
 static bool is_optional(const char *name)
 {
     return !strcmp(name, "mask_token");
+}
+
+/* A head on the mean of the patches has a norm of its own in the place of the encoder's (docs/spec/transfer.md A.1). */
+static bool lacks_norm(const Recipe *r)
+{
+    return recipe_method(r) == METHOD_CLASSIFY && r->head.pool == HEAD_MEAN;
 }
 
 /* A learned table of another grid; both must have as many class rows, at most one. */
@@ -137,7 +157,7 @@ static bool load_encoder(const SafeTensors *file, const Recipe *from, const Reci
         if (p->kind != PARAM_TRAINED || decoder_of(p->name) >= 0)
             continue;
         const SafeTensor *t = safetensors_find(file, p->name);
-        if (!t && is_optional(p->name))
+        if (!t && (is_optional(p->name) || (!strncmp(p->name, "norm.", 5) && lacks_norm(from))))
             text_add(note, "%s starts anew: it is not there. ", p->name);
         else if (!t)
             return error_set("%s is missing", p->name);
@@ -155,12 +175,29 @@ static bool load_encoder(const SafeTensors *file, const Recipe *from, const Reci
     }
     for (size_t i = 0; i < safetensors_count(file); i++) {
         const char *name = safetensors_at(file, i)->name;
-        if (decoder_of(name) >= 0 || is_optional(name) || !strcmp(name, "pos_embed"))
+        if (decoder_of(name) >= 0 || is_optional(name) || !strcmp(name, "pos_embed") ||
+            (!strncmp(name, "norm.", 5) && lacks_norm(to)))
             continue;
         if (param_find(set, name) < 0)
             return error_set("%.200s has no place in this encoder", name);
     }
     return true;
+}
+
+/* What both have in the same shape. */
+static void load_head(const SafeTensors *file, const ParamSet *set, float *weights, Text *note)
+{
+    Text why = {0};
+    bool differs = decoder_differs(file, set, HEAD, &why);
+    if (differs)
+        text_add(note, "The head starts anew: %s. ", why.data ? why.data : "it differs");
+    for (size_t i = 0; i < set->count && !differs; i++) {
+        const Param *p = &set->params[i];
+        const SafeTensor *t = decoder_of(p->name) == HEAD ? safetensors_find(file, p->name) : NULL;
+        if (t && p->kind == PARAM_TRAINED)
+            safetensor_to_f32(t, weights + p->offset);
+    }
+    text_free(&why);
 }
 
 static void load_decoders(const SafeTensors *file, const Recipe *from, const Recipe *to, const ParamSet *set, float *weights,
@@ -182,6 +219,7 @@ static void load_decoders(const SafeTensors *file, const Recipe *from, const Rec
     }
     for (int k = to->decoder_count; k < from->decoder_count; k++)
         text_add(note, "Decoder %d of the file is passed over. ", k);
+    load_head(file, set, weights, note);
 }
 
 static bool load_teacher(const SafeTensors *file, const Recipe *from, const Recipe *to, const ParamSet *set, float *weights)

@@ -111,7 +111,37 @@ void pictures_close(Pictures *p)
     sample_list_free(&p->val);
     source_close(p->source);
     source_close(p->val_source);
+    memory_free(p->val_classes);
     *p = (Pictures){0};
+}
+
+bool pictures_classes(Pictures *p, Recipe *r)
+{
+    int count = source_class_count(p->source), val_count = p->val_source ? source_class_count(p->val_source) : 0;
+    if (recipe_method(r) != METHOD_CLASSIFY)
+        return true;
+    if (count == 0)
+        return error_set("data.train: loss.kind cross_entropy learns labels, but %s has none", source_where(p->source));
+    if (r->head.classes == RECIPE_AUTO)
+        r->head.classes = count;
+    if (count > r->head.classes)
+        return error_set("head.classes %d: %s has %d classes", r->head.classes, source_where(p->source), count);
+    if (!p->val_source)
+        return true;
+    if (val_count == 0)
+        return error_set("data.val: loss.kind cross_entropy learns labels, but %s has none", source_where(p->val_source));
+    if (!(p->val_classes = memory_new((size_t)val_count, sizeof *p->val_classes)))
+        return false;
+    for (int c = 0; c < val_count; c++) {
+        int own = 0;
+        while (own < count && strcmp(source_class_name(p->source, own), source_class_name(p->val_source, c)) != 0)
+            own++;
+        if (own == count)
+            return error_set("the class %.100s of %s is not among those of %s", source_class_name(p->val_source, c),
+                             source_where(p->val_source), source_where(p->source));
+        p->val_classes[c] = own;
+    }
+    return true;
 }
 
 bool pictures_statistics(const Pictures *p, Recipe *r)
@@ -205,6 +235,10 @@ void pictures_masks(const Recipe *r, bool validate, uint32_t stage, uint32_t epo
                     uint8_t *hidden)
 {
     size_t places = (size_t)recipe_patches(r);
+    if (recipe_method(r) != METHOD_MASKED) {
+        memset(hidden, 0, count * places);
+        return;
+    }
     for (size_t i = 0; i < count; i++) {
         Random random = validate ? random_stream(r->run.seed, RANDOM_VALIDATE, 0, 0, samples[i])
                                  : random_stream(r->run.seed, RANDOM_MASK, stage, epoch, samples[i]);

@@ -76,6 +76,7 @@ static bool one_step(Run *run)
     TrainerBatch input = {.images = batch.images,
                           .hidden = run->hidden,
                           .kept = run->kept,
+                          .labels = batch.labels,
                           .lr = schedule_rate(r, (double)run->step / (double)run->per_epoch)};
     if (!trainer_step(run->trainer, &input, &metrics))
         return error_context("step %" PRId64, run->step + 1);

@@ -116,6 +116,8 @@ static bool copy_student(Trainer *from, Trainer *to)
 
 bool teacher_begin(const Recipe *r, Trainer *t)
 {
+    if (!trainer_begin_averages(t))
+        return false;
     if (!mim_needs_teacher(r) || !strcmp(r->target.teacher, "random"))
         return true;
     if (!strcmp(r->target.teacher, "initial"))

@@ -96,7 +96,7 @@ static void what_was_planned_is_taken(void **state)
     Trainer *t = trainer_open(&recipe, &options);
     assert_non_null(t);
     assert_true(cuda_memory_left(cuda.cuda, &training));
-    assert_true(trainer_evaluate(t, images, hidden, BATCH, &metrics) && metrics.finite);
+    assert_true(trainer_evaluate(t, &(TrainerBatch){.images = images, .hidden = hidden}, BATCH, &metrics) && metrics.finite);
     assert_true(cuda_memory_left(cuda.cuda, &both));
     const int64_t pages = 20 * 4096;
     assert_true(before - training <= planned && before - both >= planned && before - both <= planned + pages);
@@ -155,7 +155,8 @@ static bool train_a_little(bool one_by_one)
     cuda.one_by_one = one_by_one;
     TrainerOptions options = options_on(&cuda, 4);
     ok = ok && fit_check(&recipe, &options) && (t = trainer_open(&recipe, &options)) && trainer_step(t, &batch, &metrics) &&
-         trainer_step(t, &batch, &metrics) && trainer_evaluate(t, images, hidden, 3, &metrics) && trainer_fetch(t, &state);
+         trainer_step(t, &batch, &metrics) &&
+         trainer_evaluate(t, &(TrainerBatch){.images = images, .hidden = hidden}, 3, &metrics) && trainer_fetch(t, &state);
     char *why = ok ? NULL : strdup(error_text());
     trainer_close(t);
     device_close(&cuda);

@@ -236,15 +236,16 @@ static void evaluation_counts_each_picture_once(void **state)
     Trainer *t = open_trainer(2, BATCH, false, false);
     TrainerMetrics all, some;
     double sum = 0;
-    assert_true(trainer_evaluate(t, images, hidden, BATCH, &all));
+    assert_true(trainer_evaluate(t, &(TrainerBatch){.images = images, .hidden = hidden}, BATCH, &all));
     for (int first = 0; first < BATCH; first += 5) {
         int count = BATCH - first < 5 ? BATCH - first : 5;
-        assert_true(trainer_evaluate(t, images + first * NUMBERS, hidden + first * PLACES, count, &some));
+        assert_true(trainer_evaluate(t, &(TrainerBatch){.images = images + first * NUMBERS, .hidden = hidden + first * PLACES},
+                                     count, &some));
         sum += some.loss * count / BATCH;
     }
     assert_true(relative(sum, all.loss) < 1e-5);
     hidden[0] ^= 1;
-    assert_false(trainer_evaluate(t, images, hidden, BATCH, &all));
+    assert_false(trainer_evaluate(t, &(TrainerBatch){.images = images, .hidden = hidden}, BATCH, &all));
     assert_non_null(strstr(error_text(), "mask.ratio"));
     trainer_close(t);
 }
