@@ -10,6 +10,16 @@
 #include "train/checkpoint.h"
 #include "train/checkpoint_parts.h"
 
+/* The file of weights in a checkpoint's folder; fresh string. */
+static char *model_in(const char *folder)
+{
+    char *average = file_join(folder, CHECKPOINT_AVERAGE);
+    if (!average || file_exists(average))
+        return average;
+    memory_free(average);
+    return file_join(folder, CHECKPOINT_MODEL);
+}
+
 /* As checkpoint_model(); a sentence on what was passed over is appended to `note`. */
 static char *find_model(const char *path, Text *note)
 {
@@ -21,7 +31,7 @@ static char *find_model(const char *path, Text *note)
     }
     if (!file_is_folder(path))
         return memory_string(path);
-    model = file_join(path, CHECKPOINT_MODEL);
+    model = model_in(path);
     if (!model || file_exists(model))
         return model;
     memory_free(model);
@@ -32,7 +42,7 @@ static char *find_model(const char *path, Text *note)
         text_add(note, "Checkpoints that cannot be used are passed over: %s. ", passed_over.data);
     text_free(&passed_over);
     if (folder)
-        model = file_join(folder, CHECKPOINT_MODEL);
+        model = model_in(folder);
     else
         error_set("%s holds no complete checkpoint: neither %s nor checkpoints/step-N is there", path, CHECKPOINT_MODEL);
     memory_free(folder);
