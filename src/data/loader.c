@@ -20,8 +20,8 @@ enum { LOWER_PRIORITY = 5, LARGEST_ITEM = 16 };
 /* Bytes of a slot's pictures, a multiple of the alignment. */
 static bool slot_bytes(const LoaderOptions *o, size_t *bytes)
 {
-    if (!size_multiply(loader_picture_size(o), sizeof(float), bytes) || !size_multiply(*bytes, o->batch, bytes) ||
-        *bytes > SIZE_MAX - MEMORY_ALIGN)
+    if (!size_multiply(loader_picture_size(o) * (o->views == 2 ? 2 : 1), sizeof(float), bytes) ||
+        !size_multiply(*bytes, o->batch, bytes) || *bytes > SIZE_MAX - MEMORY_ALIGN)
         return false;
     *bytes = (*bytes + MEMORY_ALIGN - 1) / MEMORY_ALIGN * MEMORY_ALIGN;
     return true;
@@ -344,7 +344,14 @@ bool loader_next(Loader *l, LoaderBatch *out)
         return false;
     if (slot->error[0])
         return error_set("%s", slot->error);
-    *out = (LoaderBatch){slot->images, slot->samples, slot->labels, slot->count, slot->step, slot->epoch, waited};
+    *out = (LoaderBatch){.images = slot->images,
+                         .second = l->o.views == 2 ? slot->images + l->o.batch * loader_picture_size(&l->o) : NULL,
+                         .samples = slot->samples,
+                         .labels = slot->labels,
+                         .count = slot->count,
+                         .step = slot->step,
+                         .epoch = slot->epoch,
+                         .waited = waited};
     l->delivered++;
     return true;
 }

@@ -186,9 +186,14 @@ static bool time_steps(const Recipe *r, const Pictures *pictures, Forecast *f)
         if (!loader_next(loader, &batch))
             goto done;
         pictures_masks(r, false, 0, batch.epoch, batch.samples, batch.count, hidden);
-        if (!trainer_step(
-                t, &(TrainerBatch){.images = batch.images, .hidden = hidden, .kept = kept, .labels = batch.labels, .lr = 1e-6},
-                &metrics))
+        if (!trainer_step(t,
+                          &(TrainerBatch){.images = batch.images,
+                                          .hidden = hidden,
+                                          .kept = kept,
+                                          .labels = batch.labels,
+                                          .second = batch.second,
+                                          .lr = 1e-6},
+                          &metrics))
             goto done;
         loader_release(loader);
         now = clock_seconds();

@@ -49,11 +49,22 @@ static void thin_out(SampleList *list, size_t most)
     list->count = most;
 }
 
+static ColourOptions colours_of(const Recipe *r)
+{
+    ColourOptions o = {.jitter_prob = r->augment.jitter_prob};
+    memcpy(o.jitter, r->augment.color_jitter, sizeof o.jitter);
+    memcpy(o.grey, r->augment.grey, sizeof o.grey);
+    memcpy(o.blur, r->augment.blur, sizeof o.blur);
+    memcpy(o.solarise, r->augment.solarise, sizeof o.solarise);
+    return o;
+}
+
 /* With image.draft pictures keep so many pixels that the smallest crop has no fewer than the result. That is a matter of the
  * picture alone, so that it can be kept decoded. */
 ImageRequest pictures_form(const Recipe *r)
 {
-    ImageRequest form = {.channels = r->image.channels, .deep = true, .exif = r->image.exif};
+    ColourOptions colours = colours_of(r);
+    ImageRequest form = {.channels = r->image.channels, .deep = !colour_changes(&colours), .exif = r->image.exif};
     for (int side = 0; r->image.draft && side < 2; side++)
         form.draft[side] = (int)ceil(r->image.size[side] / sqrt(r->augment.crop_scale[0]));
     return form;
@@ -73,6 +84,7 @@ static LoaderOptions common_options(const Recipe *r)
                                  : r->augment.interpolation == INTERPOLATION_LANCZOS ? RESIZE_LANCZOS
                                                                                      : RESIZE_BICUBIC,
                        .exif = form.exif,
+                       .shallow = !form.deep,
                        .draft = {form.draft[0], form.draft[1]},
                        .workers = workers,
                        .max_bad = r->data.max_bad};
@@ -173,6 +185,8 @@ LoaderOptions pictures_train_options(const Pictures *p, const Recipe *r)
     memcpy(o.crop_scale, r->augment.crop_scale, sizeof o.crop_scale);
     memcpy(o.crop_ratio, r->augment.crop_ratio, sizeof o.crop_ratio);
     o.flip = r->augment.flip;
+    o.colours = colours_of(r);
+    o.views = recipe_method(r) == METHOD_CONTRAST ? 2 : 1;
     return o;
 }
 

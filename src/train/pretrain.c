@@ -77,6 +77,8 @@ static bool one_step(Run *run)
                           .hidden = run->hidden,
                           .kept = run->kept,
                           .labels = batch.labels,
+                          .second = batch.second,
+                          .momentum = schedule_momentum(r, (double)(run->step + 1) / (double)run->per_epoch),
                           .lr = schedule_rate(r, (double)run->step / (double)run->per_epoch)};
     if (!trainer_step(run->trainer, &input, &metrics))
         return error_context("step %" PRId64, run->step + 1);
