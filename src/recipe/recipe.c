@@ -415,10 +415,24 @@ static bool check_contrast(const Recipe *r)
         return error_set("contrast.group %d must be at least 2 and divide schedule.batch_size %d", group, batch);
     if ((r->run.micro_batch > 0 && r->run.micro_batch != group) ||
         (r->schedule.accumulate > 0 && r->schedule.accumulate != batch / group))
-        return error_set("contrast.group %d pictures are compared with each other and computed at once: run.micro_batch and "
-                         "schedule.accumulate follow from it; leave them out",
-                         group);
+        return error_set(
+            "contrast.kind mocov3 compares %d pictures with each other (contrast.group) and computes them at once: "
+            "run.micro_batch and schedule.accumulate follow from it; leave them out",
+            group);
     return true;
+}
+
+/* What only decoders have a use for, where there are none. */
+static bool check_idle(const Recipe *r)
+{
+    const char *what =
+        recipe_method(r) == METHOD_CONTRAST ? "contrast.kind mocov3" : "loss.kind cross_entropy with decoders: []";
+    const char *idle = r->target.final_norm                        ? "target.final_norm"
+                       : r->target.projection                      ? "target.projection"
+                       : strcmp(r->target.teacher, "initial") != 0 ? "target.teacher"
+                       : r->stages.count                           ? "stages"
+                                                                   : NULL;
+    return !idle || error_set("%s belongs to decoders of target.kind features; %s has none", idle, what);
 }
 
 /* The method's own keys. */
@@ -428,13 +442,16 @@ static bool check_method(const Recipe *r)
     if (method != METHOD_CLASSIFY && r->loss.smoothing > 0)
         return error_set("loss.smoothing %g smooths labels: it needs loss.kind cross_entropy and decoders: []",
                          r->loss.smoothing);
-    return method == METHOD_CLASSIFY ? check_classifier(r) : method == METHOD_CONTRAST ? check_contrast(r) : check_masked(r);
+    if (method == METHOD_MASKED)
+        return check_masked(r);
+    return check_idle(r) && (method == METHOD_CLASSIFY ? check_classifier(r) : check_contrast(r));
 }
 
 bool recipe_check(const Recipe *r)
 {
-    if (!check_pictures(r) || !check_method(r) ||
-        !check_blocks(r, "encoder", r->encoder.width, r->encoder.heads, r->encoder.position == ENCODER_POSITION_SINCOS))
+    if (!check_pictures(r) ||
+        !check_blocks(r, "encoder", r->encoder.width, r->encoder.heads, r->encoder.position == ENCODER_POSITION_SINCOS) ||
+        !check_method(r))
         return false;
     if (r->schedule.warmup_epochs >= r->schedule.epochs)
         return error_set("schedule.warmup_epochs %g must be smaller than schedule.epochs %d", r->schedule.warmup_epochs,

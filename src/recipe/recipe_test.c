@@ -568,7 +568,7 @@ static void the_table_documents_itself(void **state)
     Text page = {0};
     recipe_print_markdown(&page);
     recipe_each(count_keys, &page);
-    assert_non_null(strstr(page.data, "| `loss.kind` | `l2` | `l2`, `l1`, `smooth_l1`, `cosine` |"));
+    assert_non_null(strstr(page.data, "| `loss.kind` | `l2` | `l2`, `l1`, `smooth_l1`, `cosine`, `cross_entropy` |"));
     assert_string_equal(recipe_word("loss.kind", LOSS_SMOOTH_L1), "smooth_l1");
     assert_string_equal(recipe_word("decoders.K.target.kind", TARGET_HOG), "hog");
     assert_string_equal(recipe_word("loss.kind", 99), "?");
