@@ -11,9 +11,8 @@
 
 /* ---- pictures that cannot be read */
 
-void run_note_bad(void *context, const char *key, const char *reason)
+void run_tell_bad(Run *run, const char *key, const char *reason)
 {
-    Run *run = context;
     if (!run_folder_bad(run->folder, key, reason))
         run->bad_failed = true;
     run_say(run, "%s is left out: %s", key, reason);
@@ -42,7 +41,8 @@ static bool validate(Run *run, TrainerMetrics *mean)
     options.bad_context = run;
     Loader *loader = loader_open(&options);
     int32_t *labels = memory_new((size_t)r->run.micro_batch, sizeof *labels);
-    bool ok = loader && labels;
+    uint8_t *hidden = memory_new(options.batch, (size_t)recipe_patches(r));
+    bool ok = loader && labels && hidden;
     double counted[RECIPE_DECODERS_MAX] = {0}, weights[RECIPE_DECODERS_MAX];
     int terms = method_terms(r, weights);
     *mean = (TrainerMetrics){.finite = true};
@@ -52,10 +52,10 @@ static bool validate(Run *run, TrainerMetrics *mean)
         ok = loader_next(loader, &batch);
         if (!ok || batch.count == 0)
             break;
-        pictures_masks(r, true, 0, 0, batch.samples, batch.count, run->hidden);
+        pictures_masks(r, true, 0, 0, batch.samples, batch.count, hidden);
         for (size_t i = 0; i < batch.count; i++)
             labels[i] = run->pictures.val_classes ? run->pictures.val_classes[batch.labels[i]] : batch.labels[i];
-        TrainerBatch input = {.images = batch.images, .hidden = run->hidden, .labels = labels};
+        TrainerBatch input = {.images = batch.images, .hidden = hidden, .labels = labels};
         ok = trainer_evaluate(run->trainer, &input, (int)batch.count, &metrics);
         loader_release(loader);
         for (int k = 0; ok && k < terms; k++) {
@@ -72,6 +72,7 @@ static bool validate(Run *run, TrainerMetrics *mean)
     mean->accuracy /= counted[0];
     loader_close(loader);
     memory_free(labels);
+    memory_free(hidden);
     run->val_seen = true;
     ok = ok && !run->bad_failed;
     return ok || error_context("validation after step %" PRId64, run->step);

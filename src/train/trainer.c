@@ -360,12 +360,32 @@ size_t trainer_picture_floats(const Trainer *t)
     return (size_t)t->recipe.image.channels * (size_t)t->recipe.image.size[0] * (size_t)t->recipe.image.size[1];
 }
 
+static Segment segment_of(const Trainer *t, int part)
+{
+    int parts = t->options.batch / t->options.micro_batch;
+    return parts == 1 ? SEGMENT_ONLY : part == 0 ? SEGMENT_FIRST : part + 1 == parts ? SEGMENT_LAST : SEGMENT_MORE;
+}
+
 Segment trainer_feed(Trainer *t, const TrainerBatch *batch, int part, int64_t counts)
 {
     Built *b = &t->train;
-    int micro = t->options.micro_batch, parts = t->options.batch / micro;
+    int micro = t->options.micro_batch;
     t->method->feed(b->program, &b->model, &(ModelPart){batch, (int64_t)part * micro, micro, t->options.batch, counts});
-    return parts == 1 ? SEGMENT_ONLY : part == 0 ? SEGMENT_FIRST : part + 1 == parts ? SEGMENT_LAST : SEGMENT_MORE;
+    t->ahead = false;
+    return segment_of(t, part);
+}
+
+bool trainer_ahead(Trainer *t, const TrainerBatch *batch)
+{
+    int64_t counts;
+    t->ahead = false;
+    if (!batch)
+        return true;
+    if (!t->method->accepts(&t->train.model, batch, t->options.batch, &counts))
+        return false;
+    trainer_feed(t, batch, 0, counts);
+    t->ahead = program_upload(t->train.program);
+    return t->ahead;
 }
 
 bool trainer_begin(Trainer *t, const TrainerBatch *batch)
@@ -376,9 +396,13 @@ bool trainer_begin(Trainer *t, const TrainerBatch *batch)
     int64_t counts;
     if (!t->method->accepts(&b->model, batch, t->options.batch, &counts) || !push_buffers(t))
         return false;
-    for (int part = 0; part < parts; part++)
-        if (!program_run(b->program, trainer_feed(t, batch, part, counts)))
+    for (int part = 0; part < parts; part++) {
+        if (part > 0 || !t->ahead)
+            trainer_feed(t, batch, part, counts);
+        t->ahead = false;
+        if (!program_run(b->program, segment_of(t, part)))
             return false;
+    }
     float *inputs = program_input(b->program, "optimizer");
     double step = (double)(t->steps + 1);
     inputs[ADAMW_RATE] = (float)batch->lr;

@@ -76,6 +76,11 @@ bool trainer_step(Trainer *t, const TrainerBatch *batch, TrainerMetrics *metrics
 bool trainer_begin(Trainer *t, const TrainerBatch *batch);
 bool trainer_end(Trainer *t, TrainerMetrics *metrics);
 
+/* Between the two: says which batch the next trainer_begin() will have, so that its first micro-batch is uploaded while a GPU
+ * works; it is then not looked at again (but for `lr` and `momentum`). NULL: another one after all. False after error_set() as
+ * trainer_begin(). */
+bool trainer_ahead(Trainer *t, const TrainerBatch *batch);
+
 /* After a step of that batch which was not finite: does it again, node by node, and finds the first value that is not; then the
  * pictures whose forward pass alone is not finite, or all of the batch when it takes more than one. The state stays as it is.
  * False after error_set(). */
