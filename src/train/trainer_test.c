@@ -86,7 +86,8 @@ static TrainerMetrics take_steps(Trainer *t, int count)
 {
     TrainerMetrics metrics = {0};
     for (int i = 0; i < count; i++)
-        assert_true(trainer_step(t, &(TrainerBatch){.images = images, .hidden = hidden, .lr = 1e-3}, &metrics) && metrics.finite);
+        assert_true(trainer_step(t, &(TrainerBatch){.images = images, .hidden = hidden, .lr = 1e-3}, &metrics) &&
+                    metrics.finite);
     return metrics;
 }
 
