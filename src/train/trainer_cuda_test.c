@@ -120,7 +120,7 @@ static void fetching_changes_nothing(void **state)
     Device cuda;
     TrainerMetrics metrics;
     TrainerState fetched;
-    TrainerBatch batch = {images, hidden, NULL, 1e-3};
+    TrainerBatch batch = {.images = images, .hidden = hidden, .lr = 1e-3};
     fake_reset();
     assert_true(device_open("cuda", 1, &cuda));
     TrainerOptions options = options_on(&cuda, BATCH);
@@ -150,8 +150,8 @@ static void a_batch_ahead_is_taken_once(void **state)
     (void)state;
     Device cuda;
     TrainerMetrics plain[2], metrics;
-    TrainerBatch batch = {images, hidden, NULL, 0},
-                 other = {images + NUMBERS, hidden, NULL, 0}; /* no rate: nothing is learnt */
+    TrainerBatch batch = {.images = images, .hidden = hidden},
+                 other = {.images = images + NUMBERS, .hidden = hidden}; /* no rate: nothing is learnt */
     fake_reset();
     assert_true(device_open("cuda", 1, &cuda));
     TrainerOptions options = options_on(&cuda, BATCH / 2);
@@ -178,7 +178,7 @@ static bool train_a_little(bool one_by_one)
     Device cuda;
     TrainerMetrics metrics;
     Trainer *t = NULL;
-    TrainerBatch batch = {images, hidden, NULL, 1e-3};
+    TrainerBatch batch = {.images = images, .hidden = hidden, .lr = 1e-3};
     TrainerState state;
     bool ok = device_open("cuda", 1, &cuda);
     cuda.one_by_one = one_by_one;
