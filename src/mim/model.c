@@ -8,6 +8,7 @@
 #include "mim/names.h"
 #include "nn/layers.h"
 #include "ops/cosine/cosine.h"
+#include "ops/cross_entropy/cross_entropy.h"
 #include "ops/distance/distance.h"
 #include "ops/gather/gather.h"
 #include "ops/layer_norm/layer_norm.h"
@@ -83,18 +84,39 @@ static bool add_branches(Mim *m, double rate, int depth)
 
 MimTeacher mim_teacher_alike(const Recipe *r, int depth)
 {
-    MimTeacher teacher = {.vit = encoder_of(r)};
+    MimTeacher teacher = {.vit = encoder_of(r), .codes = r->target.codes};
     teacher.vit.depth = depth;
     teacher.vit.mask_token = false;
     return teacher;
 }
 
-bool mim_needs_teacher(const Recipe *r)
+bool mim_has_target(const Recipe *r, TargetKind kind)
 {
     for (int k = 0; k < r->decoder_count; k++)
-        if (r->decoders[k].target.kind == TARGET_FEATURES)
+        if (r->decoders[k].target.kind == kind)
             return true;
     return false;
+}
+
+bool mim_needs_teacher(const Recipe *r)
+{
+    return mim_has_target(r, TARGET_FEATURES) || mim_has_target(r, TARGET_TOKENS);
+}
+
+int mim_teacher_rows(const MimTeacher *t)
+{
+    return t->vit.rows * t->vit.patch;
+}
+
+int mim_teacher_columns(const MimTeacher *t)
+{
+    return t->vit.columns * t->vit.patch;
+}
+
+bool mim_teacher_resizes(const Mim *m)
+{
+    return mim_needs_teacher(m->recipe) && (mim_teacher_rows(&m->teacher) != m->recipe->image.size[0] ||
+                                            mim_teacher_columns(&m->teacher) != m->recipe->image.size[1]);
 }
 
 /* What a teacher must have for the recipe's targets. */
@@ -103,14 +125,15 @@ static bool teacher_fits(const Mim *m)
     const VitConfig *own = &m->encoder, *its = &m->teacher.vit;
     if (own->rows != its->rows || own->columns != its->columns)
         return error_set(
-            "target.teacher has a grid of %d x %d patches and the encoder one of %d x %d; choose encoder.patch and "
-            "image.size so that they are alike",
+            "target.teacher has a grid of %d x %d patches and the encoder one of %d x %d; choose target.image_size, or "
+            "encoder.patch and image.size, so that they are alike",
             its->rows, its->columns, own->rows, own->columns);
     if (own->channels != its->channels)
         return error_set("target.teacher sees pictures of %d channels, but image.channels is %d", its->channels, own->channels);
     for (int k = 0; k < m->recipe->decoder_count; k++) {
         const RecipeTarget *target = &m->recipe->decoders[k].target;
-        if (target->kind != TARGET_FEATURES)
+        bool tokens = target->kind == TARGET_TOKENS && m->teacher.codes_of == MIM_CODES_OF_TOKENS;
+        if (target->kind != TARGET_FEATURES && !tokens)
             continue;
         if (target->projection && !m->teacher.projected)
             return error_set("target.projection: the teacher has no projection; leave the key out");
@@ -163,9 +186,16 @@ int mim_outputs(const Mim *m, int decoder)
         return channels * target->bins * cells * cells;
     case TARGET_FEATURES:
         return (int)(target->projection ? m->teacher.projected : m->teacher.vit.block.width);
+    case TARGET_TOKENS:
+        return m->teacher.codes;
     default:
         return channels * patch * patch;
     }
+}
+
+int mim_target_numbers(const Mim *m, int decoder)
+{
+    return m->recipe->decoders[decoder].target.kind == TARGET_TOKENS ? 1 : mim_outputs(m, decoder);
 }
 
 MimView mim_view_of(const Mim *m, int decoder)
@@ -461,9 +491,12 @@ static Ref loss_of(Tape *t, const Mim *m, const RecipeLoss *loss, MimView view, 
         return distance(t, args);
     case LOSS_COSINE:
         return cosine(t, (CosineArgs){.pred = pred, .target = target, .weight = weight, .scale = scale});
-    default:
-        return tape_fail(t, "loss.kind %s is not carried out yet", recipe_word("loss.kind", loss->kind));
+    case LOSS_CROSS_ENTROPY: /* codes are -1 where nothing counts */
+        break;
     }
+    return cross_entropy(
+        t, (CrossEntropyArgs){
+               .logits = pred, .classes = ref_columns(t, pred), .labels = target, .targets = REF_NONE, .scale = scale});
 }
 
 void mim_forward(Tape *t, const Mim *m, Ref losses[RECIPE_DECODERS_MAX])

@@ -6,7 +6,8 @@
 
 /* The places that a loss looks at: hidden patches or all, and class tokens or not. Inputs of a view are VIEW.rows, VIEW.inverse
  * (between rows of (N, class + L) and counted rows), VIEW.places (rows of (N, L), views without class tokens), VIEW.teacher
- * (rows of the teacher's (N, class + L)), VIEW.scale (1 / what counts in the batch) and, when weighted, VIEW.weight. Where
+ * (rows of the teacher's (N, class + L)), VIEW.codes (given codes, -1 where nothing counts), VIEW.scale (1 / what counts in the
+ * batch) and, when weighted, VIEW.weight. Where
  * hidden places share their tokens, VIEW.tokens and VIEW.tokens_inverse stand between the encoder's rows (N, T) and counted
  * rows; a hidden place is shared token class + l. */
 typedef enum { MIM_MASKED, MIM_ALL, MIM_MASKED_CLASS, MIM_ALL_CLASS, MIM_VIEWS } MimView;

@@ -218,7 +218,8 @@ static bool check_masks(const Recipe *r)
 static bool same_teacher(const RecipeTarget *a, const RecipeTarget *b)
 {
     return !strcmp(a->teacher, b->teacher) && !memcmp(&a->mean, &b->mean, sizeof a->mean) &&
-           !memcmp(&a->std, &b->std, sizeof a->std) && !memcmp(a->image_size, b->image_size, sizeof a->image_size);
+           !memcmp(&a->std, &b->std, sizeof a->std) && !memcmp(a->image_size, b->image_size, sizeof a->image_size) &&
+           a->codes == b->codes;
 }
 
 static bool check_target(const Recipe *r, int k)
@@ -228,7 +229,7 @@ static bool check_target(const Recipe *r, int k)
     static const unsigned fits[] = {[TARGET_PIXELS] = 1u << NORMALISE_NONE | 1u << NORMALISE_PATCH | 1u << NORMALISE_WINDOW,
                                     [TARGET_HOG] = 1u << NORMALISE_NONE,
                                     [TARGET_FEATURES] = 1u << NORMALISE_NONE | 1u << NORMALISE_TOKEN,
-                                    [TARGET_TOKENS] = 1u << NORMALISE_NONE | 1u << NORMALISE_PATCH};
+                                    [TARGET_TOKENS] = 1u << NORMALISE_NONE | 1u << NORMALISE_PATCH | 1u << NORMALISE_TOKEN};
     const char *kind = recipe_word("target.kind", (int)t->kind),
                *normalise = recipe_word("target.normalise", (int)t->normalise);
     if (!(fits[t->kind] >> t->normalise & 1))
@@ -247,9 +248,17 @@ static bool check_target(const Recipe *r, int k)
                          recipe_word("decoders.K.kind", (int)d->kind));
     if (t->class_token && (t->kind != TARGET_FEATURES || r->encoder.class_token == 0))
         return error_set("decoders.%d: target.class_token needs target.kind features and an encoder.class_token", k);
-    if (t->kind == TARGET_FEATURES && !same_teacher(t, &r->target))
-        return error_set("decoders.%d.target: teacher, mean, std and image_size are those of the run; give them under target",
-                         k);
+    if ((d->loss.kind == LOSS_CROSS_ENTROPY) != (t->kind == TARGET_TOKENS))
+        return error_set("decoders.%d: loss.kind %s does not go with target.kind %s: tokens and cross_entropy belong together",
+                         k, recipe_word("loss.kind", (int)d->loss.kind), kind);
+    if (t->kind == TARGET_TOKENS && !strcmp(t->teacher, "initial"))
+        return error_set(
+            "decoders.%d: target.teacher initial has no codes: with target.kind tokens give random for a code book of "
+            "the pictures' patches, or the file of one",
+            k);
+    if ((t->kind == TARGET_FEATURES || t->kind == TARGET_TOKENS) && !same_teacher(t, &r->target))
+        return error_set(
+            "decoders.%d.target: teacher, mean, std, image_size and codes are those of the run; give them under target", k);
     return true;
 }
 
@@ -287,26 +296,36 @@ static bool is_teacher_path(const Recipe *r)
 /* Keys of a teacher, which must have a use, and what a student must have that is to become one. */
 static bool check_teacher(const Recipe *r)
 {
-    bool features = false, wants = false, projects = false, norm = false;
+    bool features = false, tokens = false, wants = false, projects = false, norm = false, path = is_teacher_path(r);
     for (int k = 0; k < r->decoder_count; k++) {
         const RecipeTarget *t = &r->decoders[k].target;
-        bool here = t->kind == TARGET_FEATURES;
-        features = features || here;
-        wants = wants || (here && t->final_norm);
-        projects = projects || (here && t->projection);
+        bool network = t->kind == TARGET_FEATURES || (t->kind == TARGET_TOKENS && path);
+        features = features || t->kind == TARGET_FEATURES;
+        tokens = tokens || t->kind == TARGET_TOKENS;
+        wants = wants || (network && t->final_norm);
+        projects = projects || (network && t->projection);
         norm = norm || (r->decoders[k].tap == TAP_LAST && r->encoder.final_norm);
+        if (t->kind == TARGET_TOKENS && !path && t->normalise == NORMALISE_TOKEN)
+            return error_set(
+                "decoders.%d: target.normalise token needs the tokens of a network, which target.teacher names; a code "
+                "book made of patches has target.normalise patch or none",
+                k);
     }
-    const char *idle = r->target.final_norm                        ? "final_norm"
-                       : r->target.projection                      ? "projection"
-                       : strcmp(r->target.teacher, "initial") != 0 ? "teacher"
-                                                                   : NULL;
-    if (!features && idle)
+    bool network = features || (tokens && path);
+    const char *idle = r->target.final_norm && !network ? "final_norm" : r->target.projection && !network ? "projection" : NULL;
+    if (!idle && !features && !tokens)
+        idle = strcmp(r->target.teacher, "initial") != 0 ? "teacher" : NULL;
+    if (idle)
         return error_set("target.%s belongs to a teacher: it needs target.kind features", idle);
-    bool student = r->stages.count > 1 || !strcmp(r->target.teacher, "initial");
+    if (tokens && path && r->stages.count > 1)
+        return error_set(
+            "stages: the next teacher is the student, for whose tokens target.kind tokens has no code book; use one "
+            "stage, or target.teacher random");
+    bool student = features && (r->stages.count > 1 || !strcmp(r->target.teacher, "initial"));
     if (wants && student && !norm)
         return error_set("target.final_norm: the student becomes the teacher and has no final norm; one of decoders.K.tap must "
                          "be last, with encoder.final_norm true");
-    if (projects && (r->stages.count > 1 || !is_teacher_path(r)))
+    if (projects && (r->stages.count > 1 || !path))
         return error_set("target.projection: only a teacher from a file has a projection, not one made here (target.teacher, "
                          "stages)");
     return true;

@@ -131,7 +131,7 @@ static bool draw_rows(Drawing *d, Trainer *t, const float *images, const uint8_t
     int columns = COLUMNS_BEFORE + d->recipe->decoder_count;
     size_t size = (size_t)d->places * (size_t)d->numbers;
     TrainerMetrics metrics;
-    if (!trainer_evaluate(t, images, hidden, count, &metrics))
+    if (!trainer_evaluate(t, &(TrainerBatch){.images = images, .hidden = hidden}, count, &metrics))
         return false;
     for (int i = 0; i < count; i++) {
         const float *image = images + (size_t)i * size;

@@ -289,13 +289,21 @@ size_t trainer_picture_floats(const Trainer *t)
     return (size_t)t->recipe.image.channels * (size_t)t->recipe.image.size[0] * (size_t)t->recipe.image.size[1];
 }
 
+/* The pictures of a batch from number `first` on. */
+static MimPictures pictures_of(const Mim *mim, const TrainerBatch *batch, int first)
+{
+    MimPictures all = {
+        .images = batch->images, .teacher_images = batch->teacher_images, .hidden = batch->hidden, .codes = batch->codes};
+    return mim_pictures_from(mim, &all, first);
+}
+
 Segment trainer_feed(Trainer *t, const TrainerBatch *batch, int part, int64_t hidden)
 {
     Built *b = &t->train;
     int micro = t->options.micro_batch, parts = t->options.batch / micro;
     size_t first = (size_t)part * (size_t)micro;
-    mim_feed(b->program, &b->mim, batch->images + first * trainer_picture_floats(t),
-             batch->hidden + first * (size_t)b->mim.places, micro, batch->kept ? batch->kept + first : NULL, t->options.batch,
+    MimPictures pictures = pictures_of(&b->mim, batch, part * micro);
+    mim_feed(b->program, &b->mim, &pictures, micro, batch->kept ? batch->kept + first : NULL, t->options.batch,
              t->options.batch, hidden);
     return parts == 1 ? SEGMENT_ONLY : part == 0 ? SEGMENT_FIRST : part + 1 == parts ? SEGMENT_LAST : SEGMENT_MORE;
 }
@@ -348,7 +356,7 @@ bool trainer_step(Trainer *t, const TrainerBatch *batch, TrainerMetrics *metrics
     return trainer_begin(t, batch) && trainer_end(t, metrics);
 }
 
-bool trainer_evaluate(Trainer *t, const float *images, const uint8_t *hidden, int count, TrainerMetrics *metrics)
+bool trainer_evaluate(Trainer *t, const TrainerBatch *batch, int count, TrainerMetrics *metrics)
 {
     const Recipe *r = &t->recipe;
     Built *b = &t->evaluate;
@@ -356,12 +364,12 @@ bool trainer_evaluate(Trainer *t, const float *images, const uint8_t *hidden, in
     if (!build_evaluate(t))
         return error_context("making the evaluation program");
     int64_t all_hidden;
-    if (!mim_accepts(&b->mim, hidden, count, &all_hidden) || !push_buffers(t))
+    if (!mim_accepts(&b->mim, batch->hidden, count, &all_hidden) || !push_buffers(t))
         return false;
     for (int first = 0; first < count; first += t->options.micro_batch) {
         int some = count - first < t->options.micro_batch ? count - first : t->options.micro_batch;
-        mim_feed(b->program, &b->mim, images + (size_t)first * trainer_picture_floats(t),
-                 hidden + (size_t)first * (size_t)b->mim.places, some, NULL, 0, count, all_hidden);
+        MimPictures pictures = pictures_of(&b->mim, batch, first);
+        mim_feed(b->program, &b->mim, &pictures, some, NULL, 0, count, all_hidden);
         const float *m = NULL;
         if (!program_run(b->program, SEGMENT_EVALUATE) || !program_fetch(b->program, "metrics", 0) ||
             !(m = program_fetched(b->program, 0)))
@@ -389,6 +397,18 @@ double trainer_counts(const Trainer *t, int decoder, const uint8_t *hidden, int 
 int trainer_outputs(const Trainer *t, int decoder)
 {
     return mim_outputs(t->train.program ? &t->train.mim : &t->evaluate.mim, decoder);
+}
+
+int trainer_target_numbers(const Trainer *t, int decoder)
+{
+    return mim_target_numbers(t->train.program ? &t->train.mim : &t->evaluate.mim, decoder);
+}
+
+bool trainer_teacher_size(const Trainer *t, int size[2])
+{
+    size[0] = mim_teacher_rows(&t->teacher);
+    size[1] = mim_teacher_columns(&t->teacher);
+    return mim_teacher_resizes(t->train.program ? &t->train.mim : &t->evaluate.mim);
 }
 
 int trainer_places(const Trainer *t, int decoder)

@@ -25,10 +25,13 @@ typedef struct {
 
 /* One optimizer step's input, owned by the caller. */
 typedef struct {
-    const float *images;   /* (batch, C, H, W), normalised */
-    const uint8_t *hidden; /* (batch, L): 1 = hidden patch */
-    const uint8_t *kept;   /* (branches, batch): 1 = the branch of that picture is kept; NULL when nothing drops. Branches as
-                              trainer_branches() */
+    const float *images;         /* (batch, C, H, W), normalised */
+    const float *teacher_images; /* (batch, C, its rows, its columns), as `images`: where the teacher sees another size
+                                    (trainer_teacher_size()) */
+    const uint8_t *hidden;       /* (batch, L): 1 = hidden patch */
+    const int32_t *codes;        /* (batch, L), when the teacher's codes are given by the caller */
+    const uint8_t *kept;         /* (branches, batch): 1 = the branch of that picture is kept; NULL when nothing drops. Branches
+                                    as trainer_branches() */
     double lr;
 } TrainerBatch;
 
@@ -74,18 +77,22 @@ bool trainer_end(Trainer *t, TrainerMetrics *metrics);
  * False after error_set(). */
 bool trainer_diagnose(Trainer *t, const TrainerBatch *batch, TrainerFault *fault);
 
-/* Forward only, on any number of pictures; losses are means over what counts in these pictures. The first call builds the
- * evaluation program: false after error_set() when that fails. */
-bool trainer_evaluate(Trainer *t, const float *images, const uint8_t *hidden, int count, TrainerMetrics *metrics);
+/* Forward only, on `count` pictures of a batch, any number of them; losses are means over what counts in these pictures. The
+ * first call builds the evaluation program: false after error_set() when that fails. */
+bool trainer_evaluate(Trainer *t, const TrainerBatch *batch, int count, TrainerMetrics *metrics);
+
+/* Rows and columns of the pictures that the teacher sees, when they are not those of the student. */
+bool trainer_teacher_size(const Trainer *t, int size[2]);
 
 /* What the loss of decoder k counts in `count` pictures with these masks: means over parts are weighted with it. */
 double trainer_counts(const Trainer *t, int decoder, const uint8_t *hidden, int count);
 
 /* With keep_predictions: predictions and targets (as the loss sees them: normalised) of decoder k for micro_batch pictures of
- * the last trainer_step()'s last micro-batch, or of the last trainer_evaluate()'s last one: (micro_batch, places, outputs), the
- * places those of trainer_places(): class tokens when they are predicted, then patches in image order. Without `plain` places
- * that the loss does not look at are zeros. */
+ * the last trainer_step()'s last micro-batch, or of the last trainer_evaluate()'s last one: (micro_batch, places, outputs) or
+ * (micro_batch, places, target numbers), the places those of trainer_places(): class tokens when they are predicted, then
+ * patches in image order. Without `plain` places that the loss does not look at are zeros. */
 int trainer_outputs(const Trainer *t, int decoder);
+int trainer_target_numbers(const Trainer *t, int decoder);
 int trainer_places(const Trainer *t, int decoder);
 void trainer_prediction(const Trainer *t, int decoder, float *out);
 void trainer_target(const Trainer *t, int decoder, float *out);

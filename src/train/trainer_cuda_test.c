@@ -96,7 +96,7 @@ static void what_was_planned_is_taken(void **state)
     Trainer *t = trainer_open(&recipe, &options);
     assert_non_null(t);
     assert_true(cuda_memory_left(cuda.cuda, &training));
-    assert_true(trainer_evaluate(t, images, hidden, BATCH, &metrics) && metrics.finite);
+    assert_true(trainer_evaluate(t, &(TrainerBatch){.images = images, .hidden = hidden}, BATCH, &metrics) && metrics.finite);
     assert_true(cuda_memory_left(cuda.cuda, &both));
     const int64_t pages = 20 * 4096;
     assert_true(before - training <= planned && before - both >= planned && before - both <= planned + pages);
@@ -120,7 +120,7 @@ static void fetching_changes_nothing(void **state)
     Device cuda;
     TrainerMetrics metrics;
     TrainerState fetched;
-    TrainerBatch batch = {images, hidden, NULL, 1e-3};
+    TrainerBatch batch = {.images = images, .hidden = hidden, .lr = 1e-3};
     fake_reset();
     assert_true(device_open("cuda", 1, &cuda));
     TrainerOptions options = options_on(&cuda, BATCH);
@@ -149,13 +149,13 @@ static bool train_a_little(bool one_by_one)
     Device cuda;
     TrainerMetrics metrics;
     Trainer *t = NULL;
-    TrainerBatch batch = {images, hidden, NULL, 1e-3};
+    TrainerBatch batch = {.images = images, .hidden = hidden, .lr = 1e-3};
     TrainerState state;
     bool ok = device_open("cuda", 1, &cuda);
     cuda.one_by_one = one_by_one;
     TrainerOptions options = options_on(&cuda, 4);
     ok = ok && fit_check(&recipe, &options) && (t = trainer_open(&recipe, &options)) && trainer_step(t, &batch, &metrics) &&
-         trainer_step(t, &batch, &metrics) && trainer_evaluate(t, images, hidden, 3, &metrics) && trainer_fetch(t, &state);
+         trainer_step(t, &batch, &metrics) && trainer_evaluate(t, &batch, 3, &metrics) && trainer_fetch(t, &state);
     char *why = ok ? NULL : strdup(error_text());
     trainer_close(t);
     device_close(&cuda);

@@ -64,10 +64,15 @@ static bool find_node(Trainer *t, Segment segment, TrainerFault *fault)
 /* Each picture on its own; when that tells nothing, it takes them together. */
 static bool find_pictures(Trainer *t, const TrainerBatch *batch, TrainerFault *fault)
 {
-    size_t size = trainer_picture_floats(t), places = (size_t)t->train.mim.places;
+    const Mim *mim = &t->train.mim;
+    MimPictures all = {
+        .images = batch->images, .teacher_images = batch->teacher_images, .hidden = batch->hidden, .codes = batch->codes};
     for (int i = 0; i < t->options.batch; i++) {
         TrainerMetrics alone;
-        if (!trainer_evaluate(t, batch->images + (size_t)i * size, batch->hidden + (size_t)i * places, 1, &alone))
+        MimPictures one = mim_pictures_from(mim, &all, i);
+        TrainerBatch picture = {
+            .images = one.images, .teacher_images = one.teacher_images, .hidden = one.hidden, .codes = one.codes};
+        if (!trainer_evaluate(t, &picture, 1, &alone))
             return false;
         fault->pictures[i] = !alone.finite;
         fault->picture_count += !alone.finite;
