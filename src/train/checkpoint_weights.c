@@ -9,6 +9,7 @@
 #include "nn/position.h"
 #include "train/checkpoint.h"
 #include "train/checkpoint_parts.h"
+#include "train/codes.h"
 
 /* As checkpoint_model(); a sentence on what was passed over is appended to `note`. */
 static char *find_model(const char *path, Text *note)
@@ -188,7 +189,7 @@ static bool load_teacher(const SafeTensors *file, const Recipe *from, const Reci
 {
     for (size_t i = 0; i < set->count; i++) {
         const Param *p = &set->params[i];
-        if (p->kind != PARAM_TRAINED)
+        if (p->kind != PARAM_TRAINED || !teacher_is_network(p->name))
             continue;
         const SafeTensor *t = safetensors_find(file, p->name);
         if (!t)
@@ -208,8 +209,9 @@ bool checkpoint_load_teacher(const char *path, const Recipe *recipe, Trainer *t)
     SafeTensors *file = model ? open_model(model, from) : NULL;
     bool ok = file != NULL;
     if (ok) {
-        *to = *from; /* its own network at the student's size of pictures */
-        memcpy(to->image.size, recipe->image.size, sizeof to->image.size);
+        *to = *from; /* its own network at the size of pictures that it sees here */
+        memcpy(to->image.size, recipe->target.image_size[0] ? recipe->target.image_size : recipe->image.size,
+               sizeof to->image.size);
         ok = load_teacher(file, from, to, trainer_teacher_params(t), trainer_teacher_weights(t)) || error_context("%s", model);
     }
     safetensors_close(file);
