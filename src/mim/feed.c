@@ -191,25 +191,58 @@ MimPictures mim_pictures_from(const Mim *m, const MimPictures *p, int64_t first)
     return (MimPictures){.images = p->images + at * own,
                          .teacher_images = p->teacher_images ? p->teacher_images + at * its : NULL,
                          .hidden = p->hidden + places,
-                         .codes = p->codes ? p->codes + places : NULL};
+                         .codes = p->codes ? p->codes + places : NULL,
+                         .epoch = p->epoch};
 }
 
-/* A picture as the teacher sees it. */
-static void feed_teacher(Program *p, const Mim *m, const float *picture, char *to)
+/* A picture of `planes` channels of `plane` numbers, x scale + shift. */
+static void feed_scaled(Program *p, const float *picture, size_t planes, size_t plane, const float *scale, const float *shift,
+                        char *to)
 {
-    const VitConfig *c = &m->encoder;
-    size_t plane = (size_t)mim_teacher_rows(&m->teacher) * (size_t)mim_teacher_columns(&m->teacher);
     size_t real = device_element(program_device(p), DTYPE_REAL);
     float line[256];
     const size_t most = sizeof line / sizeof *line;
-    for (size_t k = 0; k < (size_t)c->channels; k++)
+    for (size_t k = 0; k < planes; k++)
         for (size_t i = 0; i < plane; i += most) {
             size_t count = plane - i < most ? plane - i : most;
             for (size_t j = 0; j < count; j++)
-                line[j] = m->teacher.renormalise ? picture[k * plane + i + j] * m->teacher.scale[k] + m->teacher.shift[k]
-                                                 : picture[k * plane + i + j];
+                line[j] = picture[k * plane + i + j] * scale[k] + shift[k];
             program_write_real(p, to + (k * plane + i) * real, line, count);
         }
+}
+
+/* A picture as the teacher, and as target.hybrid's model, sees it. */
+static void feed_teachers(Program *p, const Mim *m, const MimPictures *one, int64_t i, char *teacher_image, char *hybrid_image)
+{
+    const MimTeacher *teacher = &m->teacher;
+    const Recipe *r = m->recipe;
+    size_t channels = (size_t)r->image.channels, real = device_element(program_device(p), DTYPE_REAL);
+    size_t plane = (size_t)r->image.size[0] * (size_t)r->image.size[1],
+           its_plane = (size_t)mim_teacher_rows(teacher) * (size_t)mim_teacher_columns(teacher);
+    const float *its = one->teacher_images ? one->teacher_images : one->images;
+    if (teacher_image && teacher->renormalise)
+        feed_scaled(p, its, channels, its_plane, teacher->scale, teacher->shift,
+                    teacher_image + (size_t)i * channels * its_plane * real);
+    else if (teacher_image)
+        program_write_real(p, teacher_image + (size_t)i * channels * its_plane * real, its, channels * its_plane);
+    if (hybrid_image)
+        feed_scaled(p, one->images, channels, plane, teacher->hybrid.scale, teacher->hybrid.shift,
+                    hybrid_image + (size_t)i * channels * plane * real);
+}
+
+/* The shares of mixed targets. */
+static void feed_mixes(Program *p, const Mim *m, double epoch)
+{
+    for (int k = 0; k < m->recipe->decoder_count; k++) {
+        char name[32];
+        float alpha = (float)recipe_mix(m->recipe, k, epoch), rest = 1 - alpha;
+        if (!recipe_is_mixed(m->recipe, k))
+            continue;
+        snprintf(name, sizeof name, "hybrid.alpha.%d", k);
+        program_write_real(p, program_input(p, name), &alpha, 1);
+        snprintf(name, sizeof name, "hybrid.rest.%d", k);
+        program_write_real(p, program_input(p, name), &rest, 1);
+    }
 }
 
 void mim_feed(Program *p, const Mim *m, const MimPictures *pictures, int64_t count, const uint8_t *kept, int64_t stride,
@@ -217,9 +250,9 @@ void mim_feed(Program *p, const Mim *m, const MimPictures *pictures, int64_t cou
 {
     const VitConfig *c = &m->encoder;
     size_t size = (size_t)c->channels * (size_t)(c->rows * c->patch) * (size_t)(c->columns * c->patch);
-    size_t its_size = (size_t)c->channels * (size_t)mim_teacher_rows(&m->teacher) * (size_t)mim_teacher_columns(&m->teacher);
     size_t real = device_element(program_device(p), DTYPE_REAL);
-    char *image = program_input(p, "image"), *teacher_image = program_input(p, "teacher.image");
+    char *image = program_input(p, "image"), *teacher_image = program_input(p, "teacher.image"),
+         *hybrid_image = program_input(p, "hybrid.image");
     Inputs in = {.patches = program_input(p, "encoder.patches"),
                  .index = program_input(p, "encoder.index"),
                  .inverse = program_input(p, "encoder.inverse"),
@@ -233,12 +266,11 @@ void mim_feed(Program *p, const Mim *m, const MimPictures *pictures, int64_t cou
         MimPictures one = mim_pictures_from(m, pictures, from);
         const uint8_t *mask = one.hidden;
         program_write_real(p, image + (size_t)i * size * real, one.images, size);
-        if (teacher_image)
-            feed_teacher(p, m, one.teacher_images ? one.teacher_images : one.images,
-                         teacher_image + (size_t)i * its_size * real);
+        feed_teachers(p, m, &one, i, teacher_image, hybrid_image);
         feed_encoder(&in, m, i, mask);
         feed_decoder(&in, m, i, mask);
     }
+    feed_mixes(p, m, pictures->epoch);
     for (int view = 0; view < MIM_VIEWS; view++) {
         feed_view(p, m, (MimView)view, pictures, count);
         void *scale = view_input(p, (MimView)view, "scale");

@@ -100,7 +100,7 @@ bool mim_has_target(const Recipe *r, TargetKind kind)
 
 bool mim_needs_teacher(const Recipe *r)
 {
-    return mim_has_target(r, TARGET_FEATURES) || mim_has_target(r, TARGET_TOKENS);
+    return mim_has_target(r, TARGET_FEATURES) || mim_has_target(r, TARGET_TOKENS) || r->hybrid.from[0];
 }
 
 int mim_teacher_rows(const MimTeacher *t)
@@ -128,6 +128,8 @@ static bool teacher_fits(const Mim *m)
             "target.teacher has a grid of %d x %d patches and the encoder one of %d x %d; choose target.image_size, or "
             "encoder.patch and image.size, so that they are alike",
             its->rows, its->columns, own->rows, own->columns);
+    if (m->recipe->hybrid.from[0] && !m->teacher.hybrid.recipe.encoder.depth)
+        return error_set("target.hybrid: its model was not opened");
     if (own->channels != its->channels)
         return error_set("target.teacher sees pictures of %d channels, but image.channels is %d", its->channels, own->channels);
     for (int k = 0; k < m->recipe->decoder_count; k++) {
@@ -499,6 +501,38 @@ static Ref loss_of(Tape *t, const Mim *m, const RecipeLoss *loss, MimView view, 
                .logits = pred, .classes = ref_columns(t, pred), .labels = target, .targets = REF_NONE, .scale = scale});
 }
 
+Ref mim_reconstruction(Tape *t, const Mim *m, Ref image, MimView view)
+{
+    const MimHybrid *h = &m->teacher.hybrid;
+    const RecipeDecoder *d = &h->recipe.decoders[0];
+    Ref states[MIM_BRANCHES_MOST / 2 + 1], x = REF_NONE;
+    Mim *frozen = memory_new(1, sizeof *frozen);
+    if (!frozen || !mim_open(frozen, &h->recipe, NULL, NULL, m->batch, m->plain, m->evaluate, false)) {
+        memory_free(frozen);
+        return tape_fail(t, NULL);
+    }
+    memset(frozen->rates, 0, sizeof frozen->rates); /* it drops nothing */
+    ParamsInUse student = tape_params_in_use(t);
+    tape_use_params(t, m->teacher_params, "teacher", false);
+    scope_push(t, "hybrid");
+    encode(t, frozen, image, false, states);
+    Norm final = {REF_NONE, REF_NONE, 0};
+    if (h->recipe.encoder.final_norm)
+        final = norm_params(t, "norm", frozen->encoder.block.width, frozen->encoder.block.norm_eps, init_constant(0));
+    scope_push(t, "decoders.%d", h->decoder);
+    x = states[frozen->encoder.depth];
+    if (d->kind == DECODER_TRANSFORMER)
+        x = transformer_decoder(t, frozen, d, x, &final, 2 * frozen->encoder.depth, view, mim_outputs(frozen, 0));
+    else
+        x = linear_decoder(t, frozen, d, x, &final, view, mim_outputs(frozen, 0));
+    scope_pop(t);
+    scope_pop(t);
+    tape_layer(t, m->encoder.depth + 1);
+    tape_params_use_again(t, student);
+    memory_free(frozen);
+    return x;
+}
+
 void mim_forward(Tape *t, const Mim *m, Ref losses[RECIPE_DECODERS_MAX])
 {
     const Recipe *r = m->recipe;
@@ -507,7 +541,7 @@ void mim_forward(Tape *t, const Mim *m, Ref losses[RECIPE_DECODERS_MAX])
     Ref states[DEPTH_MOST + 1];
     tape_decay_rule(t, m->no_decay, r->optimizer.no_decay.count, r->optimizer.decay_all);
     Ref image = image_input(t, m);
-    MimTargets targets = {.image = image, .teacher_tokens = REF_NONE};
+    MimTargets targets = {.image = image, .teacher_tokens = REF_NONE, .reconstruction = REF_NONE};
     encode(t, m, image, false, states);
     Norm final = {REF_NONE, REF_NONE, 0};
     if (mim_has_norm(r))

@@ -12,6 +12,14 @@ enum { MIM_BRANCHES_MOST = 1024 };
  * teacher; or from the caller. */
 typedef enum { MIM_CODES_OF_PATCHES, MIM_CODES_OF_TOKENS, MIM_CODES_GIVEN } MimCodes;
 
+/* The frozen model whose reconstructions targets are mixed with (9.4). It sees the student's masks. */
+typedef struct {
+    Recipe recipe; /* its own, with the student's pictures and masks, and one decoder */
+    int decoder;   /* the number that it has in the file */
+    bool renormalise;
+    float scale[RECIPE_CHANNELS_MAX], shift[RECIPE_CHANNELS_MAX]; /* as of MimTeacher */
+} MimHybrid;
+
 /* What is frozen beside the student: the network whose tokens are the targets of kind `features` (9.1), and the code book of
  * kind `tokens`. Both see the same pictures. */
 typedef struct {
@@ -20,6 +28,7 @@ typedef struct {
     int64_t projected; /* width of its tokens behind its projection; 0: it has none */
     MimCodes codes_of;
     int codes;        /* rows of the code book */
+    MimHybrid hybrid; /* with target.hybrid */
     bool renormalise; /* it sees pictures with statistics of its own: x becomes (x std + mean - its mean) / its std */
     float scale[RECIPE_CHANNELS_MAX], shift[RECIPE_CHANNELS_MAX]; /* which is x scale + shift, channel by channel */
 } MimTeacher;
@@ -28,7 +37,7 @@ typedef struct {
  * and a code book of target.codes patches. */
 MimTeacher mim_teacher_alike(const Recipe *recipe, int depth);
 
-/* Whether a decoder has targets of kind `features` or `tokens`, which need a teacher; of that kind. */
+/* Whether a decoder has targets of kind `features` or `tokens`, or mixed ones, which need something frozen; of that kind. */
 bool mim_needs_teacher(const Recipe *recipe);
 bool mim_has_target(const Recipe *recipe, TargetKind kind);
 
@@ -76,6 +85,7 @@ typedef struct {
                                     when that is theirs */
     const uint8_t *hidden;       /* (count, L), as mim_accepts() */
     const int32_t *codes;        /* (count, L), of MIM_CODES_GIVEN alone */
+    double epoch;                /* a fraction too: where target.hybrid's table is read */
 } MimPictures;
 
 /* Those from number `first` on. */

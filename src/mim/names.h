@@ -39,9 +39,12 @@ Ref mim_view_input(Tape *tape, MimView view, const char *what, DType dtype, Shap
 
 /* What the targets of a micro-batch have in common: values that several decoders read are made once. */
 typedef struct {
-    Ref image, teacher_tokens;
-    Ref made[RECIPE_DECODERS_MAX]; /* of each decoder so far */
+    Ref image, teacher_tokens, reconstruction; /* the latter of hidden patches, by the frozen model */
+    Ref unmixed[RECIPE_DECODERS_MAX];          /* targets of each decoder so far */
 } MimTargets;
+
+/* What the frozen model of target.hybrid predicts for the hidden patches of `image`, as its pictures are (9.4). */
+Ref mim_reconstruction(Tape *tape, const Mim *mim, Ref image, MimView view);
 
 /* The target of decoder k (2, 9.1, 10, 11), rows as the view of its loss has them. */
 Ref mim_target(Tape *tape, const Mim *mim, MimTargets *targets, int decoder);

@@ -1,5 +1,7 @@
 /* What decoders predict: pixels, histograms of gradients, tokens of a frozen teacher, codes (docs/spec/pretraining.md 2, 9.1,
  * 11, 12). */
+#include <stdio.h>
+
 #include "mim/names.h"
 #include "nn/layers.h"
 #include "ops/argmax/argmax.h"
@@ -7,6 +9,7 @@
 #include "ops/hog/hog.h"
 #include "ops/layer_norm/layer_norm.h"
 #include "ops/patches/patches.h"
+#include "ops/scale_add/scale_add.h"
 #include "ops/standardise/standardise.h"
 #include "ops/window/window.h"
 
@@ -106,7 +109,7 @@ static Ref codes(Tape *t, const Mim *m, MimTargets *targets, const RecipeDecoder
                                                 : REF_NONE});
 }
 
-static Ref make(Tape *t, const Mim *m, MimTargets *targets, const RecipeDecoder *d, MimView view)
+static Ref make(Tape *t, const Mim *m, MimTargets *targets, const RecipeDecoder *d, MimView view, Ref image)
 {
     switch (d->target.kind) {
     case TARGET_FEATURES:
@@ -114,24 +117,58 @@ static Ref make(Tape *t, const Mim *m, MimTargets *targets, const RecipeDecoder 
     case TARGET_TOKENS:
         return codes(t, m, targets, d, view);
     case TARGET_HOG:
-        return hog(t, (HogArgs){.image = targets->image,
+        return hog(t, (HogArgs){.image = image,
                                 .index = view_places(t, m, view),
                                 .patch = m->encoder.patch,
                                 .cell = d->target.cell,
                                 .bins = d->target.bins,
                                 .gaussian = d->target.gaussian});
     default:
-        return pixels(t, d, targets->image, m->encoder.patch, view_places(t, m, view));
+        return pixels(t, d, image, m->encoder.patch, view_places(t, m, view));
     }
 }
 
-Ref mim_target(Tape *t, const Mim *m, MimTargets *targets, int decoder)
+/* The picture that a decoder's target is of: mixed ones are of the frozen model's, whose space the mix is in. */
+static Ref image_of(Tape *t, const Mim *m, const MimTargets *targets, int decoder)
+{
+    if (!recipe_is_mixed(m->recipe, decoder) || !m->teacher.hybrid.renormalise)
+        return targets->image;
+    return tape_input(t, "hybrid.image", DTYPE_REAL, *ref_shape(t, targets->image));
+}
+
+static Ref unmixed(Tape *t, const Mim *m, MimTargets *targets, int decoder, Ref image)
 {
     const Recipe *r = m->recipe;
     const RecipeDecoder *d = &r->decoders[decoder];
     for (int k = 0; k < decoder; k++)
         if (mim_view_of(m, k) == mim_view_of(m, decoder) && recipe_target_equal(&r->decoders[k].target, &d->target) &&
-            (r->decoders[k].kind == DECODER_PIXEL_SHUFFLE) == (d->kind == DECODER_PIXEL_SHUFFLE))
-            return targets->made[decoder] = targets->made[k];
-    return targets->made[decoder] = make(t, m, targets, d, mim_view_of(m, decoder));
+            (r->decoders[k].kind == DECODER_PIXEL_SHUFFLE) == (d->kind == DECODER_PIXEL_SHUFFLE) &&
+            image_of(t, m, targets, k).slot == image.slot)
+            return targets->unmixed[k];
+    return make(t, m, targets, d, mim_view_of(m, decoder), image);
+}
+
+/* share x (one number) + rest, or without a rest. */
+static Ref scaled(Tape *t, Ref x, const char *share, int decoder, Ref rest)
+{
+    char name[32];
+    snprintf(name, sizeof name, "hybrid.%s.%d", share, decoder);
+    Ref out[] = {tape_temp(t, DTYPE_REAL, *ref_shape(t, x), false)};
+    tape_append(t, &scale_add_op, NULL, (Ref[]){x, REF_NONE, tape_input(t, name, DTYPE_REAL, shape_1(1)), rest}, out, 0);
+    return out[0];
+}
+
+Ref mim_target(Tape *t, const Mim *m, MimTargets *targets, int decoder)
+{
+    if (tape_failed(t))
+        return REF_NONE;
+    Ref image = image_of(t, m, targets, decoder), own = unmixed(t, m, targets, decoder, image);
+    targets->unmixed[decoder] = own;
+    if (!recipe_is_mixed(m->recipe, decoder))
+        return own;
+    if (!ref_given(targets->reconstruction))
+        targets->reconstruction = mim_reconstruction(t, m, image, mim_view_of(m, decoder));
+    if (tape_failed(t))
+        return REF_NONE;
+    return scaled(t, targets->reconstruction, "rest", decoder, scaled(t, own, "alpha", decoder, REF_NONE));
 }

@@ -331,6 +331,55 @@ static bool check_teacher(const Recipe *r)
     return true;
 }
 
+bool recipe_is_mixed(const Recipe *r, int decoder)
+{
+    for (int i = 0; r->hybrid.from[0] && i < r->hybrid.count; i++)
+        if (r->hybrid.items[i].tap == r->decoders[decoder].tap)
+            return true;
+    return false;
+}
+
+double recipe_mix(const Recipe *r, int decoder, double epoch)
+{
+    for (int i = 0; r->hybrid.from[0] && i < r->hybrid.count; i++) {
+        const RecipeMix *mix = &r->hybrid.items[i];
+        if (mix->tap != r->decoders[decoder].tap)
+            continue;
+        if (epoch >= mix->epochs[1])
+            return mix->to;
+        if (epoch <= mix->epochs[0])
+            return mix->from;
+        return mix->from + (mix->to - mix->from) * (epoch - mix->epochs[0]) / (mix->epochs[1] - mix->epochs[0]);
+    }
+    return 1;
+}
+
+/* Each row has a tap, and a mix is made where a reconstruction is: of hidden pixels, or histograms of them. */
+static bool check_hybrid(const Recipe *r)
+{
+    for (int i = 0; r->hybrid.from[0] && i < r->hybrid.count; i++) {
+        int tap = r->hybrid.items[i].tap, found = 0;
+        for (int j = 0; j < i; j++)
+            if (r->hybrid.items[j].tap == tap)
+                return error_set("target.hybrid has two rows of tap %d", tap);
+        for (int k = 0; k < r->decoder_count; k++) {
+            const RecipeDecoder *d = &r->decoders[k];
+            if (d->tap != tap)
+                continue;
+            found++;
+            if (d->target.kind != TARGET_PIXELS && d->target.kind != TARGET_HOG)
+                return error_set("decoders.%d: target.hybrid mixes pixels or hog, not target.kind %s", k,
+                                 recipe_word("target.kind", (int)d->target.kind));
+            if (d->loss.on == LOSS_ON_ALL)
+                return error_set("decoders.%d: target.hybrid makes hidden patches alone, so it does not go with loss.on all",
+                                 k);
+        }
+        if (!found)
+            return error_set("target.hybrid has a row of tap %d, which no decoders.K.tap is", tap);
+    }
+    return true;
+}
+
 static bool check_stages(const Recipe *r)
 {
     int epochs = 0;
@@ -385,7 +434,7 @@ bool recipe_check(const Recipe *r)
     if (r->schedule.warmup_epochs >= r->schedule.epochs)
         return error_set("schedule.warmup_epochs %g must be smaller than schedule.epochs %d", r->schedule.warmup_epochs,
                          r->schedule.epochs);
-    if (!check_teacher(r) || !check_stages(r) || !check_schedule(r))
+    if (!check_teacher(r) || !check_hybrid(r) || !check_stages(r) || !check_schedule(r))
         return false;
     int parts = r->schedule.accumulate, micro = r->run.micro_batch, batch = r->schedule.batch_size;
     if (parts > 0 && batch % parts)

@@ -179,7 +179,8 @@ static const RecipeKey rows[] = {
     {"loss.on", KEY_WORD, AT(loss.on), "masked", .names = loss_places, .now = CARRIED_OUT,
      .help = "Which patches count: the hidden ones or all."},
     {"loss.smoothing", KEY_REAL, AT(loss.smoothing), "0", 0, 0.999, .now = NOT_YET, .help = "Smoothing of class labels."},
-    {"target.hybrid", KEY_OTHER, 0, "none", .now = NOT_YET, .help = "Mix of picture and reconstruction as the target."},
+    {"target.hybrid", KEY_HYBRID, AT(hybrid), "none", .now = CARRIED_OUT,
+     .help = "Mixes the targets of taps with what a frozen model (`from`) makes of the masked picture; alpha is the picture's share."},
 
     {"head", KEY_RESERVED, .help = "A classifier in place of mask, decoders and target."},
 
@@ -353,7 +354,7 @@ bool schema_in_decoder(const RecipeKey *row)
 
 uint64_t schema_own_bit(const RecipeKey *row)
 {
-    if (row->type == KEY_OTHER || (!lies_under(row->key, "target") && !lies_under(row->key, "loss")))
+    if (row->type == KEY_OTHER || row->type == KEY_HYBRID || (!lies_under(row->key, "target") && !lies_under(row->key, "loss")))
         return 0;
     size_t first = 0;
     while (!lies_under(rows[first].key, "target"))
@@ -365,6 +366,8 @@ const void *schema_field_const(const RecipeKey *row, const Recipe *r, const Reci
 {
     if (schema_in_decoder(row))
         return (const char *)d + row->offset;
+    if (row->type == KEY_HYBRID)
+        return (const char *)r + row->offset;
     if (d && lies_under(row->key, "target"))
         return (const char *)&d->target + (row->offset - offsetof(Recipe, target));
     if (d && lies_under(row->key, "loss"))
@@ -405,6 +408,8 @@ size_t schema_field_bytes(const RecipeKey *row)
         return sizeof(RecipeNumbers);
     case KEY_STAGES:
         return sizeof(RecipeStages);
+    case KEY_HYBRID:
+        return sizeof(RecipeHybrid);
     case KEY_OTHER:
     case KEY_RESERVED:
         break;

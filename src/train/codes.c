@@ -13,7 +13,7 @@
 
 bool teacher_is_network(const char *name)
 {
-    return strncmp(name, BOOK ".", sizeof BOOK) != 0;
+    return strncmp(name, BOOK ".", sizeof BOOK) != 0 && strncmp(name, "hybrid.", 7) != 0;
 }
 
 /* `mean` or `std` of a code book of patches. */

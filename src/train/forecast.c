@@ -165,7 +165,13 @@ static bool time_steps(const Recipe *r, const Pictures *pictures, Forecast *f)
     uint8_t *hidden = memory_new((size_t)micro, (size_t)recipe_patches(r)), *kept = NULL;
     Trainer *t = NULL;
     Loader *loader = NULL;
+    MimTeacher network;
     bool ok = false;
+    if (mim_needs_teacher(r)) {
+        if (!teacher_largest(r, &network))
+            return false;
+        options.teacher = &network;
+    }
     loading.batch = (size_t)micro;
     if (!hidden || !(t = trainer_open(r, &options)) || !(loader = loader_open(&loading)))
         goto done;

@@ -76,7 +76,8 @@ static bool one_step(Run *run)
     TrainerBatch input = {.images = batch.images,
                           .hidden = run->hidden,
                           .kept = run->kept,
-                          .lr = schedule_rate(r, (double)run->step / (double)run->per_epoch)};
+                          .lr = schedule_rate(r, (double)run->step / (double)run->per_epoch),
+                          .epoch = (double)run->step / (double)run->per_epoch};
     if (!trainer_step(run->trainer, &input, &metrics))
         return error_context("step %" PRId64, run->step + 1);
     GuardOutcome outcome = run_guard(run, &batch, &input, &metrics);

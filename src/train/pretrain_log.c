@@ -49,8 +49,9 @@ static bool validate(Run *run, TrainerMetrics *mean)
         if (!ok || batch.count == 0)
             break;
         pictures_masks(r, true, 0, 0, batch.samples, batch.count, run->hidden);
-        ok = trainer_evaluate(run->trainer, &(TrainerBatch){.images = batch.images, .hidden = run->hidden}, (int)batch.count,
-                              &metrics);
+        TrainerBatch input = {
+            .images = batch.images, .hidden = run->hidden, .epoch = (double)run->step / (double)run->per_epoch};
+        ok = trainer_evaluate(run->trainer, &input, (int)batch.count, &metrics);
         loader_release(loader);
         for (int k = 0; ok && k < r->decoder_count; k++) {
             double here = trainer_counts(run->trainer, k, run->hidden, (int)batch.count);

@@ -30,7 +30,9 @@ Trainer *reconstruct_open(const Recipe *recipe, const Device *device)
                               .plain = true,
                               .keep_predictions = true,
                               .evaluate_only = true};
-    return trainer_open(recipe, &options);
+    Recipe plain = *recipe;
+    plain.hybrid.from[0] = 0; /* pictures are drawn with the true patches */
+    return trainer_open(&plain, &options);
 }
 
 static bool draws_pixels(const RecipeTarget *target)

@@ -292,8 +292,11 @@ size_t trainer_picture_floats(const Trainer *t)
 /* The pictures of a batch from number `first` on. */
 static MimPictures pictures_of(const Mim *mim, const TrainerBatch *batch, int first)
 {
-    MimPictures all = {
-        .images = batch->images, .teacher_images = batch->teacher_images, .hidden = batch->hidden, .codes = batch->codes};
+    MimPictures all = {.images = batch->images,
+                       .teacher_images = batch->teacher_images,
+                       .hidden = batch->hidden,
+                       .codes = batch->codes,
+                       .epoch = batch->epoch};
     return mim_pictures_from(mim, &all, first);
 }
 

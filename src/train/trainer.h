@@ -33,6 +33,7 @@ typedef struct {
     const uint8_t *kept;         /* (branches, batch): 1 = the branch of that picture is kept; NULL when nothing drops. Branches
                                     as trainer_branches() */
     double lr;
+    double epoch; /* a fraction too: where target.hybrid's table is read */
 } TrainerBatch;
 
 typedef struct {

@@ -70,8 +70,11 @@ static bool find_pictures(Trainer *t, const TrainerBatch *batch, TrainerFault *f
     for (int i = 0; i < t->options.batch; i++) {
         TrainerMetrics alone;
         MimPictures one = mim_pictures_from(mim, &all, i);
-        TrainerBatch picture = {
-            .images = one.images, .teacher_images = one.teacher_images, .hidden = one.hidden, .codes = one.codes};
+        TrainerBatch picture = {.images = one.images,
+                                .teacher_images = one.teacher_images,
+                                .hidden = one.hidden,
+                                .codes = one.codes,
+                                .epoch = batch->epoch};
         if (!trainer_evaluate(t, &picture, 1, &alone))
             return false;
         fault->pictures[i] = !alone.finite;
