@@ -131,8 +131,6 @@ static void what_is_not_carried_out_is_refused_by_name(void **state)
         {"encoder.keep_blocks", "3"},
         {"encoder.init", "moco"},
         {"mask.kind", "tube"},
-        {"target.hybrid", "{from: x}"},
-        {"loss.kind", "cross_entropy"},
         {"loss.smoothing", "0.1"},
         {"head.classes", "10"},
         {"contrast.kind", "mocov3"},
@@ -368,6 +366,8 @@ static void resolved_recipes_read_back(void **state)
         "target.normalise=patch",
         "schedule.steps=[1, 2.5]",
         "stages=[{epochs: 2, teacher_depth: 0, optimizer: reset}, {epochs: 3}]",
+        "target.hybrid={from: 'runs/a b', table: [{tap: 6, alpha: 0.25}, {tap: 8, from: 0, to: 1, epochs: [0, 10.5]}]}",
+        "target.hybrid=none",
     };
     Recipe r;
     recipe_defaults(&r);
@@ -566,7 +566,7 @@ static void the_table_documents_itself(void **state)
     Text page = {0};
     recipe_print_markdown(&page);
     recipe_each(count_keys, &page);
-    assert_non_null(strstr(page.data, "| `loss.kind` | `l2` | `l2`, `l1`, `smooth_l1`, `cosine` |"));
+    assert_non_null(strstr(page.data, "| `loss.kind` | `l2` | `l2`, `l1`, `smooth_l1`, `cosine`, `cross_entropy` |"));
     assert_string_equal(recipe_word("loss.kind", LOSS_SMOOTH_L1), "smooth_l1");
     assert_string_equal(recipe_word("decoders.K.target.kind", TARGET_HOG), "hog");
     assert_string_equal(recipe_word("loss.kind", 99), "?");

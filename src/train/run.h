@@ -113,4 +113,7 @@ bool run_save(Run *run);
 /* RUN/samples/step-N.png. A run does not end because a sheet cannot be drawn. */
 void run_draw_samples(Run *run);
 
+/* RUN/samples/targets.png, as a run begins: what target.hybrid mixes. Likewise. */
+void run_draw_targets(Run *run);
+
 #endif
