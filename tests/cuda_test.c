@@ -192,19 +192,23 @@ static void losses_are_the_processors(void **state)
     device_close(&cuda);
 }
 
-/* The weights after so many steps; with `late` each step is begun before the last one's metrics are read. Owned by the caller.
- */
-static float *weights_after(const Device *device, RunPrecision precision, int steps, bool late, size_t *bytes)
+typedef enum { WAY_WAITS, WAY_LATE, WAY_AHEAD, WAYS } Way;
+
+/* The weights after so many steps; with WAY_LATE each step is begun before the last one's metrics are read, with WAY_AHEAD its
+ * first part is uploaded before. Owned by the caller. */
+static float *weights_after(const Device *device, RunPrecision precision, int steps, Way way, size_t *bytes)
 {
     Trainer *t = open_trainer(device, precision, BATCH / 2);
     TrainerMetrics metrics;
     for (int i = 0; i < steps; i++) {
         TrainerBatch batch = batch_of(i);
         assert_true(trainer_begin(t, &batch));
-        if (!late || i > 0)
+        batch = batch_of(i + 1);
+        assert_true(way != WAY_AHEAD || trainer_ahead(t, &batch));
+        if (way != WAY_LATE || i > 0)
             assert_true(trainer_end(t, &metrics) && metrics.finite);
     }
-    if (late)
+    if (way == WAY_LATE)
         assert_true(trainer_end(t, &metrics) && metrics.finite);
     *bytes = (size_t)trainer_params(t)->trained_count * sizeof(float);
     float *copy = malloc(*bytes);
@@ -215,7 +219,7 @@ static float *weights_after(const Device *device, RunPrecision precision, int st
     return copy;
 }
 
-static void graphs_and_late_metrics_change_no_bit(void **state)
+static void graphs_and_overlap_change_no_bit(void **state)
 {
     (void)state;
     Device cuda = open_device("cuda");
@@ -223,10 +227,10 @@ static void graphs_and_late_metrics_change_no_bit(void **state)
         RunPrecision precision = p ? RUN_PRECISION_BF16 : RUN_PRECISION_F32;
         size_t bytes;
         cuda.one_by_one = true;
-        float *expect = weights_after(&cuda, precision, 3, false, &bytes);
+        float *expect = weights_after(&cuda, precision, 3, WAY_WAITS, &bytes);
         cuda.one_by_one = false;
-        for (int late = 0; late < 2; late++) {
-            float *got = weights_after(&cuda, precision, 3, late, &bytes);
+        for (Way way = 0; way < WAYS; way++) {
+            float *got = weights_after(&cuda, precision, 3, way, &bytes);
             assert_memory_equal(got, expect, bytes);
             free(got);
         }
@@ -268,7 +272,7 @@ int main(void)
         cmocka_unit_test_teardown(ops_match_the_reference, check_lockstep),
         cmocka_unit_test(golden_cases_agree),
         cmocka_unit_test_teardown(losses_are_the_processors, check_lockstep),
-        cmocka_unit_test_teardown(graphs_and_late_metrics_change_no_bit, check_lockstep),
+        cmocka_unit_test_teardown(graphs_and_overlap_change_no_bit, check_lockstep),
         cmocka_unit_test_teardown(a_copy_goes_on_with_the_same_bits, check_lockstep),
     };
     return cmocka_run_group_tests(tests, draw_input, NULL);

@@ -203,7 +203,7 @@ static bool measure(Bench *b)
         if (i == b->warmup && !begin_measuring(b, program))
             goto done;
         double start = clock_seconds();
-        if (!trainer_step(t, &input, &metrics))
+        if (!trainer_begin(t, &input) || !trainer_ahead(t, &input) || !trainer_end(t, &metrics))
             goto done;
         if (i >= b->warmup)
             b->seconds[i - b->warmup] = clock_seconds() - start;

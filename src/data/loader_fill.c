@@ -20,6 +20,11 @@ size_t loader_picture_size(const LoaderOptions *o)
     return (size_t)o->channels * (size_t)o->height * (size_t)o->width;
 }
 
+size_t loader_other_size(const LoaderOptions *o)
+{
+    return (size_t)o->channels * (size_t)o->other[0] * (size_t)o->other[1];
+}
+
 /* Notes that `sample` was met and is unreadable; with a reason when it is this worker that found out. */
 static bool note_miss(Loader *l, Slot *slot, Miss miss, const char *reason)
 {
@@ -129,6 +134,10 @@ bool loader_fill(Worker *worker, Slot *slot, size_t place)
     else
         ok = image_prepare(&pick.image, pick.box, o->height, o->width, o->filter, pick.flip, o->mean, o->std, &worker->scratch,
                            worker->pixels, to);
+    if (ok && loader_other_size(o))
+        ok = image_prepare(&pick.image, pick.box, o->other[0], o->other[1], o->filter, pick.flip, o->mean, o->std,
+                           &worker->scratch, worker->pixels,
+                           slot->images + o->batch * loader_picture_size(o) + place * loader_other_size(o));
     slot->samples[place] = pick.sample;
     slot->labels[place] = source_label(o->source, pick.sample);
     if (!pick.kept)

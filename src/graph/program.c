@@ -462,6 +462,11 @@ void *program_input(Program *p, const char *name)
     return p->gpu ? program_gpu_input(p, slot) : p->data[slot];
 }
 
+bool program_upload(Program *p)
+{
+    return !p->gpu || program_gpu_upload(p);
+}
+
 void *program_kept(Program *p, Segment segment, const char *name)
 {
     int slot = find_kept(p, segment, name);

@@ -36,6 +36,10 @@ bool program_run(Program *program, Segment segment);
  * that is to see other numbers: on a GPU it is memory of the host, and asking says that it has to be uploaded again. */
 void *program_input(Program *program, const char *name);
 
+/* Starts to copy the inputs that were asked for since the last run, while a GPU still computes that one: the next run finds
+ * them there. Without a GPU there is nothing to do. False after error_set(). */
+bool program_upload(Program *program);
+
 /* Memory of a kept value or a storage by name; NULL when there is none. Kept values of several segments are told apart by
  * `segment`. On a GPU it is a copy as of now, good until the same is asked for again and for reading alone; NULL after
  * error_set() when copying fails. */

@@ -87,23 +87,30 @@ typedef struct {
     float z[RUNS][N], metrics[RUNS][N], weights[N];
 } Numbers;
 
-/* Steps as a trainer takes them: the next one is begun before the metrics of the last are looked at. */
+static bool fill_inputs(Program *p, int run)
+{
+    float *x = program_input(p, "x"), *between = program_input(p, "between");
+    if (!x || !between)
+        return false;
+    for (int i = 0; i < N; i++)
+        x[i] = (float)(run * 100 + i);
+    between[0] = (float)run;
+    return true;
+}
+
+/* Steps as a trainer takes them: the next one is begun before the metrics of the last are looked at, every other one's inputs
+ * are uploaded before. */
 static bool take_steps(Program *p, Numbers *out)
 {
     for (int run = 0; run <= RUNS; run++) {
         if (run < RUNS) {
-            float *x = program_input(p, "x"), *between = program_input(p, "between");
-            if (!x || !between)
-                return false;
-            for (int i = 0; i < N; i++)
-                x[i] = (float)(run * 100 + i);
-            between[0] = (float)run;
-            if (!program_run(p, SEGMENT_ONLY))
+            if ((run % 2 == 0 && !fill_inputs(p, run)) || !program_run(p, SEGMENT_ONLY))
                 return false;
             float *rate = program_input(p, "rate");
             for (int i = 0; rate && i < N; i++)
                 rate[i] = (float)(run + 1);
-            if (!rate || !program_run(p, SEGMENT_UPDATE) || !program_fetch(p, "metrics", run % 2))
+            if (!rate || !program_run(p, SEGMENT_UPDATE) || !program_fetch(p, "metrics", run % 2) ||
+                (run % 2 == 0 && !(fill_inputs(p, run + 1) && program_upload(p))))
                 return false;
         }
         if (run > 0) {
@@ -223,6 +230,38 @@ static void an_upload_waits_for_its_own_input(void **state)
     tape_free(tape);
     device_close(&cuda);
     assert_int_equal(fake_open_things(), 0);
+}
+
+/* What is uploaded ahead is on the GPU when its run begins, but not yet where the run before reads; written anew, it travels
+ * anew.
+ */
+static void inputs_go_ahead(void **state)
+{
+    (void)state;
+    Device cuda;
+    fake_reset();
+    assert_true(device_open("cuda", 1, &cuda));
+    Tape *tape = build(&mix_op);
+    Program *p = program_make(tape, &cuda, NULL, 0);
+    assert_non_null(p);
+    assert_true(fill_inputs(p, 1) && program_run(p, SEGMENT_ONLY));
+    for (int again = 0; again < 2; again++) {
+        fake_log_clear();
+        assert_true(fill_inputs(p, again ? 3 : 2) && program_upload(p));
+        assert_int_equal(count_lines(fake_log(), "copy"), 1);
+    }
+    fake_log_clear();
+    assert_true(program_upload(p));
+    assert_int_equal(count_lines(fake_log(), "copy"), 0);
+    assert_true(program_run(p, SEGMENT_ONLY));
+    assert_int_equal(count_lines(fake_log(), "copy"), 1);
+    const float *z = program_kept(p, SEGMENT_ONLY, "z");
+    assert_non_null(z);
+    for (int i = 0; i < N; i++)
+        assert_true(z[i] == (float)(2 * (2 * (300 + i) + i % 5)));
+    program_free(p);
+    tape_free(tape);
+    device_close(&cuda);
 }
 
 /* Looking at one node after another takes no more memory than the largest output. */
@@ -358,6 +397,7 @@ int main(void)
         cmocka_unit_test(captured_or_not_it_is_the_same),
         cmocka_unit_test(inputs_are_uploaded_once),
         cmocka_unit_test(an_upload_waits_for_its_own_input),
+        cmocka_unit_test(inputs_go_ahead),
         cmocka_unit_test(outputs_of_nodes_share_a_place),
         cmocka_unit_test(nodes_are_measured),
         cmocka_unit_test(an_op_without_a_kernel_is_named),

@@ -18,6 +18,7 @@ typedef struct {
     int slot;
     size_t offset, bytes; /* of the block of all inputs */
     bool written;         /* by the host since the last run */
+    bool sent;            /* and on its way to the landing place since */
     void *taken;          /* event: its landing place may be written again */
 } Input;
 
@@ -211,40 +212,70 @@ bool program_gpu_capture(Program *p)
     return true;
 }
 
-/* Copies what was written since the last run, neighbours at once. The lane waits for the last use of these inputs alone: what
- * is uploaded late in a step, such as the rate, does not hold up the pictures of the next. */
-static bool upload(ProgramGpu *g)
+/* From first on, the neighbours of which it is true; moves *first behind them. The bytes of none are 0. */
+static size_t neighbours(const ProgramGpu *g, size_t *first, bool sent, size_t *from)
 {
+    size_t i = *first;
+    *from = g->inputs[i].offset;
+    while (i < g->input_count && g->inputs[i].written && g->inputs[i].sent == sent)
+        i++;
+    size_t bytes = i == *first ? 0 : g->inputs[i - 1].offset + g->inputs[i - 1].bytes - *from;
+    *first = i == *first ? i + 1 : i;
+    return bytes;
+}
+
+/* Starts to copy what was written to the landing place, neighbours at once. The lane waits for the last use of these inputs
+ * alone: what is uploaded late in a step, such as the rate, does not hold up the pictures of the next. */
+bool program_gpu_upload(Program *p)
+{
+    ProgramGpu *g = p->gpu;
+    const CudaRuntime *r = g->runtime;
+    bool any = false;
+    if (!check(g, g->failed, "uploading"))
+        return false;
+    for (size_t i = 0; i < g->input_count;) {
+        size_t first = i, from, bytes = neighbours(g, &i, false, &from);
+        if (!bytes)
+            continue;
+        for (size_t k = first; k < i; k++)
+            if (!check(g, r->stream_follow(g->lane, g->inputs[k].taken), "uploading"))
+                return false;
+        if (!check(g, r->copy(g->landing + from, g->pinned + from, bytes, g->lane), "uploading"))
+            return false;
+        any = true;
+    }
+    if (any && !check(g, r->event_record(g->uploaded, g->lane), "uploading"))
+        return false;
+    for (size_t i = 0; i < g->input_count; i++)
+        g->inputs[i].sent = g->inputs[i].written;
+    g->uploading = g->uploading || any;
+    return true;
+}
+
+/* Brings what was written to where kernels read it. */
+static bool take_inputs(Program *p)
+{
+    ProgramGpu *g = p->gpu;
     const CudaRuntime *r = g->runtime;
     void *stream = cuda_stream(g->device)->handle;
-    bool any = false;
-    for (int way = 0; way < 2; way++) {
-        if (way == 1 && any &&
-            !(check(g, r->event_record(g->uploaded, g->lane), "uploading") &&
-              check(g, r->stream_follow(stream, g->uploaded), "uploading")))
+    bool follows = false;
+    if (!program_gpu_upload(p))
+        return false;
+    for (size_t i = 0; i < g->input_count;) {
+        size_t from, bytes = neighbours(g, &i, true, &from);
+        if (!bytes)
+            continue;
+        if (!follows && !check(g, r->stream_follow(stream, g->uploaded), "uploading"))
             return false;
-        for (size_t i = 0; i < g->input_count;) {
-            size_t first = i;
-            for (; i < g->input_count && g->inputs[i].written; i++)
-                if (way == 0 && !check(g, r->stream_follow(g->lane, g->inputs[i].taken), "uploading"))
-                    return false;
-            if (first == i) {
-                i++;
-                continue;
-            }
-            size_t from = g->inputs[first].offset, bytes = g->inputs[i - 1].offset + g->inputs[i - 1].bytes - from;
-            any = true;
-            int error = way == 0 ? r->copy(g->landing + from, g->pinned + from, bytes, g->lane)
-                                 : r->copy(g->block + from, g->landing + from, bytes, stream);
-            if (!check(g, error, "uploading"))
-                return false;
-        }
+        follows = true;
+        if (!check(g, r->copy(g->block + from, g->landing + from, bytes, stream), "uploading"))
+            return false;
     }
-    g->uploading = g->uploading || any;
     for (size_t i = 0; i < g->input_count; i++) {
-        if (g->inputs[i].written && !check(g, r->event_record(g->inputs[i].taken, stream), "uploading"))
+        Input *in = &g->inputs[i];
+        if (in->written && !check(g, r->event_record(in->taken, stream), "uploading"))
             return false;
-        g->inputs[i].written = false;
+        in->written = in->sent = false;
     }
     return true;
 }
@@ -252,7 +283,7 @@ static bool upload(ProgramGpu *g)
 bool program_gpu_run(Program *p, Segment segment)
 {
     ProgramGpu *g = p->gpu;
-    if (!check(g, g->failed, "uploading") || !upload(g))
+    if (!take_inputs(p))
         return false;
     if (p->seconds)
         return launch_measured(p, segment);
@@ -263,7 +294,7 @@ bool program_gpu_run(Program *p, Segment segment)
 
 bool program_gpu_run_node(Program *p, size_t node)
 {
-    return check(p->gpu, p->gpu->failed, "uploading") && upload(p->gpu) && launch(p, node);
+    return take_inputs(p) && launch(p, node);
 }
 
 void *program_gpu_input(Program *p, int slot)
@@ -277,6 +308,7 @@ void *program_gpu_input(Program *p, int slot)
     for (size_t i = 0; i < g->input_count; i++)
         if (g->inputs[i].slot == slot) {
             g->inputs[i].written = true;
+            g->inputs[i].sent = false;
             return g->pinned + g->inputs[i].offset;
         }
     return NULL;

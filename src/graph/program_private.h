@@ -47,8 +47,10 @@ bool program_gpu_run(Program *p, Segment segment);
 
 bool program_gpu_run_node(Program *p, size_t node);
 
-/* Memory of the host that is uploaded to an input before the next run. */
+/* Memory of the host that is uploaded to an input before the next run, or with program_gpu_upload() while the last one goes on.
+ */
 void *program_gpu_input(Program *p, int slot);
+bool program_gpu_upload(Program *p);
 
 /* What runs need to be measured. False after error_set(). */
 bool program_gpu_measure(Program *p);

@@ -314,9 +314,18 @@ static bool check_teacher(const Recipe *r)
     bool network = features || (tokens && path);
     const char *idle = r->target.final_norm && !network ? "final_norm" : r->target.projection && !network ? "projection" : NULL;
     if (!idle && !features && !tokens)
-        idle = strcmp(r->target.teacher, "initial") != 0 ? "teacher" : NULL;
+        idle = strcmp(r->target.teacher, "initial") != 0 ? "teacher"
+               : r->target.image_size[0]                 ? "image_size"
+               : r->target.mean.kind != STATISTICS_AUTO  ? "mean"
+               : r->target.std.kind != STATISTICS_AUTO   ? "std"
+                                                         : NULL;
     if (idle)
         return error_set("target.%s belongs to a teacher: it needs target.kind features", idle);
+    if (!check_statistics(r, &r->target.mean, "target.mean") || !check_statistics(r, &r->target.std, "target.std"))
+        return false;
+    if (recipe_teacher_resizes(r) && r->stages.count > 1)
+        return error_set(
+            "stages: the next teacher is the student, which sees image.size and not target.image_size; use one stage");
     if (tokens && path && r->stages.count > 1)
         return error_set(
             "stages: the next teacher is the student, for whose tokens target.kind tokens has no code book; use one "
@@ -329,6 +338,15 @@ static bool check_teacher(const Recipe *r)
         return error_set("target.projection: only a teacher from a file has a projection, not one made here (target.teacher, "
                          "stages)");
     return true;
+}
+
+bool recipe_teacher_resizes(const Recipe *r)
+{
+    const int *its = r->target.image_size, *own = r->image.size;
+    bool teacher = false;
+    for (int k = 0; k < r->decoder_count; k++)
+        teacher = teacher || r->decoders[k].target.kind == TARGET_FEATURES || r->decoders[k].target.kind == TARGET_TOKENS;
+    return teacher && its[0] && (its[0] != own[0] || its[1] != own[1]);
 }
 
 bool recipe_is_mixed(const Recipe *r, int decoder)

@@ -292,6 +292,9 @@ void recipe_write(const Recipe *r, Text *out);
  * the number of lines. */
 int recipe_differences(const Recipe *a, const Recipe *b, Text *out);
 
+/* Whether a teacher sees pictures of another size than the student: of the rows and columns of target.image_size. */
+bool recipe_teacher_resizes(const Recipe *r);
+
 /* The share of the picture in the target of decoder k at that epoch (a fraction too); 1 where target.hybrid has no row. */
 double recipe_mix(const Recipe *r, int decoder, double epoch);
 bool recipe_is_mixed(const Recipe *r, int decoder);

@@ -188,7 +188,9 @@ static bool time_steps(const Recipe *r, const Pictures *pictures, Forecast *f)
         if (!loader_next(loader, &batch))
             goto done;
         pictures_masks(r, false, 0, batch.epoch, batch.samples, batch.count, hidden);
-        if (!trainer_step(t, &(TrainerBatch){.images = batch.images, .hidden = hidden, .kept = kept, .lr = 1e-6}, &metrics))
+        TrainerBatch input = {
+            .images = batch.images, .teacher_images = batch.other, .hidden = hidden, .kept = kept, .lr = 1e-6};
+        if (!trainer_step(t, &input, &metrics))
             goto done;
         loader_release(loader);
         now = clock_seconds();

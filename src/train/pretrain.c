@@ -7,9 +7,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
-#include "base/random.h"
 #include "train/run.h"
-#include "train/schedule.h"
 #include "train/teacher.h"
 
 void run_say(const Run *run, const char *format, ...)
@@ -29,20 +27,6 @@ bool run_is_stopped(const Run *run)
     return run->options->stop && run->options->stop(run->options->context);
 }
 
-/* ---- the step's random numbers */
-
-/* Branches are drawn picture by picture, each branch of each: what one picture draws depends on nothing else. */
-static void draw_kept(Run *run, const LoaderBatch *batch)
-{
-    int branches = trainer_branches(run->trainer);
-    for (size_t i = 0; run->kept && i < batch->count; i++) {
-        Random random = random_stream(run->recipe.run.seed, RANDOM_DROP_PATH, (uint32_t)run->stage,
-                                      run_draw_epoch(run, batch->epoch), batch->samples[i]);
-        for (int b = 0; b < branches; b++)
-            run->kept[(size_t)b * batch->count + i] = random_uniform(&random) >= trainer_branch_rate(run->trainer, b);
-    }
-}
-
 /* ---- the loop */
 
 /* The pictures cannot be read any more, or not be noted, but what was learnt so far is good. Keeps the error; always false. */
@@ -59,34 +43,28 @@ static bool save_before_failing(Run *run)
 
 static bool one_step(Run *run)
 {
-    const Recipe *r = &run->recipe;
-    LoaderBatch batch;
+    StepInput *in;
+    TrainerBatch batch;
     TrainerMetrics metrics;
     double before = clock_seconds(), cpu = clock_process_seconds();
     if (!run_enter_stage(run))
         return false;
-    if (!loader_next(run->loader, &batch))
+    run->step_waited = 0;
+    if (!run_take_input(run, &in, &batch))
         return save_before_failing(run);
     if (run->bad_failed) {
         error_context("noting a picture that cannot be read");
         return save_before_failing(run);
     }
-    pictures_masks(r, false, (uint32_t)run->stage, run_draw_epoch(run, batch.epoch), batch.samples, batch.count, run->hidden);
-    draw_kept(run, &batch);
-    TrainerBatch input = {.images = batch.images,
-                          .hidden = run->hidden,
-                          .kept = run->kept,
-                          .lr = schedule_rate(r, (double)run->step / (double)run->per_epoch),
-                          .epoch = (double)run->step / (double)run->per_epoch};
-    if (!trainer_step(run->trainer, &input, &metrics))
+    if (!trainer_begin(run->trainer, &batch) || !run_take_ahead(run) || !trainer_end(run->trainer, &metrics))
         return error_context("step %" PRId64, run->step + 1);
-    GuardOutcome outcome = run_guard(run, &batch, &input, &metrics);
+    GuardOutcome outcome = run_guard(run, &in->batch, &batch, &metrics);
     if (outcome != GUARD_GOES_ON)
         return outcome == GUARD_WENT_BACK;
     loader_release(run->loader);
     run->step++;
-    StepTimes times = {.seconds = clock_seconds() - before, .cpu = clock_process_seconds() - cpu, .waited = batch.waited};
-    return run_log_step(run, &metrics, input.lr, &times) && (!run->val_failed || save_before_failing(run));
+    StepTimes times = {clock_seconds() - before, clock_process_seconds() - cpu, run->step_waited};
+    return run_log_step(run, &metrics, batch.lr, &times) && (!run->val_failed || save_before_failing(run));
 }
 
 static PretrainOutcome train(Run *run)
@@ -108,14 +86,13 @@ static PretrainOutcome train(Run *run)
 
 static void close_run(Run *run)
 {
+    run_free_inputs(run);
     loader_close(run->loader);
     trainer_close(run->trainer);
     device_close(&run->device);
     pictures_close(&run->pictures);
     run_folder_close(run->folder);
     sample_list_free(&run->known_bad);
-    memory_free(run->hidden);
-    memory_free(run->kept);
     memory_free(run->sample_images);
     memory_free(run->sample_hidden);
     text_free(&run->line);

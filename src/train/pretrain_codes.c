@@ -131,7 +131,7 @@ static bool take_batch(Sampling *s, uint64_t seed)
     if (!loader_next(s->loader, &batch))
         return false;
     pictures_masks(&s->recipe, false, 0, 0, batch.samples, batch.count, s->hidden);
-    TrainerBatch input = {.images = batch.images, .teacher_images = batch.images, .hidden = s->hidden};
+    TrainerBatch input = {.images = batch.images, .teacher_images = batch.other, .hidden = s->hidden};
     bool ok = trainer_evaluate(s->trainer, &input, (int)batch.count, &metrics);
     if (ok)
         trainer_target(s->trainer, 0, s->targets);

@@ -147,6 +147,7 @@ static bool go_back(Run *run, double loss)
     run->guard.draw += run->returns;
     run->went_back = from;
     run->drawn = -1;
+    run_drop_ahead(run);
     loader_close(run->loader);
     run->loader = NULL;
     return run_folder_open_log(run->folder, run->step) && run_open_loader(run);

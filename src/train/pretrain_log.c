@@ -9,9 +9,8 @@
 
 /* ---- pictures that cannot be read */
 
-void run_note_bad(void *context, const char *key, const char *reason)
+void run_tell_bad(Run *run, const char *key, const char *reason)
 {
-    Run *run = context;
     if (!run_folder_bad(run->folder, key, reason))
         run->bad_failed = true;
     run_say(run, "%s is left out: %s", key, reason);
@@ -39,7 +38,8 @@ static bool validate(Run *run, TrainerMetrics *mean)
     options.bad = note_bad_held_out;
     options.bad_context = run;
     Loader *loader = loader_open(&options);
-    bool ok = loader != NULL;
+    uint8_t *hidden = memory_new(options.batch, (size_t)recipe_patches(r));
+    bool ok = loader && hidden;
     double counted[RECIPE_DECODERS_MAX] = {0};
     *mean = (TrainerMetrics){.finite = true};
     while (ok) {
@@ -48,13 +48,15 @@ static bool validate(Run *run, TrainerMetrics *mean)
         ok = loader_next(loader, &batch);
         if (!ok || batch.count == 0)
             break;
-        pictures_masks(r, true, 0, 0, batch.samples, batch.count, run->hidden);
-        TrainerBatch input = {
-            .images = batch.images, .hidden = run->hidden, .epoch = (double)run->step / (double)run->per_epoch};
+        pictures_masks(r, true, 0, 0, batch.samples, batch.count, hidden);
+        TrainerBatch input = {.images = batch.images,
+                              .teacher_images = batch.other,
+                              .hidden = hidden,
+                              .epoch = (double)run->step / (double)run->per_epoch};
         ok = trainer_evaluate(run->trainer, &input, (int)batch.count, &metrics);
         loader_release(loader);
         for (int k = 0; ok && k < r->decoder_count; k++) {
-            double here = trainer_counts(run->trainer, k, run->hidden, (int)batch.count);
+            double here = trainer_counts(run->trainer, k, hidden, (int)batch.count);
             mean->losses[k] += metrics.losses[k] * here;
             counted[k] += here;
         }
@@ -64,6 +66,7 @@ static bool validate(Run *run, TrainerMetrics *mean)
         mean->loss += r->decoders[k].weight * mean->losses[k];
     }
     loader_close(loader);
+    memory_free(hidden);
     run->val_seen = true;
     ok = ok && !run->bad_failed;
     return ok || error_context("validation after step %" PRId64, run->step);

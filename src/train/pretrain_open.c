@@ -29,11 +29,7 @@ static bool open_trainer(Run *run)
                               .plain = run->options->plain};
     if (!fit_check(r, &options) || !run_open_trainer(run, run->stage, &run->trainer))
         return false;
-    int branches = trainer_branches(run->trainer);
-    run->hidden = memory_new((size_t)r->schedule.batch_size, (size_t)recipe_patches(r));
-    if (branches)
-        run->kept = memory_new((size_t)branches, (size_t)r->schedule.batch_size);
-    return run->hidden && (!branches || run->kept);
+    return run_new_inputs(run);
 }
 
 static void set_steps(Run *run, int64_t per_epoch)

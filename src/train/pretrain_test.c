@@ -500,6 +500,24 @@ static void unreadable_pictures_are_listed(void **state)
     expect_said("data.max_bad");
 }
 
+/* Stopped before a step, a run says nothing of the pictures it has taken for that step. */
+static void pictures_taken_ahead_are_told_of_in_time(void **state)
+{
+    (void)state;
+    write_photos(HOME "/photos", 40, 1, 4);
+    snprintf(recipe.data.train, sizeof recipe.data.train, "%s", HOME "/photos");
+    recipe.data.max_bad = 0.5;
+    recipe.data.val_share = 0;
+    for (int step = 1; step <= 4; step++) {
+        recipe.run.max_steps = step;
+        expect_run(PRETRAIN_DONE, &recipe, HOME "/short", false, 0, 0);
+        recipe.run.max_steps = 0;
+        expect_run(PRETRAIN_STOPPED, &recipe, HOME "/stopped", false, 0, step);
+        expect_same_file(HOME "/short", HOME "/stopped", "bad_files.csv");
+        assert_true(file_remove(HOME "/short") && file_remove(HOME "/stopped"));
+    }
+}
+
 /* 4 of 800 pictures are broken; the run is killed and stopped over and over. */
 static void broken_pictures_are_named_once_however_often_a_run_is_stopped(void **state)
 {
@@ -579,6 +597,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_finished_run_needs_no_pictures, begin, end),
         cmocka_unit_test_setup_teardown(a_failing_validation_saves_and_unreadable_ones_are_listed, begin, end),
         cmocka_unit_test_setup_teardown(unreadable_pictures_are_listed, begin, end),
+        cmocka_unit_test_setup_teardown(pictures_taken_ahead_are_told_of_in_time, begin, end),
         cmocka_unit_test_setup_teardown(broken_pictures_are_named_once_however_often_a_run_is_stopped, begin, end),
         cmocka_unit_test_setup_teardown(what_does_not_fit_is_said_before_anything_is_made, begin, end),
     };

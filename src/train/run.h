@@ -1,5 +1,5 @@
 /* A run in progress: what the files of the loop share. pretrain.c is the loop, pretrain_open.c comes before it;
- * pretrain_stage.c changes students, pretrain_codes.c makes code books,
+ * pretrain_input.c takes what a step needs, pretrain_stage.c changes students, pretrain_codes.c makes code books,
  * pretrain_guard.c looks at each step, pretrain_log.c validates and logs, pretrain_save.c saves and draws. */
 #ifndef LACUNA_TRAIN_RUN_H
 #define LACUNA_TRAIN_RUN_H
@@ -10,6 +10,18 @@
 #include "train/pretrain.h"
 #include "train/run_folder.h"
 
+/* What a step takes. */
+typedef struct {
+    LoaderBatch batch;
+    uint8_t *hidden; /* (batch, L) */
+    uint8_t *kept;   /* (branches, batch); NULL: nothing drops */
+} StepInput;
+
+/* A picture of a batch that was taken ahead, not told of before its step. */
+typedef struct {
+    char *key, *reason;
+} EarlyBad;
+
 typedef struct {
     const PretrainOptions *options;
     Recipe recipe; /* settled */
@@ -19,8 +31,12 @@ typedef struct {
     Device device;
     Loader *loader;
     SampleList known_bad; /* training pictures that earlier sessions found unreadable */
-    uint8_t *hidden;      /* (batch, L) */
-    uint8_t *kept;        /* (branches, batch); NULL: nothing drops */
+    StepInput inputs[2];  /* of steps with an even and an odd number before them */
+    bool taken;           /* the next step's input is there */
+    bool takes_ahead;     /* and is being taken */
+    char *why_not_taken;  /* it cannot be: what to say then. NULL: nothing is known against it */
+    EarlyBad *early;
+    size_t early_count, early_capacity;
     Text line;
     EventDraft event;               /* of the present step */
     int64_t per_epoch, total, last; /* steps: of an epoch, of the schedule, where this run ends */
@@ -30,6 +46,7 @@ typedef struct {
     CheckpointGuard guard;          /* as of the present step */
     int64_t returns;                /* to the newest checkpoint, by guard.spike */
     int64_t went_back;              /* the step from which the run has just gone back; 0: not */
+    double step_waited;             /* seconds that the present step has waited for pictures */
     double pace, waited;            /* seconds a step, averaged; 0: not known. Of these, waiting for pictures */
     int timed;                      /* steps that went into these, at most 2 */
     bool bad_failed;                /* bad_files.csv could not be written */
@@ -55,6 +72,26 @@ bool run_open(Run *run);
 /* The loader of the training pictures from the present step on. False after error_set(). */
 bool run_open_loader(Run *run);
 
+/* ---- pretrain_input.c */
+
+/* Room for what steps take. False after error_set(). */
+bool run_new_inputs(Run *run);
+void run_free_inputs(Run *run);
+
+/* The present step's input, valid until loader_release() and run_take_ahead() of the next step. False after error_set(): the
+ * pictures cannot be read any more. */
+bool run_take_input(Run *run, StepInput **in, TrainerBatch *batch);
+
+/* While the present step is computed: takes the next one's input, if there is one in this stage. That it cannot be taken shows
+ * when its turn comes, and so do its unreadable pictures. False after error_set(): the device fails. */
+bool run_take_ahead(Run *run);
+
+/* The next step is another one than what was taken ahead is for. */
+void run_drop_ahead(Run *run);
+
+/* Notes a training picture that cannot be read; for LoaderOptions. */
+void run_note_bad(void *context, const char *key, const char *reason);
+
 /* ---- pretrain_stage.c */
 
 /* A trainer of a stage, with the draw of its student; the teacher is yet to be filled. False after error_set(). */
@@ -74,8 +111,8 @@ bool run_make_codes(Run *run);
 
 /* ---- pretrain_log.c */
 
-/* Notes a training picture that cannot be read; for LoaderOptions. */
-void run_note_bad(void *context, const char *key, const char *reason);
+/* Writes that a training picture cannot be read, and tells the caller. */
+void run_tell_bad(Run *run, const char *key, const char *reason);
 
 /* What a step took, in seconds: by the clock, of the processors together, and of the former for pictures to come. */
 typedef struct {

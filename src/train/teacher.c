@@ -196,6 +196,8 @@ bool teacher_of(const Recipe *r, int stage, MimTeacher *model)
     memory_free(teacher);
     if (!ok || !hybrid_of(r, model))
         return false;
+    if (stage > 0) /* the student, with its own pictures */
+        model->renormalise = false;
     model->codes_of = file.of;
     model->codes = file.codes ? file.codes : r->target.codes;
     for (int k = 0; k < r->decoder_count; k++)

@@ -300,15 +300,35 @@ static MimPictures pictures_of(const Mim *mim, const TrainerBatch *batch, int fi
     return mim_pictures_from(mim, &all, first);
 }
 
+static Segment segment_of(const Trainer *t, int part)
+{
+    int parts = t->options.batch / t->options.micro_batch;
+    return parts == 1 ? SEGMENT_ONLY : part == 0 ? SEGMENT_FIRST : part + 1 == parts ? SEGMENT_LAST : SEGMENT_MORE;
+}
+
 Segment trainer_feed(Trainer *t, const TrainerBatch *batch, int part, int64_t hidden)
 {
     Built *b = &t->train;
-    int micro = t->options.micro_batch, parts = t->options.batch / micro;
+    int micro = t->options.micro_batch;
     size_t first = (size_t)part * (size_t)micro;
     MimPictures pictures = pictures_of(&b->mim, batch, part * micro);
     mim_feed(b->program, &b->mim, &pictures, micro, batch->kept ? batch->kept + first : NULL, t->options.batch,
              t->options.batch, hidden);
-    return parts == 1 ? SEGMENT_ONLY : part == 0 ? SEGMENT_FIRST : part + 1 == parts ? SEGMENT_LAST : SEGMENT_MORE;
+    t->ahead = false;
+    return segment_of(t, part);
+}
+
+bool trainer_ahead(Trainer *t, const TrainerBatch *batch)
+{
+    int64_t hidden;
+    t->ahead = false;
+    if (!batch)
+        return true;
+    if (!mim_accepts(&t->train.mim, batch->hidden, t->options.batch, &hidden))
+        return false;
+    trainer_feed(t, batch, 0, hidden);
+    t->ahead = program_upload(t->train.program);
+    return t->ahead;
 }
 
 bool trainer_begin(Trainer *t, const TrainerBatch *batch)
@@ -319,9 +339,13 @@ bool trainer_begin(Trainer *t, const TrainerBatch *batch)
     int64_t hidden;
     if (!mim_accepts(&b->mim, batch->hidden, t->options.batch, &hidden) || !push_buffers(t))
         return false;
-    for (int part = 0; part < parts; part++)
-        if (!program_run(b->program, trainer_feed(t, batch, part, hidden)))
+    for (int part = 0; part < parts; part++) {
+        if (part > 0 || !t->ahead)
+            trainer_feed(t, batch, part, hidden);
+        t->ahead = false;
+        if (!program_run(b->program, segment_of(t, part)))
             return false;
+    }
     float *inputs = program_input(b->program, "optimizer");
     double step = (double)(t->steps + 1);
     inputs[ADAMW_RATE] = (float)batch->lr;
@@ -405,13 +429,6 @@ int trainer_outputs(const Trainer *t, int decoder)
 int trainer_target_numbers(const Trainer *t, int decoder)
 {
     return mim_target_numbers(t->train.program ? &t->train.mim : &t->evaluate.mim, decoder);
-}
-
-bool trainer_teacher_size(const Trainer *t, int size[2])
-{
-    size[0] = mim_teacher_rows(&t->teacher);
-    size[1] = mim_teacher_columns(&t->teacher);
-    return mim_teacher_resizes(t->train.program ? &t->train.mim : &t->evaluate.mim);
 }
 
 int trainer_places(const Trainer *t, int decoder)

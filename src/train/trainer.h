@@ -26,8 +26,8 @@ typedef struct {
 /* One optimizer step's input, owned by the caller. */
 typedef struct {
     const float *images;         /* (batch, C, H, W), normalised */
-    const float *teacher_images; /* (batch, C, its rows, its columns), as `images`: where the teacher sees another size
-                                    (trainer_teacher_size()) */
+    const float *teacher_images; /* (batch, C, its rows, its columns), as `images`: of target.image_size, where the teacher sees
+                                    another size */
     const uint8_t *hidden;       /* (batch, L): 1 = hidden patch */
     const int32_t *codes;        /* (batch, L), when the teacher's codes are given by the caller */
     const uint8_t *kept;         /* (branches, batch): 1 = the branch of that picture is kept; NULL when nothing drops. Branches
@@ -73,6 +73,11 @@ bool trainer_step(Trainer *t, const TrainerBatch *batch, TrainerMetrics *metrics
 bool trainer_begin(Trainer *t, const TrainerBatch *batch);
 bool trainer_end(Trainer *t, TrainerMetrics *metrics);
 
+/* Between the two: says which batch the next trainer_begin() will have, so that its first micro-batch is uploaded while a GPU
+ * works; it is then not looked at again (but for `lr`). NULL: another one after all. False after error_set() as
+ * trainer_begin(). */
+bool trainer_ahead(Trainer *t, const TrainerBatch *batch);
+
 /* After a step of that batch which was not finite: does it again, node by node, and finds the first value that is not; then the
  * pictures whose forward pass alone is not finite, or all of the batch when it takes more than one. The state stays as it is.
  * False after error_set(). */
@@ -81,9 +86,6 @@ bool trainer_diagnose(Trainer *t, const TrainerBatch *batch, TrainerFault *fault
 /* Forward only, on `count` pictures of a batch, any number of them; losses are means over what counts in these pictures. The
  * first call builds the evaluation program: false after error_set() when that fails. */
 bool trainer_evaluate(Trainer *t, const TrainerBatch *batch, int count, TrainerMetrics *metrics);
-
-/* Rows and columns of the pictures that the teacher sees, when they are not those of the student. */
-bool trainer_teacher_size(const Trainer *t, int size[2]);
 
 /* What the loss of decoder k counts in `count` pictures with these masks: means over parts are weighted with it. */
 double trainer_counts(const Trainer *t, int decoder, const uint8_t *hidden, int count);

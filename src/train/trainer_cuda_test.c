@@ -144,6 +144,35 @@ static void fetching_changes_nothing(void **state)
     assert_int_equal(fake_open_things(), 0);
 }
 
+/* What was uploaded ahead is used once, by the next step alone, and not at all when another batch is said to come. */
+static void a_batch_ahead_is_taken_once(void **state)
+{
+    (void)state;
+    Device cuda;
+    TrainerMetrics plain[2], metrics;
+    TrainerBatch batch = {.images = images, .hidden = hidden},
+                 other = {.images = images + NUMBERS, .hidden = hidden}; /* no rate: nothing is learnt */
+    fake_reset();
+    assert_true(device_open("cuda", 1, &cuda));
+    TrainerOptions options = options_on(&cuda, BATCH / 2);
+    options.batch = BATCH / 2;
+    Trainer *t = trainer_open(&recipe, &options);
+    assert_true(t && trainer_step(t, &batch, &plain[0]) && trainer_step(t, &other, &plain[1]));
+    assert_true(plain[0].loss != plain[1].loss);
+    assert_true(trainer_begin(t, &batch) && trainer_ahead(t, &other) && trainer_end(t, &metrics));
+    assert_true(metrics.loss == plain[0].loss);
+    fake_log_clear();
+    assert_true(trainer_begin(t, &other) && trainer_end(t, &metrics) && metrics.loss == plain[1].loss);
+    int copies = count_copies();
+    fake_log_clear();
+    assert_true(trainer_step(t, &batch, &metrics) && metrics.loss == plain[0].loss);
+    assert_true(count_copies() > copies);
+    assert_true(trainer_ahead(t, &other) && trainer_ahead(t, NULL) && trainer_step(t, &batch, &metrics));
+    assert_true(metrics.loss == plain[0].loss);
+    trainer_close(t);
+    device_close(&cuda);
+}
+
 static bool train_a_little(bool one_by_one)
 {
     Device cuda;
@@ -154,8 +183,9 @@ static bool train_a_little(bool one_by_one)
     bool ok = device_open("cuda", 1, &cuda);
     cuda.one_by_one = one_by_one;
     TrainerOptions options = options_on(&cuda, 4);
-    ok = ok && fit_check(&recipe, &options) && (t = trainer_open(&recipe, &options)) && trainer_step(t, &batch, &metrics) &&
-         trainer_step(t, &batch, &metrics) && trainer_evaluate(t, &batch, 3, &metrics) && trainer_fetch(t, &state);
+    ok = ok && fit_check(&recipe, &options) && (t = trainer_open(&recipe, &options)) && trainer_begin(t, &batch) &&
+         trainer_ahead(t, &batch) && trainer_end(t, &metrics) && trainer_step(t, &batch, &metrics) &&
+         trainer_evaluate(t, &batch, 3, &metrics) && trainer_fetch(t, &state);
     char *why = ok ? NULL : strdup(error_text());
     trainer_close(t);
     device_close(&cuda);
@@ -190,9 +220,8 @@ static void each_call_may_fail(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_fits_is_known_before),
-        cmocka_unit_test(what_was_planned_is_taken),
-        cmocka_unit_test(fetching_changes_nothing),
+        cmocka_unit_test(what_fits_is_known_before), cmocka_unit_test(what_was_planned_is_taken),
+        cmocka_unit_test(fetching_changes_nothing),  cmocka_unit_test(a_batch_ahead_is_taken_once),
         cmocka_unit_test(each_call_may_fail),
     };
     return cmocka_run_group_tests(tests, begin, NULL);

@@ -34,6 +34,7 @@ struct Trainer {
     bool failed;         /* a copy for the host could not be made */
     int64_t steps;       /* finite ones, those begun taken for such */
     int64_t begun, done; /* steps of this trainer, for the places of their metrics */
+    bool ahead;          /* the program's inputs hold the first micro-batch of the step that is begun next */
 };
 
 /* Writes one micro-batch of a step to the program's inputs; returns the segment that it is run with. hidden: of the whole
