@@ -27,7 +27,8 @@ typedef struct {
     RecipeMethod method;
     float *second; /* views of the present step */
     int32_t *labels;
-    float *soft; /* in place of labels */
+    float *soft;    /* in place of labels */
+    int32_t *codes; /* (batch, L), when the case gives them */
     TrainerBatch input;
 } Run;
 
@@ -62,8 +63,8 @@ static bool read_sizes(Run *run)
 /* Inputs that this kind of case does not have would be skipped without a word. */
 static bool check_names(const Run *run)
 {
-    static const char *const known[] = {"weight2.", "weight3.", "weight4.", "image.", "noise.", "mask.", "keep.",  "weight.",
-                                        "teacher.", "expect.",  "grad.",    "after.", "label.", "soft.", "second."};
+    static const char *const known[] = {"weight2.", "weight3.", "weight4.", "image.", "noise.", "mask.",  "keep.", "token.",
+                                        "weight.",  "teacher.", "expect.",  "grad.",  "after.", "label.", "soft.", "second."};
     const SafeTensors *stored = run->golden->stored;
     for (size_t i = 0; i < safetensors_count(stored); i++) {
         const char *name = safetensors_at(stored, i)->name;
@@ -168,6 +169,8 @@ static bool load_weights(Run *run, Trainer *t, int stage, bool tables)
 static bool load_teacher(Run *run, Trainer *t)
 {
     const ParamSet *set = trainer_teacher_params(t);
+    if (run->codes)
+        return true;
     if (!json_object_get(run->golden->about, "teacher"))
         return teacher_begin(&run->recipe, t);
     for (size_t i = 0; i < set->count; i++) {
@@ -316,6 +319,27 @@ static bool read_kept(Run *run, int step)
     return values != NULL;
 }
 
+/* Codes of all places. They may be anything below target.codes. */
+static bool read_codes(Run *run, int step)
+{
+    char name[64];
+    if (!run->codes)
+        return true;
+    tensor_name(name, "token", step);
+    size_t count = (size_t)run->batch * (size_t)run->places;
+    float *values = parity_input(run->golden, name, 2, (int64_t[]){run->batch, run->places});
+    bool ok = values != NULL;
+    for (size_t i = 0; ok && i < count; i++) {
+        run->codes[i] = (int32_t)values[i];
+        if (values[i] < 0 || values[i] >= (float)run->recipe.target.codes)
+            ok = error_set("%s holds %g, which is no code of target.codes %d", name, (double)values[i],
+                           run->recipe.target.codes);
+    }
+    memory_free(values);
+    run->input.codes = run->codes;
+    return ok;
+}
+
 static bool read_step(Run *run, int step)
 {
     const Recipe *r = &run->recipe;
@@ -327,7 +351,7 @@ static bool read_step(Run *run, int step)
     run->input.images = run->images;
     run->input.hidden = run->hidden;
     run->input.lr = schedule_rate(r, (double)step / run->steps_per_epoch);
-    return run->images && read_masks(run, step) && read_kept(run, step);
+    return run->images && read_masks(run, step) && read_kept(run, step) && read_codes(run, step);
 }
 
 /* ---- results */
@@ -370,11 +394,16 @@ static bool look(Run *run)
         tensor_name(name, "expect.pred", k);
         float *predictions = parity_result(run->golden, name, 3, shape);
         tensor_name(name, "expect.target", k);
-        float *targets = predictions ? parity_result(run->golden, name, 3, shape) : NULL;
+        bool codes = run->recipe.decoders[k].target.kind == TARGET_TOKENS;
+        float *targets = predictions ? parity_result(run->golden, name, codes ? 2 : 3, shape) : NULL;
         if (!targets)
             return false;
         trainer_prediction(run->looker, k, predictions);
         trainer_target(run->looker, k, targets);
+        /* Where the loss does not look there is no code. */
+        for (int64_t i = 0; codes && i < shape[0] * shape[1]; i++)
+            if (run->codes && targets[i] < 0 && !run->hidden[i])
+                targets[i] = (float)run->codes[i];
     }
     return true;
 }
@@ -429,12 +458,21 @@ bool parity_pretrain(ParityCase *c, const ParityOptions *options)
         for (int k = -1; k < run.recipe.decoder_count; k++)
             snprintf(k < 0 ? run.recipe.target.teacher : run.recipe.decoders[k].target.teacher, RECIPE_PATH_BYTES, "%s",
                      c->path);
+    bool codes = safetensors_find(c->stored, "token.0") != NULL;
+    for (int k = -1; codes && k < run.recipe.decoder_count; k++)
+        snprintf(k < 0 ? run.recipe.target.teacher : run.recipe.decoders[k].target.teacher, RECIPE_PATH_BYTES, "%s", c->path);
     if (!recipe_check(&run.recipe) || !read_sizes(&run))
         goto done;
     run.method = recipe_method(&run.recipe);
+    if (codes && !(run.codes = memory_new((size_t)run.batch * (size_t)run.places, sizeof *run.codes)))
+        goto done;
     run.recipe.run.precision = options->bf16 ? RUN_PRECISION_BF16 : RUN_PRECISION_F32;
     c->loss_tolerance = options->bf16 ? BF16_LOSS : 0;
-    if (json_object_get(c->about, "teacher")) {
+    if (codes) {
+        run.teacher = mim_teacher_alike(&run.recipe, run.recipe.encoder.depth);
+        run.teacher.codes_of = MIM_CODES_GIVEN;
+        how.teacher = &run.teacher;
+    } else if (json_object_get(c->about, "teacher")) {
         if (!read_teacher(&run))
             goto done;
         how.teacher = &run.teacher;
@@ -470,5 +508,6 @@ done:
     memory_free(run.labels);
     memory_free(run.soft);
     memory_free(run.second);
+    memory_free(run.codes);
     return ok;
 }

@@ -32,6 +32,7 @@ typedef struct {
     uint32_t stage;
 
     int height, width, channels; /* of the result */
+    int other[2];                /* rows and columns of a second result of the same crop and flip; {0, 0}: none */
     int evaluate;                /* not training: image_evaluate() with this short side; 0: as said above */
     double crop_scale[2];        /* shares of the area; {0, 0}: {1, 1} */
     double crop_ratio[2];        /* width / height; {0, 0}: {3/4, 4/3} */
@@ -65,6 +66,7 @@ typedef struct {
 typedef struct {
     const float *images;     /* (count, channels, height, width) */
     const float *second;     /* the second view of each, likewise; NULL: there is one view */
+    const float *other;      /* (count, channels, rows, columns) of LoaderOptions.other; NULL: none */
     const uint64_t *samples; /* (count) index in the source of the picture that is there (of the replacement of a bad one) */
     const int32_t *labels;   /* (count) -1: none */
     size_t count;            /* pictures; 0: the end */

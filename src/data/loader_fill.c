@@ -20,6 +20,16 @@ size_t loader_picture_size(const LoaderOptions *o)
     return (size_t)o->channels * (size_t)o->height * (size_t)o->width;
 }
 
+size_t loader_other_size(const LoaderOptions *o)
+{
+    return (size_t)o->channels * (size_t)o->other[0] * (size_t)o->other[1];
+}
+
+float *loader_other_images(const Loader *l, const Slot *slot)
+{
+    return slot->images + l->o.batch * loader_picture_size(&l->o) * (l->o.views == 2 ? 2 : 1);
+}
+
 /* Notes that `sample` was met and is unreadable; with a reason when it is this worker that found out. */
 static bool note_miss(Loader *l, Slot *slot, Miss miss, const char *reason)
 {
@@ -55,6 +65,7 @@ typedef struct {
     Image image;
     ImageBox box; /* of the image, that is wanted */
     bool kept, flip;
+    ColourChange colours;
     Random random; /* from which a training picture's crop, flip and colours are drawn, view by view */
 } Pick;
 
@@ -127,12 +138,11 @@ static bool evaluate(Worker *worker, const Image *image, float *to)
 static bool prepare_view(Worker *worker, Pick *pick, int view, float *to)
 {
     const LoaderOptions *o = pick->o;
-    ColourChange colours = {0};
     if (o->train && o->views == 2)
         pick->box = draw_box(pick, pick->image.height, pick->image.width);
     if (o->train)
-        colours = colour_draw(&pick->random, &o->colours, view);
-    return image_prepare(&pick->image, pick->box, o->height, o->width, o->filter, &colours, pick->flip, o->mean, o->std,
+        pick->colours = colour_draw(&pick->random, &o->colours, view);
+    return image_prepare(&pick->image, pick->box, o->height, o->width, o->filter, &pick->colours, pick->flip, o->mean, o->std,
                          &worker->scratch, worker->pixels, to);
 }
 
@@ -152,6 +162,10 @@ bool loader_fill(Worker *worker, Slot *slot, size_t place)
              prepare_view(worker, &pick, 1, to + (size_t)o->batch * loader_picture_size(o));
     else
         ok = prepare_view(worker, &pick, 0, to);
+    if (ok && loader_other_size(o))
+        ok =
+            image_prepare(&pick.image, pick.box, o->other[0], o->other[1], o->filter, &pick.colours, pick.flip, o->mean, o->std,
+                          &worker->scratch, worker->pixels, loader_other_images(l, slot) + place * loader_other_size(o));
     slot->samples[place] = pick.sample;
     slot->labels[place] = source_label(o->source, pick.sample);
     if (!pick.kept)

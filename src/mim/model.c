@@ -8,6 +8,7 @@
 #include "mim/names.h"
 #include "nn/layers.h"
 #include "ops/cosine/cosine.h"
+#include "ops/cross_entropy/cross_entropy.h"
 #include "ops/distance/distance.h"
 #include "ops/gather/gather.h"
 #include "ops/layer_norm/layer_norm.h"
@@ -18,18 +19,39 @@ const char *const mim_view_names[MIM_VIEWS] = {"masked", "all", "masked_class", 
 
 MimTeacher mim_teacher_alike(const Recipe *r, int depth)
 {
-    MimTeacher teacher = {.vit = encoder_config(r)};
+    MimTeacher teacher = {.vit = encoder_config(r), .codes = r->target.codes};
     teacher.vit.depth = depth;
     teacher.vit.mask_token = false;
     return teacher;
 }
 
-bool mim_needs_teacher(const Recipe *r)
+bool mim_has_target(const Recipe *r, TargetKind kind)
 {
     for (int k = 0; k < r->decoder_count; k++)
-        if (r->decoders[k].target.kind == TARGET_FEATURES)
+        if (r->decoders[k].target.kind == kind)
             return true;
     return false;
+}
+
+bool mim_needs_teacher(const Recipe *r)
+{
+    return mim_has_target(r, TARGET_FEATURES) || mim_has_target(r, TARGET_TOKENS) || r->hybrid.from[0];
+}
+
+int mim_teacher_rows(const MimTeacher *t)
+{
+    return t->vit.rows * t->vit.patch;
+}
+
+int mim_teacher_columns(const MimTeacher *t)
+{
+    return t->vit.columns * t->vit.patch;
+}
+
+bool mim_teacher_resizes(const Mim *m)
+{
+    return mim_needs_teacher(m->recipe) && (mim_teacher_rows(&m->teacher) != m->recipe->image.size[0] ||
+                                            mim_teacher_columns(&m->teacher) != m->recipe->image.size[1]);
 }
 
 /* What a teacher must have for the recipe's targets. */
@@ -38,14 +60,17 @@ static bool teacher_fits(const Mim *m)
     const VitConfig *own = &m->encoder, *its = &m->teacher.vit;
     if (own->rows != its->rows || own->columns != its->columns)
         return error_set(
-            "target.teacher has a grid of %d x %d patches and the encoder one of %d x %d; choose encoder.patch and "
-            "image.size so that they are alike",
+            "target.teacher has a grid of %d x %d patches and the encoder one of %d x %d; choose target.image_size, or "
+            "encoder.patch and image.size, so that they are alike",
             its->rows, its->columns, own->rows, own->columns);
+    if (m->recipe->hybrid.from[0] && !m->teacher.hybrid.recipe.encoder.depth)
+        return error_set("target.hybrid: its model was not opened");
     if (own->channels != its->channels)
         return error_set("target.teacher sees pictures of %d channels, but image.channels is %d", its->channels, own->channels);
     for (int k = 0; k < m->recipe->decoder_count; k++) {
         const RecipeTarget *target = &m->recipe->decoders[k].target;
-        if (target->kind != TARGET_FEATURES)
+        bool tokens = target->kind == TARGET_TOKENS && m->teacher.codes_of == MIM_CODES_OF_TOKENS;
+        if (target->kind != TARGET_FEATURES && !tokens)
             continue;
         if (target->projection && !m->teacher.projected)
             return error_set("target.projection: the teacher has no projection; leave the key out");
@@ -98,9 +123,16 @@ int mim_outputs(const Mim *m, int decoder)
         return channels * target->bins * cells * cells;
     case TARGET_FEATURES:
         return (int)(target->projection ? m->teacher.projected : m->teacher.vit.block.width);
+    case TARGET_TOKENS:
+        return m->teacher.codes;
     default:
         return channels * patch * patch;
     }
+}
+
+int mim_target_numbers(const Mim *m, int decoder)
+{
+    return m->recipe->decoders[decoder].target.kind == TARGET_TOKENS ? 1 : mim_outputs(m, decoder);
 }
 
 MimView mim_view_of(const Mim *m, int decoder)
@@ -388,9 +420,44 @@ static Ref loss_of(Tape *t, const Mim *m, const RecipeLoss *loss, MimView view, 
         return distance(t, args);
     case LOSS_COSINE:
         return cosine(t, (CosineArgs){.pred = pred, .target = target, .weight = weight, .scale = scale});
-    default:
-        return tape_fail(t, "loss.kind %s is not carried out yet", recipe_word("loss.kind", loss->kind));
+    case LOSS_CROSS_ENTROPY: /* codes are -1 where nothing counts */
+        break;
     }
+    return cross_entropy(
+        t, (CrossEntropyArgs){
+               .logits = pred, .classes = ref_columns(t, pred), .labels = target, .targets = REF_NONE, .scale = scale});
+}
+
+Ref mim_reconstruction(Tape *t, const Mim *m, Ref image, MimView view)
+{
+    const MimHybrid *h = &m->teacher.hybrid;
+    const RecipeDecoder *d = &h->recipe.decoders[0];
+    Ref states[DROP_PATH_MOST / 2 + 1], x = REF_NONE;
+    Mim *frozen = memory_new(1, sizeof *frozen);
+    if (!frozen || !mim_open(frozen, &h->recipe, NULL, NULL, m->batch, m->plain, m->evaluate, false)) {
+        memory_free(frozen);
+        return tape_fail(t, NULL);
+    }
+    memset(frozen->drop.rates, 0, sizeof frozen->drop.rates); /* it drops nothing */
+    ParamsInUse student = tape_params_in_use(t);
+    tape_use_params(t, m->teacher_params, "teacher", false);
+    scope_push(t, "hybrid");
+    encode(t, frozen, image, false, states);
+    Norm final = {REF_NONE, REF_NONE, 0};
+    if (h->recipe.encoder.final_norm)
+        final = norm_params(t, "norm", frozen->encoder.block.width, frozen->encoder.block.norm_eps, init_constant(0));
+    scope_push(t, "decoders.%d", h->decoder);
+    x = states[frozen->encoder.depth];
+    if (d->kind == DECODER_TRANSFORMER)
+        x = transformer_decoder(t, frozen, d, x, &final, 2 * frozen->encoder.depth, view, mim_outputs(frozen, 0));
+    else
+        x = linear_decoder(t, frozen, d, x, &final, view, mim_outputs(frozen, 0));
+    scope_pop(t);
+    scope_pop(t);
+    tape_layer(t, m->encoder.depth + 1);
+    tape_params_use_again(t, student);
+    memory_free(frozen);
+    return x;
 }
 
 void mim_forward(Tape *t, const Mim *m, Ref losses[RECIPE_DECODERS_MAX])
@@ -401,7 +468,7 @@ void mim_forward(Tape *t, const Mim *m, Ref losses[RECIPE_DECODERS_MAX])
     Ref states[DEPTH_MOST + 1];
     tape_decay_rule(t, m->no_decay, r->optimizer.no_decay.count, r->optimizer.decay_all);
     Ref image = image_input(t, m);
-    MimTargets targets = {.image = image, .teacher_tokens = REF_NONE};
+    MimTargets targets = {.image = image, .teacher_tokens = REF_NONE, .reconstruction = REF_NONE};
     encode(t, m, image, false, states);
     Norm final = {REF_NONE, REF_NONE, 0};
     if (mim_has_norm(r))

@@ -113,8 +113,8 @@ static void drop(Built *b)
 static void run(Built *b, Segment segment, int first, int count, double losses[RECIPE_DECODERS_MAX])
 {
     int64_t batch_hidden = (int64_t)PICTURES * (PLACES - b->mim.visible);
-    mim_feed(b->program, &b->mim, images + first * NUMBERS, hidden + first * PLACES, count, kept + first, PICTURES, PICTURES,
-             batch_hidden);
+    MimPictures pictures = {.images = images + first * NUMBERS, .hidden = hidden + first * PLACES};
+    mim_feed(b->program, &b->mim, &pictures, count, kept + first, PICTURES, PICTURES, batch_hidden);
     program_run(b->program, segment);
     for (int k = 0; k < recipe.decoder_count; k++) {
         char name[32];

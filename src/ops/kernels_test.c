@@ -46,7 +46,7 @@ typedef enum {
     ABOVE,  /* |random numbers| */
     ZERO_ONE,
     GIVEN, /* numbers of `given` */
-    INDEX  /* I32 of `index` */
+    INDEX  /* I32 of `index`; of an output with none */
 } Filling;
 
 typedef struct {
@@ -124,8 +124,7 @@ static void *fill(const Argument *a, uint64_t stream, bool f64)
     assert_non_null(data);
     for (int64_t i = 0; i < count + GUARD; i++) {
         if (a->filling == INDEX) {
-            if (i < count)
-                ((int32_t *)data)[i] = a->index[i];
+            ((int32_t *)data)[i] = i >= count ? 12345 : a->index ? a->index[i] : -7;
             continue;
         }
         double x = i < count ? number(a, i, stream) : 12345;
@@ -251,6 +250,13 @@ static void compare(const char *what, const float *got, const double *expect, in
             fail_msg("%s: wrote %lld elements past its end", what, (long long)(i - count + 1));
 }
 
+static void compare_whole(const char *what, const int32_t *got, const int32_t *expect, int64_t count)
+{
+    for (int64_t i = 0; i < count + GUARD; i++)
+        if (got[i] != expect[i])
+            fail_msg("%s: element %lld is %d and not %d", what, (long long)i, got[i], expect[i]);
+}
+
 static void compare_outputs(const Case *k, const Run *run, const Run *expect, const char *on)
 {
     for (int i = 0; i < OUTS; i++) {
@@ -261,6 +267,8 @@ static void compare_outputs(const Case *k, const Run *run, const Run *expect, co
                  (long long)run->call.out[i].columns, i);
         if (k->spread > 0)
             compare_spread(what, &k->out[i], run->call.out[i].data, expect->call.out[i].data, k->spread);
+        else if (k->out[i].filling == INDEX)
+            compare_whole(what, run->call.out[i].data, expect->call.out[i].data, shape_count(&k->out[i].shape));
         else if (k->out[i].bf16)
             compare_bf16(what, run->call.out[i].data, expect->call.out[i].data, shape_count(&k->out[i].shape));
         else
@@ -397,6 +405,20 @@ static void rows_are_normalised(void **state)
         if (n > 1)
             check_case(&(Case){.op = "standardise", .in = {x}, .out = {x}, .in_place = s % 2});
     }
+}
+
+/* The first of the largest, also where much is equal. */
+static void largest_columns(void **state)
+{
+    (void)state;
+    for (int s = 0; s < SIZES; s++)
+        for (int with = 0; with < 2; with++) {
+            Shape shape = shape_2(sizes[s][0], sizes[s][1]);
+            Argument weight = argument(with ? ZERO_ONE : NONE, shape_1(sizes[s][0])),
+                     column = argument(INDEX, shape_1(sizes[s][0]));
+            check_case(&(Case){.op = "argmax", .in = {argument(NORMAL, shape), weight}, .out = {column}});
+            check_case(&(Case){.op = "argmax", .in = {argument(ZERO_ONE, shape), weight}, .out = {column}});
+        }
 }
 
 static void distances(void **state)
@@ -957,6 +979,7 @@ static void planted_bugs_are_found(void **state)
          .attr = &cut,
          .in = {argument(NORMAL, shape_4(2, 3, 9, 12))},
          .out = {argument(NORMAL, shape_2(24, 27))}},
+        {.op = "argmax", .in = {x}, .out = {argument(INDEX, shape_1(ROWS))}},
         {.op = "grad_norm", .attr = &clip, .in = {argument(NORMAL, shape_1(40000)), loss}, .out = {status}},
         {.op = "adamw", .attr = &adamw, .in = {all, status, status}, .out = {all, all, all}, .accumulate = 7},
         {.op = "linear", .attr = &normed, .in = {x, square, vector, vector, vector, vector, one, x}, .out = {x, stats}},
@@ -990,6 +1013,7 @@ int main(void)
         cmocka_unit_test(elementwise),
         cmocka_unit_test(scale_add_of_every_form),
         cmocka_unit_test(rows_are_normalised),
+        cmocka_unit_test(largest_columns),
         cmocka_unit_test(distances),
         cmocka_unit_test(bf16_numbers),
         cmocka_unit_test(gathers),

@@ -99,6 +99,20 @@ typedef struct {
     RecipeStage items[RECIPE_STAGES_MAX];
 } RecipeStages;
 
+/* A tap whose target is mixed: the picture's share goes from `from` to `to` between two epochs (docs/spec/pretraining.md 9.4).
+ */
+typedef struct {
+    int tap;
+    double from, to;
+    double epochs[2]; /* both 0: it is `to` from the start */
+} RecipeMix;
+
+typedef struct {
+    char from[RECIPE_PATH_BYTES]; /* the frozen model's checkpoint; "": targets are not mixed */
+    int count;
+    RecipeMix items[RECIPE_DECODERS_MAX];
+} RecipeHybrid;
+
 typedef struct {
     TargetKind kind;
     TargetNormalise normalise;
@@ -180,6 +194,7 @@ typedef struct Recipe {
     int decoder_count;
     RecipeTarget target;
     RecipeLoss loss;
+    RecipeHybrid hybrid; /* target.hybrid */
     struct {
         int classes; /* or RECIPE_AUTO */
         HeadPool pool;
@@ -292,6 +307,13 @@ void recipe_write(const Recipe *r, Text *out);
 /* Appends "KEY: A -> B" for every key that differs between two recipes, a line each, names and runs of the file apart. Returns
  * the number of lines. */
 int recipe_differences(const Recipe *a, const Recipe *b, Text *out);
+
+/* Whether a teacher sees pictures of another size than the student: of the rows and columns of target.image_size. */
+bool recipe_teacher_resizes(const Recipe *r);
+
+/* The share of the picture in the target of decoder k at that epoch (a fraction too); 1 where target.hybrid has no row. */
+double recipe_mix(const Recipe *r, int decoder, double epoch);
+bool recipe_is_mixed(const Recipe *r, int decoder);
 
 /* The learning rate at its height: lr, or blr x batch_size / 256 (docs/spec/pretraining.md, schedule). */
 double recipe_lr(const Recipe *r);

@@ -130,7 +130,6 @@ static void what_is_not_carried_out_is_refused_by_name(void **state)
         {"encoder.keep_blocks", "3"},
         {"encoder.init", "swin"},
         {"mask.kind", "tube"},
-        {"target.hybrid", "{from: x}"},
         {"head.pool", "attention"},
         {"head.kind", "detect"},
         {"probe.every", "2"},
@@ -370,6 +369,8 @@ static void resolved_recipes_read_back(void **state)
         "target.normalise=patch",
         "schedule.steps=[1, 2.5]",
         "stages=[{epochs: 2, teacher_depth: 0, optimizer: reset}, {epochs: 3}]",
+        "target.hybrid={from: 'runs/a b', table: [{tap: 6, alpha: 0.25}, {tap: 8, from: 0, to: 1, epochs: [0, 10.5]}]}",
+        "target.hybrid=none",
     };
     Recipe r;
     recipe_defaults(&r);

@@ -148,24 +148,25 @@ static const RecipeKey rows[] = {
     {"decoders.K.weight", KEY_REAL, IN_DECODER(weight), "1", 0, 1e6, .now = CARRIED_OUT,
      .help = "Factor of this decoder's loss in the total."},
 
-    {"target.kind", KEY_WORD, AT(target.kind), "pixels", .names = targets, .now = ONLY(TARGET_PIXELS) | ONLY(TARGET_HOG) | ONLY(TARGET_FEATURES),
-     .help = "What the decoders predict."},
+    {"target.kind", KEY_WORD, AT(target.kind), "pixels", .names = targets, .now = CARRIED_OUT,
+     .help = "What the decoders predict; `tokens` are the numbers of a code book's rows, with `loss.kind: cross_entropy`."},
     {"target.normalise", KEY_WORD, AT(target.normalise), "none", .names = normalises,
      .now = ONLY(NORMALISE_NONE) | ONLY(NORMALISE_PATCH) | ONLY(NORMALISE_WINDOW) | ONLY(NORMALISE_TOKEN),
      .help = "Whether a target is brought to mean 0 and variance 1, and over what."},
-    {"target.teacher", KEY_TEXT, AT(target.teacher), "initial", .now = CARRIED_OUT, .help = "Where the teacher's weights come from."},
-    {"target.mean", KEY_STATISTICS, AT(target.mean), "auto", -1e3, 1e3, .now = NOT_YET,
-     .help = "As `image.mean`, for the teacher."},
-    {"target.std", KEY_STATISTICS, AT(target.std), "auto", 1e-6, 1e3, .now = NOT_YET, .help = "As `image.std`, for the teacher."},
+    {"target.teacher", KEY_TEXT, AT(target.teacher), "initial", .now = CARRIED_OUT,
+     .help = "Where the teacher's weights come from: `initial` (the student's first ones), `random`, or a file; of `tokens` a code book of patches that is made here (`random`), or one of a file."},
+    {"target.mean", KEY_STATISTICS, AT(target.mean), "auto", -1e3, 1e3, .now = CARRIED_OUT,
+     .help = "As `image.mean`, for the pictures that the first teacher sees; `auto`: as its file says, else as the student's."},
+    {"target.std", KEY_STATISTICS, AT(target.std), "auto", 1e-6, 1e3, .now = CARRIED_OUT, .help = "As `image.std`, likewise."},
     {"target.final_norm", KEY_BOOL, AT(target.final_norm), "false", .now = CARRIED_OUT,
      .help = "Match the teacher's tokens behind its final norm."},
     {"target.class_token", KEY_BOOL, AT(target.class_token), "false", .now = CARRIED_OUT,
      .help = "Match the teacher's class token too."},
     {"target.projection", KEY_BOOL, AT(target.projection), "false", .now = CARRIED_OUT,
      .help = "Match the teacher's tokens behind its projection."},
-    {"target.image_size", KEY_SIZE, AT(target.image_size), "auto", 1, 16384, "auto", 0, .now = NOT_YET,
-     .help = "Rows and columns of the pictures that the teacher sees; `auto` is `image.size`."},
-    {"target.codes", KEY_INT, AT(target.codes), "8192", 2, BIG, .now = NOT_YET, .help = "Rows of a code book made here."},
+    {"target.image_size", KEY_SIZE, AT(target.image_size), "auto", 1, 16384, "auto", 0, .now = CARRIED_OUT,
+     .help = "Rows and columns of the pictures that the teacher sees, the same crops; `auto` is `image.size`. Its grid must be the encoder's."},
+    {"target.codes", KEY_INT, AT(target.codes), "8192", 2, 1 << 20, .now = CARRIED_OUT, .help = "Rows of a code book that is made here, of the training pictures."},
     {"target.bins", KEY_INT, AT(target.bins), "9", 1, 360, .now = CARRIED_OUT, .help = "Directions of a HOG histogram."},
     {"target.cell", KEY_INT, AT(target.cell), "8", 1, 4096, .now = CARRIED_OUT, .help = "Side of a HOG cell in pixels."},
     {"target.gaussian", KEY_INT, AT(target.gaussian), "0", 0, 4096, .now = CARRIED_OUT,
@@ -173,14 +174,15 @@ static const RecipeKey rows[] = {
     {"target.window", KEY_INT, AT(target.window), "47", 1, 16383, .now = CARRIED_OUT,
      .help = "Side of the window of `normalise: window` in pixels, an odd number."},
     {"loss.kind", KEY_WORD, AT(loss.kind), "l2", .names = losses,
-     .now = ONLY(LOSS_L2) | ONLY(LOSS_L1) | ONLY(LOSS_SMOOTH_L1) | ONLY(LOSS_COSINE) | ONLY(LOSS_CROSS_ENTROPY),
-     .help = "Distance between prediction and target; `cosine` is 2 - 2 cos. With `cross_entropy` and `decoders: []` a head learns the pictures' labels."},
+     .now = CARRIED_OUT,
+     .help = "Distance between prediction and target; `cosine` is 2 - 2 cos. `cross_entropy` is for codes, and with `decoders: []` for the pictures' labels, which a head learns."},
     {"loss.beta", KEY_REAL, AT(loss.beta), "2", 1e-9, 1e9, .now = CARRIED_OUT,
      .help = "Error at which `smooth_l1` turns from square to straight."},
     {"loss.on", KEY_WORD, AT(loss.on), "masked", .names = loss_places, .now = CARRIED_OUT,
      .help = "Which patches count: the hidden ones or all."},
     {"loss.smoothing", KEY_REAL, AT(loss.smoothing), "0", 0, 0.999, .now = CARRIED_OUT, .help = "Smoothing of class labels."},
-    {"target.hybrid", KEY_OTHER, 0, "none", .now = NOT_YET, .help = "Mix of picture and reconstruction as the target."},
+    {"target.hybrid", KEY_HYBRID, AT(hybrid), "none", .now = CARRIED_OUT,
+     .help = "Mixes the targets of taps with what a frozen model (`from`) makes of the masked picture; alpha is the picture's share."},
 
     {"head.classes", KEY_INT, AT(head.classes), "auto", 1, 1 << 24, "auto", RECIPE_AUTO, .now = CARRIED_OUT,
      .help = "Classes that a head tells apart; `auto` takes those of the pictures."},
@@ -362,7 +364,7 @@ bool schema_in_decoder(const RecipeKey *row)
 
 uint64_t schema_own_bit(const RecipeKey *row)
 {
-    if (row->type == KEY_OTHER || (!lies_under(row->key, "target") && !lies_under(row->key, "loss")))
+    if (row->type == KEY_OTHER || row->type == KEY_HYBRID || (!lies_under(row->key, "target") && !lies_under(row->key, "loss")))
         return 0;
     size_t first = 0;
     while (!lies_under(rows[first].key, "target"))
@@ -374,6 +376,8 @@ const void *schema_field_const(const RecipeKey *row, const Recipe *r, const Reci
 {
     if (schema_in_decoder(row))
         return (const char *)d + row->offset;
+    if (row->type == KEY_HYBRID)
+        return (const char *)r + row->offset;
     if (d && lies_under(row->key, "target"))
         return (const char *)&d->target + (row->offset - offsetof(Recipe, target));
     if (d && lies_under(row->key, "loss"))
@@ -416,6 +420,8 @@ size_t schema_field_bytes(const RecipeKey *row)
         return sizeof(RecipeNumbers);
     case KEY_STAGES:
         return sizeof(RecipeStages);
+    case KEY_HYBRID:
+        return sizeof(RecipeHybrid);
     case KEY_OTHER:
     case KEY_RESERVED:
         break;

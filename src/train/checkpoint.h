@@ -76,4 +76,7 @@ bool checkpoint_read_weights(const char *path, const Recipe *recipe, const Param
  * `recipe` is the student's. False after error_set(). */
 bool checkpoint_load_teacher(const char *path, const Recipe *recipe, Trainer *trainer);
 
+/* Likewise encoder and decoder of the model that targets are mixed with, into the trainer's parameters hybrid.NAME. */
+bool checkpoint_load_hybrid(const char *path, const Recipe *recipe, Trainer *trainer);
+
 #endif

@@ -9,6 +9,7 @@
 #include "nn/position.h"
 #include "train/checkpoint.h"
 #include "train/checkpoint_parts.h"
+#include "train/codes.h"
 
 /* The file of weights in a checkpoint's folder; fresh string. */
 static char *model_in(const char *folder)
@@ -232,39 +233,55 @@ static void load_decoders(const SafeTensors *file, const Recipe *from, const Rec
     load_head(file, set, weights, note);
 }
 
-static bool load_teacher(const SafeTensors *file, const Recipe *from, const Recipe *to, const ParamSet *set, float *weights)
+/* Those of a set's parameters that begin with `prefix`, or, when it is empty, are of the teacher's network. */
+static bool load_frozen(const SafeTensors *file, const Recipe *from, const Recipe *to, const char *prefix, const ParamSet *set,
+                        float *weights)
 {
+    size_t length = strlen(prefix);
     for (size_t i = 0; i < set->count; i++) {
-        const Param *p = &set->params[i];
-        if (p->kind != PARAM_TRAINED)
+        Param p = set->params[i];
+        if (p.kind != PARAM_TRAINED || (length ? strncmp(p.name, prefix, length) != 0 : !teacher_is_network(p.name)))
             continue;
-        const SafeTensor *t = safetensors_find(file, p->name);
+        p.name += length;
+        const SafeTensor *t = safetensors_find(file, p.name);
         if (!t)
-            return error_set("%s is missing", p->name);
-        if (checkpoint_same_shape(t, p))
-            safetensor_to_f32(t, weights + p->offset);
-        else if (!resize_table(t, from, p, to, weights + p->offset))
-            return error_set("%s is of another shape", p->name);
+            return error_set("%s is missing", p.name);
+        if (checkpoint_same_shape(t, &p))
+            safetensor_to_f32(t, weights + p.offset);
+        else if (!resize_table(t, from, &p, to, weights + p.offset))
+            return error_set("%s is of another shape", p.name);
     }
     return true;
 }
 
-bool checkpoint_load_teacher(const char *path, const Recipe *recipe, Trainer *t)
+/* Its own network at the size of pictures that it sees here. */
+static bool read_frozen(const char *path, const int size[2], const char *prefix, Trainer *t)
 {
     Recipe *from = memory_new(1, sizeof *from), *to = memory_new(1, sizeof *to);
     char *model = from && to ? find_model(path, NULL) : NULL;
     SafeTensors *file = model ? open_model(model, from) : NULL;
     bool ok = file != NULL;
     if (ok) {
-        *to = *from; /* its own network at the student's size of pictures */
-        memcpy(to->image.size, recipe->image.size, sizeof to->image.size);
-        ok = load_teacher(file, from, to, trainer_teacher_params(t), trainer_teacher_weights(t)) || error_context("%s", model);
+        *to = *from;
+        memcpy(to->image.size, size, sizeof to->image.size);
+        ok = load_frozen(file, from, to, prefix, trainer_teacher_params(t), trainer_teacher_weights(t)) ||
+             error_context("%s", model);
     }
     safetensors_close(file);
     memory_free(model);
     memory_free(from);
     memory_free(to);
     return ok;
+}
+
+bool checkpoint_load_teacher(const char *path, const Recipe *r, Trainer *t)
+{
+    return read_frozen(path, r->target.image_size[0] ? r->target.image_size : r->image.size, "", t);
+}
+
+bool checkpoint_load_hybrid(const char *path, const Recipe *r, Trainer *t)
+{
+    return read_frozen(path, r->image.size, "hybrid.", t);
 }
 
 bool checkpoint_read_weights(const char *path, const Recipe *recipe, const ParamSet *set, float *weights, Text *note)

@@ -169,7 +169,13 @@ static bool time_steps(const Recipe *r, const Pictures *pictures, Forecast *f)
     uint8_t *hidden = memory_new((size_t)micro, (size_t)recipe_patches(r)), *kept = NULL;
     Trainer *t = NULL;
     Loader *loader = NULL;
+    MimTeacher network;
     bool ok = false;
+    if (mim_needs_teacher(r)) {
+        if (!teacher_largest(r, &network))
+            return false;
+        options.teacher = &network;
+    }
     loading.batch = (size_t)micro;
     if (!hidden || !(t = trainer_open(r, &options)) || !(loader = loader_open(&loading)))
         goto done;
@@ -186,14 +192,14 @@ static bool time_steps(const Recipe *r, const Pictures *pictures, Forecast *f)
         if (!loader_next(loader, &batch))
             goto done;
         pictures_masks(r, false, 0, batch.epoch, batch.samples, batch.count, hidden);
-        if (!trainer_step(t,
-                          &(TrainerBatch){.images = batch.images,
-                                          .hidden = hidden,
-                                          .kept = kept,
-                                          .labels = batch.labels,
-                                          .second = batch.second,
-                                          .lr = 1e-6},
-                          &metrics))
+        TrainerBatch input = {.images = batch.images,
+                              .teacher_images = batch.other,
+                              .hidden = hidden,
+                              .kept = kept,
+                              .labels = batch.labels,
+                              .second = batch.second,
+                              .lr = 1e-6};
+        if (!trainer_step(t, &input, &metrics))
             goto done;
         loader_release(loader);
         now = clock_seconds();

@@ -30,9 +30,11 @@ static bool masked_accepts(const Model *m, const TrainerBatch *batch, int64_t co
 static void masked_feed(Program *p, const Model *m, const ModelPart *part)
 {
     const TrainerBatch *b = part->batch;
-    size_t first = (size_t)part->first;
-    mim_feed(p, &m->mim, b->images + first * picture_floats(m->mim.recipe), b->hidden + first * (size_t)m->mim.places,
-             part->count, b->kept ? b->kept + first : NULL, part->total, part->total, part->counts);
+    MimPictures all = {
+        .images = b->images, .teacher_images = b->teacher_images, .hidden = b->hidden, .codes = b->codes, .epoch = b->epoch};
+    MimPictures pictures = mim_pictures_from(&m->mim, &all, part->first);
+    mim_feed(p, &m->mim, &pictures, part->count, b->kept ? b->kept + part->first : NULL, part->total, part->total,
+             part->counts);
 }
 
 static double masked_counted(const Model *m, int decoder, const TrainerBatch *batch, int64_t count)
@@ -54,6 +56,11 @@ static int masked_outputs(const Model *m, int decoder)
     return mim_outputs(&m->mim, decoder);
 }
 
+static int masked_target_numbers(const Model *m, int decoder)
+{
+    return mim_target_numbers(&m->mim, decoder);
+}
+
 static int masked_places(const Model *m, int decoder)
 {
     return mim_target_places(&m->mim, decoder);
@@ -71,6 +78,7 @@ static const Method masked = {.open = masked_open,
                               .counted = masked_counted,
                               .drop = masked_drop,
                               .outputs = masked_outputs,
+                              .target_numbers = masked_target_numbers,
                               .places = masked_places,
                               .read = masked_read};
 
@@ -143,6 +151,7 @@ static const Method classify = {.open = classify_open,
                                 .counted = pictures_counted,
                                 .drop = classify_drop,
                                 .outputs = classify_outputs,
+                                .target_numbers = classify_outputs,
                                 .places = classify_places,
                                 .read = classify_read};
 

@@ -57,7 +57,7 @@ struct Method {
     const DropPath *(*drop)(const Model *model);
     /* Numbers that a term predicts for a place, its places, and what a run of that segment predicted or had for a target, as
      * trainer_prediction(). NULL: cannot be read. */
-    int (*outputs)(const Model *model, int term);
+    int (*outputs)(const Model *model, int term), (*target_numbers)(const Model *model, int term);
     int (*places)(const Model *model, int term);
     void (*read)(Program *program, Segment segment, const Model *model, int term, bool target, float *out);
 };

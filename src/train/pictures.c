@@ -65,8 +65,10 @@ ImageRequest pictures_form(const Recipe *r)
 {
     ColourOptions colours = colours_of(r);
     ImageRequest form = {.channels = r->image.channels, .deep = !colour_changes(&colours), .exif = r->image.exif};
-    for (int side = 0; r->image.draft && side < 2; side++)
-        form.draft[side] = (int)ceil(r->image.size[side] / sqrt(r->augment.crop_scale[0]));
+    for (int side = 0; r->image.draft && side < 2; side++) {
+        int own = r->image.size[side], its = recipe_teacher_resizes(r) ? r->target.image_size[side] : 0;
+        form.draft[side] = (int)ceil((own > its ? own : its) / sqrt(r->augment.crop_scale[0]));
+    }
     return form;
 }
 
@@ -88,6 +90,8 @@ static LoaderOptions common_options(const Recipe *r)
                        .draft = {form.draft[0], form.draft[1]},
                        .workers = workers,
                        .max_bad = r->data.max_bad};
+    if (recipe_teacher_resizes(r))
+        memcpy(o.other, r->target.image_size, sizeof o.other);
     recipe_statistics(&r->image.mean, false, r->image.channels, o.mean);
     recipe_statistics(&r->image.std, true, r->image.channels, o.std);
     return o;

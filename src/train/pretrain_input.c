@@ -45,15 +45,19 @@ static bool take(Run *run, StepInput *in)
     return true;
 }
 
-static TrainerBatch trainer_batch(const Run *run, const StepInput *in)
+/* Of the step behind `step` others. */
+static TrainerBatch trainer_batch(const Run *run, const StepInput *in, int64_t step)
 {
+    double epoch = (double)step / (double)run->per_epoch;
     return (TrainerBatch){.images = in->batch.images,
+                          .teacher_images = in->batch.other,
                           .hidden = in->hidden,
                           .kept = in->kept,
                           .labels = in->batch.labels,
                           .second = in->batch.second,
-                          .momentum = schedule_momentum(&run->recipe, (double)(run->step + 1) / (double)run->per_epoch),
-                          .lr = schedule_rate(&run->recipe, (double)run->step / (double)run->per_epoch)};
+                          .momentum = schedule_momentum(&run->recipe, (double)(step + 1) / (double)run->per_epoch),
+                          .lr = schedule_rate(&run->recipe, epoch),
+                          .epoch = epoch};
 }
 
 /* ---- unreadable pictures of a batch that is taken ahead */
@@ -98,7 +102,7 @@ bool run_take_input(Run *run, StepInput **in, TrainerBatch *batch)
     if (!run->taken && !take(run, *in))
         return false;
     run->taken = false;
-    *batch = trainer_batch(run, *in);
+    *batch = trainer_batch(run, *in, run->step);
     return true;
 }
 
@@ -115,7 +119,7 @@ bool run_take_ahead(Run *run)
         run->why_not_taken = memory_string(error_text());
         return true;
     }
-    TrainerBatch batch = trainer_batch(run, in);
+    TrainerBatch batch = trainer_batch(run, in, next);
     return trainer_ahead(run->trainer, &batch);
 }
 

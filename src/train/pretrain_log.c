@@ -55,7 +55,11 @@ static bool validate(Run *run, TrainerMetrics *mean)
         pictures_masks(r, true, 0, 0, batch.samples, batch.count, hidden);
         for (size_t i = 0; i < batch.count; i++)
             labels[i] = run->pictures.val_classes ? run->pictures.val_classes[batch.labels[i]] : batch.labels[i];
-        TrainerBatch input = {.images = batch.images, .hidden = hidden, .labels = labels};
+        TrainerBatch input = {.images = batch.images,
+                              .teacher_images = batch.other,
+                              .hidden = hidden,
+                              .labels = labels,
+                              .epoch = (double)run->step / (double)run->per_epoch};
         ok = trainer_evaluate(run->trainer, &input, (int)batch.count, &metrics);
         loader_release(loader);
         for (int k = 0; ok && k < terms; k++) {

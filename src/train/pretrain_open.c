@@ -201,7 +201,7 @@ bool run_open(Run *run)
     if (!open_device(run, parts_are_open) || !open_trainer(run))
         goto done;
     if (checkpoint ? !load_checkpoint(run, checkpoint)
-                   : (r->run.from[0] && !load_start(run)) || !teacher_begin(r, run->trainer))
+                   : (r->run.from[0] && !load_start(run)) || !teacher_begin(r, run->trainer) || !run_make_codes(run))
         goto done;
     if (!run->folder && !(run->folder = run_folder_open(NULL, r->name)))
         goto done;

@@ -493,6 +493,11 @@ int trainer_outputs(const Trainer *t, int term)
     return t->method->outputs(model_of(t), term);
 }
 
+int trainer_target_numbers(const Trainer *t, int term)
+{
+    return t->method->target_numbers(model_of(t), term);
+}
+
 int trainer_places(const Trainer *t, int term)
 {
     return t->method->places(model_of(t), term);

@@ -26,11 +26,15 @@ typedef struct {
 
 /* One optimizer step's input, owned by the caller. */
 typedef struct {
-    const float *images;   /* (batch, C, H, W), normalised */
-    const uint8_t *hidden; /* (batch, L): 1 = hidden patch; NULL when the method hides none */
-    const uint8_t *kept;   /* (branches, batch): 1 = the branch of that picture is kept; NULL when nothing drops. Branches as
-                              trainer_branches() */
+    const float *images;         /* (batch, C, H, W), normalised */
+    const float *teacher_images; /* (batch, C, its rows, its columns), as `images`: of target.image_size, where the teacher sees
+                                    another size */
+    const uint8_t *hidden;       /* (batch, L): 1 = hidden patch; NULL when the method hides none */
+    const int32_t *codes;        /* (batch, L), when the teacher's codes are given by the caller */
+    const uint8_t *kept;         /* (branches, batch): 1 = the branch of that picture is kept; NULL when nothing drops. Branches
+                                    as trainer_branches() */
     double lr;
+    double epoch; /* a fraction too: where target.hybrid's table is read */
     /* What other methods than masked image modelling want, else left out. */
     const int32_t *labels; /* (batch): classes of the head */
     const float *soft;     /* (batch, classes) probabilities, with TrainerOptions.soft_labels */
@@ -99,10 +103,11 @@ double trainer_counts(const Trainer *t, int term, const TrainerBatch *batch, int
 
 /* With keep_predictions, of masked image modelling: predictions and targets (as the loss sees them: normalised) of decoder k
  * for micro_batch pictures of the last trainer_step()'s last micro-batch, or of the last trainer_evaluate()'s last one:
- * (micro_batch, places, outputs), the places those of trainer_places(): class tokens when they are predicted, then patches in
- * image order. Without `plain` places that the loss does not look at are zeros. A classifier has one place, and its predictions
- * are the logits. */
+ * (micro_batch, places, outputs) or (micro_batch, places, target numbers), the places those of trainer_places(): class tokens
+ * when they are predicted, then patches in image order. Without `plain` places that the loss does not look at are zeros. A
+ * classifier has one place, and its predictions are the logits. */
 int trainer_outputs(const Trainer *t, int decoder);
+int trainer_target_numbers(const Trainer *t, int decoder);
 int trainer_places(const Trainer *t, int decoder);
 void trainer_prediction(const Trainer *t, int decoder, float *out);
 void trainer_target(const Trainer *t, int decoder, float *out);
