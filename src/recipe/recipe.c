@@ -314,11 +314,11 @@ static bool check_teacher(const Recipe *r)
     bool network = features || (tokens && path);
     const char *idle = r->target.final_norm && !network ? "final_norm" : r->target.projection && !network ? "projection" : NULL;
     if (!idle && !features && !tokens)
-        idle = strcmp(r->target.teacher, "initial") != 0 ? "teacher"
-               : r->target.image_size[0]                 ? "image_size"
-               : r->target.mean.kind != STATISTICS_AUTO  ? "mean"
-               : r->target.std.kind != STATISTICS_AUTO   ? "std"
-                                                         : NULL;
+        idle = r->target.image_size[0]                     ? "image_size"
+               : r->target.mean.kind != STATISTICS_AUTO    ? "mean"
+               : r->target.std.kind != STATISTICS_AUTO     ? "std"
+               : strcmp(r->target.teacher, "initial") != 0 ? "teacher"
+                                                           : NULL;
     if (idle)
         return error_set("target.%s belongs to a teacher: it needs target.kind features", idle);
     if (!check_statistics(r, &r->target.mean, "target.mean") || !check_statistics(r, &r->target.std, "target.std"))
