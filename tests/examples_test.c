@@ -73,6 +73,8 @@ static int begin(void **state)
     write_picture("a.jpg", 1); /* the content decides */
     write_picture("b.png", 2);
     /* The program and a golden case where README calls them. */
+    if (symlink(LACUNA_SOURCE "/tests/fuzz/corpus/torch/vit.pth", "mae_pretrain_vit_base.pth") != 0)
+        return 1;
     return !file_make_folder("build") || !file_make_folder("tests") || symlink(LACUNA_BINARY, "build/lacuna") != 0 ||
            !file_make_folder("tests/golden") ||
            symlink(LACUNA_SOURCE "/tests/golden/deepmim_pixels.json", "tests/golden/deepmim_pixels.json") != 0 ||
@@ -174,6 +176,8 @@ static void examples_of_the_docs(void **state)
     assert_true(run_page("docs/getting-started.md") >= 3);
     start_anew();
     assert_true(run_page("docs/own-pictures.md") >= 3);
+    start_anew();
+    assert_true(run_page("docs/checkpoints.md") >= 3);
 }
 
 int main(void)

@@ -1,5 +1,5 @@
-/* What strangers' pictures may do: cut, emptied, renamed, overwritten, announcing more than they hold. Never a crash; where the
- * header tells, a refusal that costs next to nothing. The pictures are the seeds of the fuzz corpus. */
+/* What strangers' pictures and weights may do: cut, emptied, renamed, overwritten, announcing more than they hold. Never a
+ * crash; where the header tells, a refusal that costs next to nothing. The pictures are the seeds of the fuzz corpus. */
 #include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,7 +15,9 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "formats/zip_case.h"
 #include "image/damage_case.h"
+#include "nn/foreign.h"
 #include "run_program.h"
 
 #define HOME   "hostile_test.tmp"
@@ -124,18 +126,23 @@ static void limit_memory(size_t room)
         _exit(2);
 }
 
+static bool decodes(const DamageFile *file)
+{
+    Image image;
+    return image_decode(file->data, file->size, "it", 3, &image);
+}
+
 /* In a process of its own, so that its memory can be limited. */
-static Cost cost_of(const DamageFile *file, size_t room)
+static Cost cost_of(const DamageFile *file, size_t room, bool (*opens)(const DamageFile *file))
 {
     int ends[2];
     Cost cost = {0};
     assert_int_equal(pipe(ends), 0);
     pid_t child = fork();
     if (child == 0) {
-        Image image;
         limit_memory(room);
         double begin = clock_thread_seconds();
-        cost.refused = !image_decode(file->data, file->size, "it", 3, &image);
+        cost.refused = !opens(file);
         cost.seconds = clock_thread_seconds() - begin;
         snprintf(cost.why, sizeof cost.why, "%s", error_text());
         _exit(write(ends[1], &cost, sizeof cost) == (ssize_t)sizeof cost ? 0 : 1);
@@ -150,14 +157,20 @@ static Cost cost_of(const DamageFile *file, size_t room)
 }
 
 /* `room`: addresses for a picture's pixels, which cost nothing before they are written to. */
-static void expect_cheap(const char *what, const DamageFile *file, size_t room, const char *words)
+static void expect_cheap_by(bool (*opens)(const DamageFile *file), const char *what, const DamageFile *file, size_t room,
+                            const char *words)
 {
-    Cost cost = cost_of(file, room);
+    Cost cost = cost_of(file, room, opens);
     print_message("%s: refused in %.2f ms: %s\n", what, 1e3 * cost.seconds, cost.why);
     assert_true(cost.refused);
     if (!strstr(cost.why, words))
         fail_msg("'%s' does not say '%s'", cost.why, words);
     assert_true(cost.seconds < (SANITIZED ? 0.5 : 0.05));
+}
+
+static void expect_cheap(const char *what, const DamageFile *file, size_t room, const char *words)
+{
+    expect_cheap_by(decodes, what, file, room, words);
 }
 
 /* Puts a number at each place where `old` stands, both of 2 or 4 bytes. */
@@ -299,6 +312,157 @@ static void check_and_pack_name_each(void **state)
     assert_true(file_remove(HOME));
 }
 
+/* ---- weights */
+
+static bool holds_weights(const DamageFile *file)
+{
+    Recipe *recipe = memory_new(1, sizeof *recipe);
+    StateDict *state = recipe ? state_open_memory(file->data, file->size, "it") : NULL;
+    Foreign *foreign = state ? foreign_open(state, recipe) : NULL;
+    foreign_close(foreign);
+    state_close(state);
+    memory_free(recipe);
+    return foreign != NULL;
+}
+
+static void expect_cheap_weights(const char *what, const void *data, size_t size, const char *words)
+{
+    DamageFile file = {.data = (uint8_t *)data, .size = size};
+    expect_cheap_by(holds_weights, what, &file, 0, words);
+}
+
+/* A safetensors file with that header. */
+static void expect_cheap_header(const char *what, const char *header, size_t data, const char *words)
+{
+    Text t = {0};
+    uint64_t length = strlen(header);
+    text_add_bytes(&t, &length, sizeof length);
+    text_add(&t, "%s%*s", header, (int)data, "");
+    expect_cheap_weights(what, t.data, t.length, words);
+    text_free(&t);
+}
+
+/* A file of torch.save with that pickle and a storage of `bytes` zeros; `script`: a TorchScript archive. */
+static void expect_cheap_pickle(const char *what, const Text *pickle, size_t bytes, bool script, const char *words)
+{
+    Text t = {0};
+    char *zeros = memory_new(bytes, 1);
+    ZipEntry entries[] = {{"a/data.pkl", pickle->data, (uint32_t)pickle->length, 0, 0},
+                          {"a/data/0", zeros, (uint32_t)bytes, 0, 0},
+                          {"a/constants.pkl", "N.", 2, 0, 0}};
+    zip_case(&t, entries, script ? 3 : 2);
+    expect_cheap_weights(what, t.data, t.length, words);
+    memory_free(zeros);
+    text_free(&t);
+}
+
+/* "NAME": a tensor of rows x 4 with that stride between rows, in the storage of 64 numbers. */
+static void add_tensor(Text *t, const char *name, int32_t rows, int32_t stride)
+{
+    uint32_t length = (uint32_t)strlen(name);
+    text_add(t, "X");
+    text_add_bytes(t, &length, sizeof length);
+    text_add(t, "%sctorch._utils\n_rebuild_tensor_v2\n(", name);
+    static const char storage[] = "(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0"
+                                  "0X\3\0\0\0cpuK@tQK\0";
+    text_add_bytes(t, storage, sizeof storage - 1);
+    text_add(t, "J");
+    text_add_bytes(t, &rows, sizeof rows);
+    text_add_bytes(t, "K\4\x86J", 4);
+    text_add_bytes(t, &stride, sizeof stride);
+    text_add_bytes(t,
+                   "K\1\x86\x89N"
+                   "tR",
+                   7);
+}
+
+static void hostile_weights_cost_nothing(void **state)
+{
+    (void)state;
+    static const uint64_t four_gb = (uint64_t)4 << 30;
+    char announced[16] = "";
+    memcpy(announced, &four_gb, sizeof four_gb);
+    announced[8] = '{';
+    expect_cheap_weights("safetensors with a header of 4 GB", announced, sizeof announced, "a header of 4294967296 bytes");
+    expect_cheap_header("safetensors with a name twice",
+                        "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},"
+                        "\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]}}",
+                        2, "duplicate");
+    expect_cheap_header("safetensors with tensors that overlap",
+                        "{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
+                        "\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[1,3]}}",
+                        3, "overlap");
+    expect_cheap_header("safetensors with a tensor outside", "{\"a\":{\"dtype\":\"U8\",\"shape\":[9],\"data_offsets\":[0,9]}}",
+                        3, "do not lie in the 3 bytes");
+
+    Text t = {0};
+    zip_case(&t, (ZipEntry[]){{"a/data.pkl", "bomb", 4, 8, 0}}, 1);
+    uint32_t much = UINT32_MAX - 1; /* as if the four bytes became 4 GB */
+    memcpy((char *)memmem(t.data, t.length, "PK\1\2", 4) + 24, &much, sizeof much);
+    expect_cheap_weights("a zip bomb", t.data, t.length, "compressed");
+    text_free(&t);
+    zip_case(&t, (ZipEntry[]){{"a/data.pkl", "N.", 2, 0, 0}, {"a/data.pkl", "N.", 2, 0, 0}}, 2);
+    expect_cheap_weights("a zip with a name twice", t.data, t.length, "occurs twice");
+    text_free(&t);
+    zip_case(&t, (ZipEntry[]){{"a/data.pkl", "N.", 2, 0, 0}, {"a/data/0", "N.", 2, 0, -42}}, 2);
+    expect_cheap_weights("a zip with records that overlap", t.data, t.length, "overlap");
+    text_free(&t);
+
+    Text p = {0};
+    for (int i = 0; i < 4 << 20; i++)
+        text_add_bytes(&p, "N", 1);
+    expect_cheap_pickle("a pickle of four million values", &p, 0, false, "more than 524288 opcodes");
+    p.length = 0;
+    for (int i = 0; i < 2 << 20; i++)
+        text_add_bytes(&p, i % 2 ? "]" : "(", 1);
+    expect_cheap_pickle("a pickle of marks and lists", &p, 0, false, "more than 524288 opcodes");
+    p.length = 0;
+    text_add(&p, "]q%c", 1);
+    for (int i = 0; i < 1 << 20; i++)
+        text_add_bytes(&p, "h\1a", 3);
+    expect_cheap_pickle("a pickle with a list in itself", &p, 0, false, "more than 524288 opcodes");
+    p.length = 0;
+    text_add(&p, "N");
+    text_add_bytes(&p, "r\xff\xff\xff\xff.", 6);
+    expect_cheap_pickle("a pickle with a memo of 4 billion", &p, 0, false, "of the memo is too large");
+    p.length = 0;
+    text_add_bytes(&p, "\x8d\xff\xff\xff\xff\xff\xff\xff\x7f", 9);
+    expect_cheap_pickle("a pickle with a text of 8 EB", &p, 0, false, "ends in the middle");
+    p.length = 0;
+    text_add(&p, "cos\nsystem\nX");
+    text_add_bytes(&p, "\2\0\0\0id\x85R.", 9);
+    expect_cheap_pickle("a pickle that calls os.system", &p, 0, false, "nothing was run");
+    p.length = 0;
+    text_add(&p, "}(");
+    add_tensor(&p, "a", 1 << 30, 0);
+    text_add(&p, "u.");
+    expect_cheap_pickle("a tensor of 4 billion times 64 numbers", &p, 256, false, "repeats the 64 numbers");
+    p.length = 0;
+    text_add(&p, "}(");
+    add_tensor(&p, "a", 17, 4);
+    text_add(&p, "u.");
+    expect_cheap_pickle("a tensor outside of its storage", &p, 256, false, "reaches outside of its storage");
+    p.length = 0;
+    text_add(&p, "}(");
+    add_tensor(&p, "a", 4, 4);
+    add_tensor(&p, "a", 4, 4);
+    text_add(&p, "u.");
+    expect_cheap_pickle("tensors of one name", &p, 256, false, "its name occurs twice");
+    /* Modules that hold one another twice: to look at all of them would be to look at 2^60. */
+    p.length = 0;
+    for (int i = 0; i < 60; i++)
+        text_add_bytes(&p, "c__torch__\nM\n)\x81}(X\1\0\0\0a", 23);
+    text_add(&p, "c__torch__\nM\n)\x81");
+    for (int i = 0; i < 60; i++) {
+        text_add_bytes(&p, (char[]){'q', (char)i}, 2);
+        text_add_bytes(&p, "X\1\0\0\0b", 6);
+        text_add_bytes(&p, (char[]){'h', (char)i, 'u', 'b'}, 4);
+    }
+    text_add(&p, ".");
+    expect_cheap_pickle("modules that hold one another", &p, 0, true, "modules lie too deep");
+    text_free(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -308,6 +472,7 @@ int main(void)
         cmocka_unit_test(thousands_of_scans_cost_nothing),
         cmocka_unit_test(time_is_limited_in_every_format_that_can_waste_it),
         cmocka_unit_test(check_and_pack_name_each),
+        cmocka_unit_test(hostile_weights_cost_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

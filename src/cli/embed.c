@@ -81,7 +81,8 @@ static const char *const POOLS[] = {"class_token", "mean", "concat", "none", NUL
 static const char *const PRECISIONS[] = {"f32", "bf16", NULL};
 
 static const Option OPTIONS[] = {
-    {"from", OPTION_PATH, AT(from), .value = "RUN", .help = "a run directory (its newest checkpoint) or a checkpoint",
+    {"from", OPTION_PATH, AT(from), .value = "RUN",
+     .help = "a run directory (its newest checkpoint), a checkpoint, or weights of another project",
      .wanted = "RUN, a run directory or a checkpoint"},
     {"data", OPTION_PATH, AT(data), .value = "DIR", .help = "pictures: a folder, a list, shards, CIFAR's files or `world`",
      .wanted = "DIR, the pictures"},

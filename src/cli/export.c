@@ -43,11 +43,12 @@ const Verb export_verb = {
     .least = 2,
     .most = 2,
     .wanted = {"RUN, a run directory or a checkpoint", "OUT, the folder or file to write"},
-    .about = "Writes the encoder of a run's newest checkpoint. For timm, OUT becomes a folder that "
-             "timm.create_model(\"local-dir:OUT\", "
-             "pretrained=True) loads unchanged, with the pictures' mean and deviation in its config.json; beside it lie the "
-             "decoders, and example.safetensors, pictures of random numbers with the tokens that the encoder makes of them, so "
-             "that a reader can be checked.",
+    .about =
+        "Writes the encoder of a run's newest checkpoint, or of another project's file. For timm, OUT becomes a folder that "
+        "timm.create_model(\"local-dir:OUT\", "
+        "pretrained=True) loads unchanged, with the pictures' mean and deviation in its config.json; beside it lie the "
+        "decoders, and example.safetensors, pictures of random numbers with the tokens that the encoder makes of them, so "
+        "that a reader can be checked.",
     .options = OPTIONS,
     .examples = "lacuna export runs/deepmim backbone\n"
                 "lacuna export runs/deepmim encoder.safetensors --format safetensors\n",

@@ -196,7 +196,8 @@ static const char *const POOLS[] = {"class_token", "mean", "concat", NULL};
 static const char *const PRECISIONS[] = {"f32", "bf16", NULL};
 
 static const Option OPTIONS[] = {
-    {"from", OPTION_PATH, AT(from), .value = "RUN", .help = "a run directory (its newest checkpoint) or a checkpoint",
+    {"from", OPTION_PATH, AT(from), .value = "RUN",
+     .help = "a run directory (its newest checkpoint), a checkpoint, or weights of another project",
      .wanted = "RUN, a run directory or a checkpoint"},
     {"train", OPTION_PATH, AT(train), .value = "DIR",
      .help = "labelled pictures to learn from: a folder with one folder a class, a list with labels, shards, CIFAR's files or "

@@ -11,8 +11,10 @@
 #include "base/text.h"
 #include "cli/cli.h"
 #include "cli/progress.h"
+#include "cli/show_weights.h"
 #include "train/checkpoint.h"
 #include "train/run_summary.h"
+#include "train/weights.h"
 
 typedef struct {
     const char *name; /* as it was given */
@@ -20,14 +22,29 @@ typedef struct {
     Recipe recipe;
     RunSummary run;
     CheckpointMeta meta; /* step 0: not known, as of a lone model file */
+    Weights *foreign;    /* of another project's file, else NULL */
 } Subject;
 
-static bool is_checkpoint(const char *path)
+static bool ends_in(const char *path, size_t length, const char *end)
 {
-    size_t length = strlen(path);
-    char *model = file_join(path, "model.safetensors");
-    bool is = (model && file_exists(model)) || (length > 12 && !strcmp(path + length - 12, ".safetensors"));
-    memory_free(model);
+    size_t n = strlen(end);
+    return length >= n && !memcmp(path + length - n, end, n);
+}
+
+/* A folder or file with weights, of whatever project. Files that recipes are in have endings of their own. */
+static bool has_weights(const char *path)
+{
+    const char *hash = strchr(path, '#');
+    bool whole = !hash || file_exists(path);
+    size_t length = whole ? strlen(path) : (size_t)(hash - path);
+    char *file = memory_string(path);
+    if (file)
+        file[length] = 0;
+    bool is = file && file_exists(file) &&
+              (file_is_folder(file)
+                   ? state_is_folder(file)
+                   : !ends_in(path, length, ".yaml") && !ends_in(path, length, ".yml") && !ends_in(path, length, ".json"));
+    memory_free(file);
     return is;
 }
 
@@ -35,7 +52,7 @@ static bool open_subject(const char *name, Subject *s)
 {
     s->name = name;
     s->is_run = run_summary_is_run(name);
-    s->is_checkpoint = !s->is_run && is_checkpoint(name);
+    s->is_checkpoint = !s->is_run && has_weights(name);
     if (s->is_run) {
         if (!run_summary_read(name, &s->run))
             return false;
@@ -43,9 +60,12 @@ static bool open_subject(const char *name, Subject *s)
         return true;
     }
     if (s->is_checkpoint) {
-        if (file_is_folder(name) && !checkpoint_meta(name, &s->meta))
-            return false;
-        return checkpoint_recipe(name, &s->recipe);
+        Weights *weights = weights_open(name, &s->recipe, NULL);
+        if (weights && weights_foreign(weights))
+            s->foreign = weights;
+        else
+            weights_close(weights);
+        return weights && (s->foreign || !file_is_folder(name) || checkpoint_meta(name, &s->meta));
     }
     if (file_is_folder(name))
         return error_set("%s is a folder, but there is neither a run nor a checkpoint in it", name);
@@ -142,11 +162,13 @@ static void add_subject(Text *t, const Subject *s)
     if (s->is_run) {
         add_run(t, s);
     } else {
-        text_add(t, "%-11s %s", s->is_checkpoint ? "checkpoint" : "recipe", s->name);
+        text_add(t, "%-11s %s", s->foreign ? "weights" : s->is_checkpoint ? "checkpoint" : "recipe", s->name);
         if (s->meta.step)
             text_add(t, ": after step %lld, epoch %.2f of %d, on %lld pictures", (long long)s->meta.step,
                      (double)s->meta.step / (double)s->meta.steps_per_epoch, s->recipe.schedule.epochs,
                      (long long)s->meta.pictures);
+        if (s->foreign)
+            text_add(t, ": %s", foreign_kind(weights_foreign(s->foreign)));
         text_add(t, "\nmodel       ");
         add_model(t, &s->recipe);
         text_add(t, "\n");
@@ -171,6 +193,8 @@ static bool show_one(const Subject *s, Text *t)
         return false;
     recipe_defaults(plain);
     add_subject(t, s);
+    if (s->foreign)
+        show_weights(t, s->foreign, &s->recipe);
     int count = recipe_differences(plain, &s->recipe, &lines);
     text_add(t, count ? "settings (default -> here):\n" : "all settings are the defaults\n");
     add_indented(t, lines.data);
@@ -247,22 +271,25 @@ static int run_show(void *options, const Arguments *arguments)
         ok = arguments->count == 1 ? show_one(subjects, &t) : show_two(&subjects[0], &subjects[1], &t);
     ok = ok && !t.failed;
     if (ok)
-        fputs(t.data, stdout);
+        cli_print_safely(stdout, t.data, true); /* names in it may come from strangers */
     text_free(&t);
+    for (int i = 0; subjects && i < 2; i++)
+        weights_close(subjects[i].foreign);
     memory_free(subjects);
     return ok ? EXIT_DONE : cli_failed();
 }
 
 const Verb show_verb = {
     .name = "show",
-    .line = "tell of a run, a checkpoint or a recipe; of two, what differs",
-    .operands = "RUN|CHECKPOINT|RECIPE [RUN|CHECKPOINT|RECIPE]",
+    .line = "tell of a run, a checkpoint, weights or a recipe; of two, what differs",
+    .operands = "RUN|CHECKPOINT|WEIGHTS|RECIPE [RUN|CHECKPOINT|WEIGHTS|RECIPE]",
     .least = 1,
     .most = 2,
     .wanted = {"a run directory, a checkpoint or a recipe"},
     .about =
         "Of one: the model, the settings that are not the defaults and, of a run, how far it has come, its last losses and its "
-        "checkpoints. Of two: the settings that differ, and the results side by side.",
+        "checkpoints; of another project's weights what became of each tensor. Of two: the settings that differ, and the "
+        "results side by side.",
     .examples = "lacuna show mae-vit-b16\n"
                 "lacuna show runs/deepmim\n"
                 "lacuna show runs/deepmim/checkpoints/latest\n"

@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <jansson.h>
@@ -16,6 +14,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "formats/map.h"
 
 enum { LENGTH_BYTES = 8, NAME_SHOWN = 120 };
 
@@ -34,8 +33,7 @@ static const struct {
 
 struct SafeTensors {
     char *origin;
-    void *mapped; /* NULL for bytes of the caller */
-    size_t mapped_size;
+    FileMap map;    /* empty for bytes of the caller */
     json_t *header; /* owns the names */
     SafeTensor *tensors;
     const SafeTensor **by_name;
@@ -246,42 +244,14 @@ SafeTensors *safetensors_open_memory(const void *data, size_t size, const char *
 
 SafeTensors *safetensors_open(const char *path)
 {
-    SafeTensors *file = NULL;
-    void *mapped = NULL;
-    size_t size = 0;
-    struct stat info;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        error_set("cannot open %s: %s", path, strerror(errno));
+    FileMap map;
+    if (!file_map(path, &map))
         return NULL;
-    }
-    if (fstat(fd, &info) < 0) {
-        error_set("cannot read %s: %s", path, strerror(errno));
-        goto done;
-    }
-    if (!S_ISREG(info.st_mode)) {
-        error_set("cannot read %s: not a regular file", path);
-        goto done;
-    }
-    size = (size_t)info.st_size;
-    if (size) {
-        mapped = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (mapped == MAP_FAILED) {
-            mapped = NULL;
-            error_set("cannot map %s: %s", path, strerror(errno));
-            goto done;
-        }
-    }
-    file = safetensors_open_memory(mapped, size, path);
-    if (file) {
-        file->mapped = mapped;
-        file->mapped_size = size;
-        mapped = NULL;
-    }
-done:
-    if (mapped)
-        munmap(mapped, size);
-    close(fd);
+    SafeTensors *file = safetensors_open_memory(map.data, map.size, path);
+    if (file)
+        file->map = map;
+    else
+        file_unmap(&map);
     return file;
 }
 
@@ -289,8 +259,7 @@ void safetensors_close(SafeTensors *file)
 {
     if (!file)
         return;
-    if (file->mapped)
-        munmap(file->mapped, file->mapped_size);
+    file_unmap(&file->map);
     json_decref(file->header);
     memory_free(file->tensors);
     memory_free(file->by_name);
@@ -438,6 +407,11 @@ static float element_to_f32(SafeDtype dtype, const char *at)
         break;
     }
     return 0;
+}
+
+float safetensors_number(SafeDtype dtype, const void *at)
+{
+    return element_to_f32(dtype, at);
 }
 
 bool safetensor_to_f32(const SafeTensor *t, float *out)

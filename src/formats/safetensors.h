@@ -81,6 +81,9 @@ size_t safetensor_count(const SafeTensor *t);
  */
 bool safetensor_to_f32(const SafeTensor *t, float *out);
 
+/* The number of that type at `at`, which need not be aligned, as f32. */
+float safetensors_number(SafeDtype dtype, const void *at);
+
 /* Bytes of an element, and the name in the header ("F32"). */
 size_t safetensors_dtype_bytes(SafeDtype dtype);
 const char *safetensors_dtype_name(SafeDtype dtype);

@@ -332,11 +332,11 @@ static bool check_teacher(const Recipe *r)
     bool network = features || (tokens && path);
     const char *idle = r->target.final_norm && !network ? "final_norm" : r->target.projection && !network ? "projection" : NULL;
     if (!idle && !features && !tokens)
-        idle = strcmp(r->target.teacher, "initial") != 0 ? "teacher"
-               : r->target.image_size[0]                 ? "image_size"
-               : r->target.mean.kind != STATISTICS_AUTO  ? "mean"
-               : r->target.std.kind != STATISTICS_AUTO   ? "std"
-                                                         : NULL;
+        idle = r->target.image_size[0]                     ? "image_size"
+               : r->target.mean.kind != STATISTICS_AUTO    ? "mean"
+               : r->target.std.kind != STATISTICS_AUTO     ? "std"
+               : strcmp(r->target.teacher, "initial") != 0 ? "teacher"
+                                                           : NULL;
     if (idle)
         return error_set("target.%s belongs to a teacher: it needs target.kind features", idle);
     if (!check_statistics(r, &r->target.mean, "target.mean") || !check_statistics(r, &r->target.std, "target.std"))
@@ -511,6 +511,7 @@ static bool check_idle(const Recipe *r)
         recipe_method(r) == METHOD_CONTRAST ? "contrast.kind mocov3" : "loss.kind cross_entropy with decoders: []";
     const char *idle = r->target.final_norm                        ? "target.final_norm"
                        : r->target.projection                      ? "target.projection"
+                       : r->target.image_size[0]                   ? "target.image_size"
                        : strcmp(r->target.teacher, "initial") != 0 ? "target.teacher"
                        : r->hybrid.from[0]                         ? "target.hybrid"
                        : r->stages.count                           ? "stages"

@@ -154,7 +154,7 @@ static const RecipeKey rows[] = {
      .now = ONLY(NORMALISE_NONE) | ONLY(NORMALISE_PATCH) | ONLY(NORMALISE_WINDOW) | ONLY(NORMALISE_TOKEN),
      .help = "Whether a target is brought to mean 0 and variance 1, and over what."},
     {"target.teacher", KEY_TEXT, AT(target.teacher), "initial", .now = CARRIED_OUT,
-     .help = "Where the teacher's weights come from: `initial` (the student's first ones), `random`, or a file; of `tokens` a code book of patches that is made here (`random`), or one of a file."},
+     .help = "Where the teacher's weights come from: `initial` (the student's first ones), `random`, or a run, a checkpoint or another project's file; of `tokens` a code book of patches that is made here (`random`), or one of a file."},
     {"target.mean", KEY_STATISTICS, AT(target.mean), "auto", -1e3, 1e3, .now = CARRIED_OUT,
      .help = "As `image.mean`, for the pictures that the first teacher sees; `auto`: as its file says, else as the student's."},
     {"target.std", KEY_STATISTICS, AT(target.std), "auto", 1e-6, 1e3, .now = CARRIED_OUT, .help = "As `image.std`, likewise."},
@@ -281,7 +281,7 @@ static const RecipeKey rows[] = {
     {"run.tf32", KEY_BOOL, AT(run.tf32), "false", .now = CARRIED_OUT, .help = "Let a GPU round the factors of f32 products."},
     {"run.seed", KEY_SEED, AT(run.seed), "0", 0, 9.2e18, .now = CARRIED_OUT, .help = "Seed of all random draws."},
     {"run.from", KEY_TEXT, AT(run.from), "none", .word = "none", .now = CARRIED_OUT,
-     .help = "A run or checkpoint whose weights the run starts with."},
+     .help = "A run, a checkpoint or another project's file whose weights the run starts with."},
 
     {"head.kind", KEY_RESERVED, .help = "Heads of dense tasks."},
     {"augment.auto", KEY_RESERVED, .help = "Learned policies of augmentation."},

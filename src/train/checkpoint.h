@@ -54,13 +54,7 @@ bool checkpoint_meta(const char *folder, CheckpointMeta *meta);
  * half filled and is not to be used. Moments are left out when the trainer is evaluate_only. */
 bool checkpoint_load(const char *folder, Trainer *trainer, CheckpointMeta *meta);
 
-/* The file of weights that `path` means: of a run (its newest checkpoint) or a checkpoint's folder average.safetensors, or
- * model.safetensors when there is none; or the file itself. Fresh
- * string; NULL after error_set(). */
-char *checkpoint_model(const char *path);
-
-/* The recipe stored in the model that `path` (as above) means; its image.mean and image.std are lists, its name is "". False
- * after error_set(). */
+/* The recipe of the model that `path` means, as weights_open() of train/weights.h has it. False after error_set(). */
 bool checkpoint_recipe(const char *path, Recipe *recipe);
 
 /* Weights alone, for `--from` and for looking at a model: every trained parameter of the trainer's encoder must be there in its

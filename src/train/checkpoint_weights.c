@@ -4,82 +4,16 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "base/memory.h"
 #include "nn/position.h"
 #include "train/checkpoint.h"
-#include "train/checkpoint_parts.h"
 #include "train/codes.h"
-
-/* The file of weights in a checkpoint's folder; fresh string. */
-static char *model_in(const char *folder)
-{
-    char *average = file_join(folder, CHECKPOINT_AVERAGE);
-    if (!average || file_exists(average))
-        return average;
-    memory_free(average);
-    return file_join(folder, CHECKPOINT_MODEL);
-}
-
-/* As checkpoint_model(); a sentence on what was passed over is appended to `note`. */
-static char *find_model(const char *path, Text *note)
-{
-    Text passed_over = {0};
-    char *folder = NULL, *model = NULL;
-    if (!file_exists(path)) {
-        error_set("there is no run or checkpoint at %s", path);
-        return NULL;
-    }
-    if (!file_is_folder(path))
-        return memory_string(path);
-    model = model_in(path);
-    if (!model || file_exists(model))
-        return model;
-    memory_free(model);
-    model = NULL;
-    if (!checkpoint_newest(path, &folder, &passed_over))
-        return NULL;
-    if (passed_over.length && note)
-        text_add(note, "Checkpoints that cannot be used are passed over: %s. ", passed_over.data);
-    text_free(&passed_over);
-    if (folder)
-        model = model_in(folder);
-    else
-        error_set("%s holds no complete checkpoint: neither %s nor checkpoints/step-N is there", path, CHECKPOINT_MODEL);
-    memory_free(folder);
-    return model;
-}
-
-char *checkpoint_model(const char *path)
-{
-    return find_model(path, NULL);
-}
-
-static SafeTensors *open_model(const char *path, Recipe *recipe)
-{
-    SafeTensors *file = safetensors_open(path);
-    if (!file)
-        return NULL;
-    const char *format = safetensors_metadata(file, "format"), *text = safetensors_metadata(file, "recipe");
-    bool ok = format && !strcmp(format, "lacuna") && text;
-    if (!ok)
-        error_set("%s is not a checkpoint of lacuna: its metadata hold no recipe; weights of other projects cannot be read yet",
-                  path);
-    else
-        ok = (recipe_parse(recipe, text, strlen(text), "its recipe") && recipe_check(recipe)) || error_context("%s", path);
-    if (!ok) {
-        safetensors_close(file);
-        return NULL;
-    }
-    return file;
-}
+#include "train/weights.h"
 
 bool checkpoint_recipe(const char *path, Recipe *recipe)
 {
-    char *model = checkpoint_model(path);
-    SafeTensors *file = model ? open_model(model, recipe) : NULL;
-    safetensors_close(file);
-    memory_free(model);
+    Weights *file = weights_open(path, recipe, NULL);
+    weights_close(file);
     return file != NULL;
 }
 
@@ -95,6 +29,26 @@ static bool is_head(const char *name)
     return false;
 }
 
+static bool same_shape(const Weight *w, const Param *p)
+{
+    bool same = w->ndim == p->shape.n;
+    for (int i = 0; same && i < w->ndim; i++)
+        same = w->shape[i] == p->shape.d[i];
+    return same;
+}
+
+/* "NAME ([2, 3] instead of [3, 3])" */
+static void add_shapes(Text *out, const Weight *w, const Param *p)
+{
+    text_add(out, "%.200s ([", p->name);
+    for (int i = 0; i < w->ndim; i++)
+        text_add(out, "%s%lld", i ? ", " : "", (long long)w->shape[i]);
+    text_add(out, "] instead of [");
+    for (int i = 0; i < p->shape.n; i++)
+        text_add(out, "%s%lld", i ? ", " : "", (long long)p->shape.d[i]);
+    text_add(out, "])");
+}
+
 /* The number of the decoder that a name belongs to, -1: of the encoder. */
 static int decoder_of(const char *name)
 {
@@ -104,10 +58,11 @@ static int decoder_of(const char *name)
     return sscanf(name, "decoders.%d.", &k) == 1 && k >= 0 && k < RECIPE_DECODERS_MAX ? k : -1;
 }
 
-/* The token for hidden patches is no part of what the encoder makes of a picture: it may come, go, and start anew. */
+/* The token for hidden patches is no part of what the encoder makes of a picture: it may come, go, and start anew. Nor is a
+ * projection behind it, which only a teacher has. */
 static bool is_optional(const char *name)
 {
-    return !strcmp(name, "mask_token");
+    return !strcmp(name, "mask_token") || !strncmp(name, "projection.", 11);
 }
 
 /* A head on the mean of the patches has a norm of its own in the place of the encoder's (docs/spec/transfer.md A.1). */
@@ -117,7 +72,7 @@ static bool lacks_norm(const Recipe *r)
 }
 
 /* A learned table of another grid; both must have as many class rows, at most one. */
-static bool resize_table(const SafeTensor *t, const Recipe *from, const Param *p, const Recipe *to, float *out)
+static bool resize_table(const Weight *t, const Recipe *from, const Param *p, const Recipe *to, float *out)
 {
     int rows, columns, to_rows, to_columns, class_rows = to->encoder.class_token;
     recipe_grid(from, &rows, &columns);
@@ -126,27 +81,27 @@ static bool resize_table(const SafeTensor *t, const Recipe *from, const Param *p
         t->shape[0] != 1 || t->shape[1] != (int64_t)rows * columns + class_rows ||
         p->shape.d[1] != (int64_t)to_rows * to_columns + class_rows)
         return false;
-    float *table = memory_new(safetensor_count(t), sizeof *table);
+    float *table = memory_new((size_t)weight_count(t), sizeof *table);
     if (!table)
         return false;
-    safetensor_to_f32(t, table);
+    weight_to_f32(t, table);
     position_resize(table, rows, columns, (int)t->shape[2], class_rows > 0, to_rows, to_columns, out);
     memory_free(table);
     return true;
 }
 
 /* Why decoder k cannot be taken from the file; false when it can. */
-static bool decoder_differs(const SafeTensors *file, const ParamSet *set, int k, Text *why)
+static bool decoder_differs(const Weights *file, const ParamSet *set, int k, Text *why)
 {
     for (size_t i = 0; i < set->count; i++) {
         const Param *p = &set->params[i];
         if (p->kind != PARAM_TRAINED || decoder_of(p->name) != k)
             continue;
-        const SafeTensor *t = safetensors_find(file, p->name);
-        if (t && checkpoint_same_shape(t, p))
+        const Weight *t = weights_find(file, p->name);
+        if (t && same_shape(t, p))
             continue;
         if (t)
-            checkpoint_add_shapes(why, t, p);
+            add_shapes(why, t, p);
         else
             text_add(why, "%s is not there", p->name);
         return true;
@@ -154,12 +109,20 @@ static bool decoder_differs(const SafeTensors *file, const ParamSet *set, int k,
     return false;
 }
 
-static bool load_encoder(const SafeTensors *file, const Recipe *from, const Recipe *to, const ParamSet *set, float *weights,
+static bool load_encoder(const Weights *file, const Recipe *from, const Recipe *to, const ParamSet *set, float *weights,
                          Text *note)
 {
     if (from->encoder.position == ENCODER_POSITION_LEARNED && to->encoder.position != ENCODER_POSITION_LEARNED)
         return error_set("its encoder.position is learned, here it is %s",
                          recipe_word("encoder.position", (int)to->encoder.position));
+    if (from->encoder.heads != to->encoder.heads)
+        return error_set("its encoder.heads is %d, here it is %d", from->encoder.heads, to->encoder.heads);
+    if (from->encoder.activation != to->encoder.activation)
+        return error_set("its encoder.activation is %s, here it is %s",
+                         recipe_word("encoder.activation", (int)from->encoder.activation),
+                         recipe_word("encoder.activation", (int)to->encoder.activation));
+    if (from->encoder.norm_eps != to->encoder.norm_eps)
+        text_add(note, "Its encoder.norm_eps is %g, here it is %g. ", from->encoder.norm_eps, to->encoder.norm_eps);
     if (from->encoder.position != to->encoder.position)
         text_add(note, "Positions were %s, here they are %s. ", recipe_word("encoder.position", (int)from->encoder.position),
                  recipe_word("encoder.position", (int)to->encoder.position));
@@ -167,36 +130,40 @@ static bool load_encoder(const SafeTensors *file, const Recipe *from, const Reci
         const Param *p = &set->params[i];
         if (p->kind != PARAM_TRAINED || decoder_of(p->name) >= 0)
             continue;
-        const SafeTensor *t = safetensors_find(file, p->name);
+        const Weight *t = weights_find(file, p->name);
         if (!t && (is_optional(p->name) || (!strncmp(p->name, "norm.", 5) && lacks_norm(from))))
             text_add(note, "%s starts anew: it is not there. ", p->name);
         else if (!t)
             return error_set("%s is missing", p->name);
-        else if (checkpoint_same_shape(t, p))
-            safetensor_to_f32(t, weights + p->offset);
+        else if (same_shape(t, p))
+            weight_to_f32(t, weights + p->offset);
         else if (resize_table(t, from, p, to, weights + p->offset))
             text_add(note, "The position table is resized. ");
         else {
             Text words = {0};
-            checkpoint_add_shapes(&words, t, p);
+            add_shapes(&words, t, p);
             error_set("%s is of another shape", words.data ? words.data : p->name);
             text_free(&words);
             return false;
         }
     }
-    for (size_t i = 0; i < safetensors_count(file); i++) {
-        const char *name = safetensors_at(file, i)->name;
+    for (size_t i = 0; i < weights_count(file); i++) {
+        const char *name = weights_at(file, i)->name;
         if (decoder_of(name) >= 0 || is_optional(name) || !strcmp(name, "pos_embed") ||
             (!strncmp(name, "norm.", 5) && lacks_norm(to)))
             continue;
-        if (param_find(set, name) < 0)
+        if (!strcmp(name, "norm.weight") && param_find(set, name) < 0 && weights_foreign(file))
+            text_add(note, "Its final norm is left out, since no decoder's tap is last. ");
+        else if (!strncmp(name, "norm.", 5) && weights_foreign(file))
+            continue;
+        else if (param_find(set, name) < 0)
             return error_set("%.200s has no place in this encoder", name);
     }
     return true;
 }
 
 /* What both have in the same shape. */
-static void load_head(const SafeTensors *file, const ParamSet *set, float *weights, Text *note)
+static void load_head(const Weights *file, const ParamSet *set, float *weights, Text *note)
 {
     Text why = {0};
     bool differs = decoder_differs(file, set, HEAD, &why);
@@ -204,14 +171,14 @@ static void load_head(const SafeTensors *file, const ParamSet *set, float *weigh
         text_add(note, "The head starts anew: %s. ", why.data ? why.data : "it differs");
     for (size_t i = 0; i < set->count && !differs; i++) {
         const Param *p = &set->params[i];
-        const SafeTensor *t = decoder_of(p->name) == HEAD ? safetensors_find(file, p->name) : NULL;
+        const Weight *t = decoder_of(p->name) == HEAD ? weights_find(file, p->name) : NULL;
         if (t && p->kind == PARAM_TRAINED)
-            safetensor_to_f32(t, weights + p->offset);
+            weight_to_f32(t, weights + p->offset);
     }
     text_free(&why);
 }
 
-static void load_decoders(const SafeTensors *file, const Recipe *from, const Recipe *to, const ParamSet *set, float *weights,
+static void load_decoders(const Weights *file, const Recipe *from, const Recipe *to, const ParamSet *set, float *weights,
                           Text *note)
 {
     for (int k = 0; k < to->decoder_count; k++) {
@@ -221,9 +188,9 @@ static void load_decoders(const SafeTensors *file, const Recipe *from, const Rec
         } else {
             for (size_t i = 0; i < set->count; i++) {
                 const Param *p = &set->params[i];
-                const SafeTensor *t = safetensors_find(file, p->name);
+                const Weight *t = weights_find(file, p->name);
                 if (p->kind == PARAM_TRAINED && decoder_of(p->name) == k && t)
-                    safetensor_to_f32(t, weights + p->offset);
+                    weight_to_f32(t, weights + p->offset);
             }
         }
         text_free(&why);
@@ -234,7 +201,7 @@ static void load_decoders(const SafeTensors *file, const Recipe *from, const Rec
 }
 
 /* Those of a set's parameters that begin with `prefix`, or, when it is empty, are of the teacher's network. */
-static bool load_frozen(const SafeTensors *file, const Recipe *from, const Recipe *to, const char *prefix, const ParamSet *set,
+static bool load_frozen(const Weights *file, const Recipe *from, const Recipe *to, const char *prefix, const ParamSet *set,
                         float *weights)
 {
     size_t length = strlen(prefix);
@@ -243,11 +210,11 @@ static bool load_frozen(const SafeTensors *file, const Recipe *from, const Recip
         if (p.kind != PARAM_TRAINED || (length ? strncmp(p.name, prefix, length) != 0 : !teacher_is_network(p.name)))
             continue;
         p.name += length;
-        const SafeTensor *t = safetensors_find(file, p.name);
+        const Weight *t = weights_find(file, p.name);
         if (!t)
             return error_set("%s is missing", p.name);
-        if (checkpoint_same_shape(t, &p))
-            safetensor_to_f32(t, weights + p.offset);
+        if (same_shape(t, &p))
+            weight_to_f32(t, weights + p.offset);
         else if (!resize_table(t, from, &p, to, weights + p.offset))
             return error_set("%s is of another shape", p.name);
     }
@@ -258,17 +225,15 @@ static bool load_frozen(const SafeTensors *file, const Recipe *from, const Recip
 static bool read_frozen(const char *path, const int size[2], const char *prefix, Trainer *t)
 {
     Recipe *from = memory_new(1, sizeof *from), *to = memory_new(1, sizeof *to);
-    char *model = from && to ? find_model(path, NULL) : NULL;
-    SafeTensors *file = model ? open_model(model, from) : NULL;
+    Weights *file = from && to ? weights_open(path, from, NULL) : NULL;
     bool ok = file != NULL;
     if (ok) {
         *to = *from;
         memcpy(to->image.size, size, sizeof to->image.size);
         ok = load_frozen(file, from, to, prefix, trainer_teacher_params(t), trainer_teacher_weights(t)) ||
-             error_context("%s", model);
+             error_context("%s", weights_path(file));
     }
-    safetensors_close(file);
-    memory_free(model);
+    weights_close(file);
     memory_free(from);
     memory_free(to);
     return ok;
@@ -287,17 +252,15 @@ bool checkpoint_load_hybrid(const char *path, const Recipe *r, Trainer *t)
 bool checkpoint_read_weights(const char *path, const Recipe *recipe, const ParamSet *set, float *weights, Text *note)
 {
     Recipe *from = memory_new(1, sizeof *from);
-    char *model = from ? find_model(path, note) : NULL;
-    SafeTensors *file = model ? open_model(model, from) : NULL;
     Text unread = {0};
+    Weights *file = from ? weights_open(path, from, note) : NULL;
     bool ok = file != NULL;
     if (ok && !load_encoder(file, from, recipe, set, weights, note ? note : &unread))
-        ok = error_context("the weights of %s do not fit the recipe", model);
+        ok = error_context("the weights of %s do not fit the recipe", weights_path(file));
     if (ok)
         load_decoders(file, from, recipe, set, weights, note ? note : &unread);
     text_free(&unread);
-    safetensors_close(file);
-    memory_free(model);
+    weights_close(file);
     memory_free(from);
     return ok;
 }

@@ -7,7 +7,7 @@
 #include "base/memory.h"
 #include "formats/safetensors.h"
 #include "mim/codebook.h"
-#include "train/checkpoint.h"
+#include "train/weights.h"
 
 #define BOOK "codebook"
 
@@ -29,13 +29,23 @@ static bool read_statistics(const SafeTensors *file, const char *name, RecipeSta
     return true;
 }
 
+/* What is no network. */
+static bool holds_nothing_else(const SafeTensors *tensors)
+{
+    for (size_t i = 0; i < safetensors_count(tensors); i++) {
+        const char *name = safetensors_at(tensors, i)->name;
+        if (strcmp(name, BOOK) != 0 && strcmp(name, "mean") != 0 && strcmp(name, "std") != 0)
+            return false;
+    }
+    return true;
+}
+
 static bool look(const SafeTensors *tensors, CodeFile *file)
 {
-    const char *format = safetensors_metadata(tensors, "format");
     const SafeTensor *book = safetensors_find(tensors, BOOK);
-    file->of = format && !strcmp(format, "lacuna") ? MIM_CODES_OF_TOKENS : MIM_CODES_OF_PATCHES;
+    file->of = holds_nothing_else(tensors) ? MIM_CODES_OF_PATCHES : MIM_CODES_OF_TOKENS;
     if (!book && file->of == MIM_CODES_OF_PATCHES)
-        return error_set("it is no checkpoint of lacuna and holds no tensor " BOOK " (codes, numbers)");
+        return error_set("it holds no tensor " BOOK " (codes, numbers)");
     if (book && (book->ndim != 2 || book->shape[0] < 2 || book->shape[0] > 1 << 20 || book->shape[1] < 1))
         return error_set("its " BOOK " is not (codes, numbers) of 2 to 2^20 codes");
     file->codes = book ? (int)book->shape[0] : 0;
@@ -49,11 +59,15 @@ static bool look(const SafeTensors *tensors, CodeFile *file)
 bool code_file_look(const char *path, CodeFile *file)
 {
     *file = (CodeFile){0};
-    char *model = checkpoint_model(path);
+    char *model = weights_file(path, NULL);
     SafeTensors *tensors = model ? safetensors_open(model) : NULL;
-    bool ok = tensors && look(tensors, file);
-    if (tensors && !ok)
-        error_context("%s", model);
+    bool ok = model != NULL;
+    if (tensors && !look(tensors, file))
+        ok = error_context("%s", model);
+    if (model && !tensors) { /* a network in another container, if it is anything */
+        error_clear();
+        file->of = MIM_CODES_OF_TOKENS;
+    }
     safetensors_close(tensors);
     memory_free(model);
     return ok;
@@ -82,7 +96,7 @@ void codes_put(Trainer *t, const float *book)
 
 bool code_file_load(const char *path, Trainer *t)
 {
-    char *model = checkpoint_model(path);
+    char *model = weights_file(path, NULL);
     SafeTensors *tensors = model ? safetensors_open(model) : NULL;
     const SafeTensor *book = tensors ? safetensors_find(tensors, BOOK) : NULL;
     float *values = book ? memory_new(safetensor_count(book), sizeof *values) : NULL;

@@ -5,9 +5,9 @@
 
 #include "train/trainer.h"
 
-/* What target.teacher names. A safetensors file with a tensor `codebook` (codes, numbers) is a code book of patches, and may
- * hold the statistics `mean` and `std` (channels) of its pictures; a run or checkpoint is a network, whose model may hold a
- * `codebook` of its tokens. */
+/* What target.teacher names. A safetensors file with a tensor `codebook` (codes, numbers), perhaps the statistics `mean` and
+ * `std` (channels) of its pictures, and nothing else, is a code book of patches; anything else is a network, whose safetensors
+ * file may hold a `codebook` of its tokens. */
 typedef struct {
     MimCodes of;
     int codes; /* 0: it holds no code book */

@@ -17,11 +17,11 @@
 #include "base/random.h"
 #include "formats/safetensors.h"
 #include "mim/mask.h"
-#include "train/checkpoint.h"
 #include "train/codes.h"
 #include "train/pretrain.h"
 #include "train/teacher.h"
 #include "train/tiny_recipe.h"
+#include "train/weights.h"
 
 #define HOME "codes_test.tmp"
 
@@ -80,7 +80,7 @@ static void run(const char *out, bool resume, int64_t until, PretrainOutcome exp
 /* The code book of a run's last checkpoint; freed by the caller. */
 static float *book_of(const char *out, int64_t width)
 {
-    char *model = checkpoint_model(out), *path = memory_string(model);
+    char *model = weights_file(out, NULL), *path = memory_string(model);
     memcpy(path + strlen(path) - strlen("model.safetensors"), "state.safetensors", strlen("state.safetensors"));
     SafeTensors *state = safetensors_open(path);
     if (!state)

@@ -20,6 +20,7 @@
 #include "train/pretrain.h"
 #include "train/run_summary.h"
 #include "train/tiny_recipe.h"
+#include "train/weights.h"
 
 #define HOME "controls_test.tmp"
 
@@ -165,7 +166,7 @@ static void averages_stand_for_the_run(void **state)
 {
     (void)state;
     size_t length = strlen("average.safetensors");
-    char *model = checkpoint_model(HOME "/labels");
+    char *model = weights_file(HOME "/labels", NULL);
     assert_non_null(model);
     assert_string_equal(model + strlen(model) - length, "average.safetensors");
     memory_free(model);

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "train/checkpoint.h"
 #include "train/codes.h"
+#include "train/weights.h"
 
 /* ---- stages */
 
@@ -37,11 +38,23 @@ static bool is_path(const char *teacher)
     return strcmp(teacher, "initial") != 0 && strcmp(teacher, "random") != 0;
 }
 
+/* The network of a file. */
+static bool look_into(const char *path, Teacher *teacher)
+{
+    Weights *file = weights_open(path, &teacher->recipe, NULL);
+    const Weight *projection = file ? weights_find(file, "projection.weight") : NULL;
+    if (projection && projection->ndim == 2)
+        teacher->projected = projection->shape[0];
+    weights_close(file);
+    return file != NULL;
+}
+
 bool teacher_find(const Recipe *r, int stage, Teacher *teacher)
 {
     int wanted = r->stages.count ? r->stages.items[stage].teacher_depth : RECIPE_AUTO;
     teacher->recipe = *r;
-    if (stage == 0 && is_path(r->target.teacher) && !checkpoint_recipe(r->target.teacher, &teacher->recipe))
+    teacher->projected = 0;
+    if (stage == 0 && is_path(r->target.teacher) && !look_into(r->target.teacher, teacher))
         return error_context("target.teacher");
     int depth = teacher->recipe.encoder.depth;
     if (wanted != RECIPE_AUTO && wanted > depth)
@@ -95,6 +108,7 @@ bool teacher_model(const Recipe *student, const Teacher *teacher, MimTeacher *mo
             "target.teacher: its patches of %d pixels do not divide its pictures of %d x %d; choose target.image_size",
             its.encoder.patch, its.image.size[0], its.image.size[1]);
     *model = mim_teacher_alike(&its, teacher->depth);
+    model->projected = teacher->projected;
     model->codes = student->target.codes;
     if (its.image.channels != student->image.channels)
         return true; /* refused with the rest of the model */

@@ -5,10 +5,12 @@
 
 #include "train/trainer.h"
 
-/* What a teacher is: the recipe that it was trained with (of which encoder.* and image.* count), and how many of its blocks. */
+/* What a teacher is: the recipe that it was trained with (of which encoder.* and image.* count), how many of its blocks, and
+ * the width behind its projection, 0 when it has none. */
 typedef struct {
     Recipe recipe;
     int depth;
+    int64_t projected;
 } Teacher;
 
 /* The stage, from 0, whose training has led to `step` steps of a run, and its first step and the one behind its last. Without

@@ -11,7 +11,8 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "formats/safetensors.h"
-#include "train/checkpoint.h"
+#include "mim/model.h"
+#include "train/weights.h"
 #include "transfer/backbone.h"
 #include "transfer/features.h"
 
@@ -216,18 +217,29 @@ static bool write_config(const char *folder, const Recipe *r)
 }
 
 /* All of the checkpoint that the encoder is not. */
-static bool write_decoders(const char *folder, const SafeTensors *file)
+static bool write_decoders(const char *folder, const Weights *file, const Recipe *recipe)
 {
     Tensors t = {0};
-    const char *recipe = safetensors_metadata(file, "recipe");
-    SafeMetadata metadata[] = {{"format", "lacuna"}, {"version", LACUNA_VERSION}, {"recipe", recipe ? recipe : ""}};
-    bool ok = true;
-    for (size_t i = 0; ok && i < safetensors_count(file); i++)
-        if (is_of_pretraining(safetensors_at(file, i)->name))
-            ok = add(&t, *safetensors_at(file, i));
+    Text yaml = {0};
+    recipe_write(recipe, &yaml);
+    SafeMetadata metadata[] = {{"format", "lacuna"}, {"version", LACUNA_VERSION}, {"recipe", yaml.data}};
+    bool ok = !yaml.failed;
+    for (size_t i = 0; ok && i < weights_count(file); i++) {
+        const Weight *w = weights_at(file, i);
+        if (!is_of_pretraining(w->name))
+            continue;
+        float *numbers = own(&t, memory_new((size_t)weight_count(w), sizeof *numbers));
+        SafeTensor tensor = {.name = w->name, .dtype = SAFETENSORS_F32, .ndim = w->ndim, .data = numbers};
+        memcpy(tensor.shape, w->shape, sizeof *w->shape * (size_t)w->ndim);
+        ok = numbers != NULL;
+        if (ok)
+            weight_to_f32(w, numbers);
+        ok = ok && add(&t, tensor);
+    }
     ok =
         ok && (t.count == 0 || write_tensors(folder, "decoders.safetensors", &t, metadata, sizeof metadata / sizeof *metadata));
     tensors_free(&t);
+    text_free(&yaml);
     return ok;
 }
 
@@ -266,26 +278,25 @@ static bool write_example(const char *folder, Backbone *b, const Device *device)
     return ok;
 }
 
-static bool write_folder(const char *folder, Backbone *b, const SafeTensors *file, const Device *device)
+static bool write_folder(const char *folder, Backbone *b, const Weights *file, const Device *device)
 {
     static const SafeMetadata metadata[] = {{"format", "pt"}}; /* as PyTorch's programs mark their files */
     Tensors encoder = {0};
     bool ok = file_make_folder(folder) && list_encoder(&encoder, b, true) &&
               write_tensors(folder, "model.safetensors", &encoder, metadata, 1) && write_config(folder, &b->recipe) &&
-              write_decoders(folder, file) && write_example(folder, b, device);
+              write_decoders(folder, file, &b->recipe) && write_example(folder, b, device);
     tensors_free(&encoder);
     return ok;
 }
 
 bool export_timm(const char *from, const char *out, const Device *device, Text *note)
 {
-    char *model = NULL;
     Text made = {0}; /* OUT.tmp, until all of it is there */
-    SafeTensors *file = NULL;
+    Weights *file = NULL;
+    Recipe *recipe = memory_new(1, sizeof *recipe);
     Backbone *b = NULL;
-    bool ok = !file_exists(out) || error_set("%s is there already: choose another name, or move it away", out);
-    ok = ok && (b = backbone_open(from, note)) && timm_has(&b->recipe) && (model = checkpoint_model(from)) &&
-         (file = safetensors_open(model));
+    bool ok = recipe && (!file_exists(out) || error_set("%s is there already: choose another name, or move it away", out));
+    ok = ok && (b = backbone_open(from, note)) && timm_has(&b->recipe) && (file = weights_open(from, recipe, NULL));
     size_t length = strlen(out);
     while (length > 1 && out[length - 1] == '/')
         length--;
@@ -301,9 +312,9 @@ bool export_timm(const char *from, const char *out, const Device *device, Text *
             error_set("%s", why);
         memory_free(why);
     }
-    safetensors_close(file);
+    weights_close(file);
     backbone_close(b);
-    memory_free(model);
+    memory_free(recipe);
     text_free(&made);
     return ok || error_context("exporting %s", from);
 }

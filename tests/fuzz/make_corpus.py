@@ -1,13 +1,17 @@
 """Writes the seeds of the fuzz corpus: small files of every kind that is read. Inputs that fuzzing has found lie beside them
-under names of their own (found-*). Needs Pillow.
+under names of their own (found-*). Needs Pillow, and PyTorch for its files.
 
     python3 tests/fuzz/make_corpus.py
 """
+import argparse
+import collections
 import io
 import json
 import os
+import pickle
 import struct
 import tarfile
+import zipfile
 
 from PIL import Image
 
@@ -209,6 +213,69 @@ def runs():
     put("bad_files", "some.csv", 'file,reason\n07.png,"neither a JPEG, nor a PNG"\n"a ""b"".jpg",cut off\n"torn, ')
 
 
+def weights():
+    """Weights of other projects; with PyTorch also files of its own, else those that are there stay."""
+    # A pickle of every opcode that is read: those of Python's protocols 2 and 4, and the strings of Python 2.
+    value = {"a": [1, -2, 300, 70000, 1 << 40, 1 << 70, 1.5, None, True, False], "b": (1,), "c": (1, 2), "d": (1, 2, 3), "e": (1,) * 5,
+             "f": {1, 2}, "g": b"bytes", "h": collections.OrderedDict(x=argparse.Namespace(y=2)), "i": [], "j": {}, "k": ()}
+    for protocol in (2, 4):
+        put("pickle", f"values-{protocol}.pkl", pickle.dumps(value, protocol))
+    put("pickle", "strings.pkl", b"\x80\x02(U\x01aT\x01\0\0\0bB\x01\0\0\0cX\x01\0\0\0dr\0\1\0\0j\0\1\0\0"
+        b"\x8b\x02\0\0\0\0\1\x8d\1\0\0\0\0\0\0\0eC\1ft.")
+    put("pickle", "hostile.pkl", b"cos\nsystem\nX\x02\0\0\0id\x85R.")
+    put("pickle", "outside.pkl", b"(lp0\nI1\nai__builtin__\neval\n.")
+    for name, method in (("stored", zipfile.ZIP_STORED), ("packed", zipfile.ZIP_DEFLATED)):
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w", method) as archive:
+            archive.writestr("a/data.pkl", b"N.")
+            archive.writestr("a/data/0", bytes(64))
+            with archive.open("a/data/1", "w", force_zip64=True) as record:
+                record.write(bytes(8))
+        put("zip", name + ".zip", out.getvalue())
+    try:
+        import torch
+    except ImportError:
+        return
+    torch.manual_seed(0)
+
+    def saved(value, **options):
+        out = io.BytesIO()
+        torch.save(value, out, **options)
+        return out.getvalue()
+
+    some = collections.OrderedDict(a=torch.arange(6.).reshape(2, 3), b=torch.arange(6.).reshape(2, 3).t(), c=torch.tensor(3),
+                                   h=torch.ones(2).half(), bf=torch.ones(2).bfloat16(), e=torch.empty(0), d=torch.ones(2).double(),
+                                   u=torch.ones(2, dtype=torch.uint16), p=torch.nn.Parameter(torch.ones(2)),
+                                   g=torch.tensor([True, False]), i=torch.tensor([-3, 4], dtype=torch.int8))
+    some["slice"] = some["a"][1:, 1:]
+    whole = {"model": some, "args": argparse.Namespace(x=1), "epoch": 3}
+    put("torch", "zip.pth", saved(whole))
+    put("torch", "legacy.pth", saved(whole, _use_new_zipfile_serialization=False))
+    put("zip", "torch.pth", saved({"x": torch.ones(2)}))
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = torch.nn.Linear(2, 3)
+            self.register_buffer("ones", torch.ones(1).half())
+
+        def forward(self, x):
+            return self.linear(x)
+
+    torch.jit.save(torch.jit.script(Network()), script := io.BytesIO())
+    put("torch", "script.pt", script.getvalue())
+    d = 4
+    vit = {"cls_token": (1, 1, d), "pos_embed": (1, 5, d), "patch_embed.proj.weight": (d, 3, 2, 2), "patch_embed.proj.bias": (d,),
+           "norm.weight": (d,), "norm.bias": (d,)}
+    block = {"norm1.weight": (d,), "norm1.bias": (d,), "attn.qkv.weight": (3 * d, d), "attn.qkv.bias": (3 * d,),
+             "attn.proj.weight": (d, d), "attn.proj.bias": (d,), "norm2.weight": (d,), "norm2.bias": (d,), "mlp.fc1.weight": (d, d),
+             "mlp.fc1.bias": (d,), "mlp.fc2.weight": (d, d), "mlp.fc2.bias": (d,)}
+    vit.update({"blocks.0." + k: s for k, s in block.items()})
+    vit["head.weight"] = (2, d)
+    put("torch", "vit.pth", saved({"model": {k: torch.randn(s) for k, s in vit.items()}, "args": argparse.Namespace(num_heads=2)},
+                                  _use_new_zipfile_serialization=False))
+
+
 if __name__ == "__main__":
-    for make in (jpeg, png, webp, tiff, lists, cifar, classes, tar, stored, recipes, runs):
+    for make in (jpeg, png, webp, tiff, lists, cifar, classes, tar, stored, recipes, runs, weights):
         make()

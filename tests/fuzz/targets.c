@@ -14,9 +14,13 @@
 #include "data/tar.h"
 #include "formats/crc32c.h"
 #include "formats/events.h"
+#include "formats/pickle.h"
 #include "formats/safetensors.h"
+#include "formats/state.h"
+#include "formats/zip.h"
 #include "fuzz.h"
 #include "image/image.h"
+#include "nn/foreign.h"
 #include "recipe/recipe.h"
 #include "train/bad_names.h"
 #include "train/checkpoint_parts.h"
@@ -356,6 +360,106 @@ static void read_safetensors(const uint8_t *data, size_t size)
     memory_free(copy);
 }
 
+/* ---- weights of other projects */
+
+static void read_zip(const uint8_t *data, size_t size)
+{
+    error_clear();
+    Zip *zip = zip_open(data, size, "part");
+    expect(zip || error_text()[0], "a refusal says why");
+    for (size_t i = 0; zip && i < zip_count(zip); i++) {
+        const ZipRecord *r = zip_at(zip, i);
+        const uint8_t *from = r->data;
+        expect(from >= data && r->bytes <= size && from <= data + size - r->bytes, "records lie in the archive");
+        touch(r->data, (size_t)r->bytes);
+        touch(r->name, r->name_bytes);
+    }
+    zip_close(zip);
+}
+
+/* Values can contain each other, so a walk has a limit. */
+static void look_at(const PickleValue *v, int *left)
+{
+    if (--*left < 0)
+        return;
+    switch (v->kind) {
+    case PICKLE_TEXT:
+    case PICKLE_LONG:
+        touch(v->bytes, v->count);
+        break;
+    case PICKLE_NAME:
+        touch(v->name->module, v->name->module_bytes);
+        touch(v->name->name, v->name->name_bytes);
+        break;
+    case PICKLE_RECORD:
+        look_at(v->record->callee, left);
+        look_at(v->record->arguments, left);
+        if (v->record->added)
+            look_at(v->record->added, left);
+        if (v->record->state)
+            look_at(v->record->state, left);
+        break;
+    case PICKLE_TUPLE:
+    case PICKLE_LIST:
+    case PICKLE_SET:
+    case PICKLE_DICT:
+    case PICKLE_PERSISTENT:
+        for (uint32_t i = 0; i<v->count && * left> 0; i++)
+            look_at(v->items[i], left);
+        break;
+    default:
+        break;
+    }
+}
+
+static void read_pickle(const uint8_t *data, size_t size)
+{
+    error_clear();
+    Pickle *pickle = pickle_read(data, size, 0, "part");
+    expect(pickle || error_text()[0], "a refusal says why");
+    if (!pickle)
+        return;
+    int left = 10000;
+    expect(pickle_end(pickle) <= size, "a pickle ends in its bytes");
+    look_at(pickle_root(pickle), &left);
+    pickle_get(pickle_root(pickle), "model");
+    pickle_free(pickle);
+}
+
+/* A file of torch.save or TorchScript, and the network that it holds. */
+static void read_torch(const uint8_t *data, size_t size)
+{
+    Recipe *recipe = memory_new(1, sizeof *recipe);
+    expect(recipe != NULL, "there is memory");
+    error_clear();
+    StateDict *state = state_open_memory(data, size, "part");
+    expect(state || error_text()[0], "a refusal says why");
+    for (size_t i = 0; state && i < state_count(state); i++) {
+        const StridedTensor *t = state_at(state, i);
+        float *numbers = memory_new((size_t)strided_count(t), sizeof *numbers);
+        expect(numbers && state_find(state, t->name) == t, "each tensor is found by its name");
+        strided_to_f32(t, numbers);
+        memory_free(numbers);
+    }
+    error_clear();
+    Foreign *foreign = state ? foreign_open(state, recipe) : NULL;
+    expect(!state || foreign || error_text()[0], "a refusal says why");
+    if (foreign)
+        expect(recipe_check(recipe) && foreign_kind(foreign)[0], "a network that is recognised is sound");
+    for (size_t i = 0; foreign && i < foreign_count(foreign); i++) {
+        const Weight *w = foreign_at(foreign, i);
+        float *numbers = memory_new((size_t)weight_count(w), sizeof *numbers);
+        expect(numbers && foreign_find(foreign, w->name) == w, "each weight is found by its name");
+        weight_to_f32(w, numbers);
+        memory_free(numbers);
+    }
+    foreign_close(foreign);
+    state_close(state);
+    memory_free(recipe);
+}
+
+/* ---- what runs leave */
+
 static void read_meta(const uint8_t *data, size_t size)
 {
     char *text = text_of(data, size);
@@ -420,6 +524,9 @@ const FuzzTarget FUZZ_TARGETS[] = {{"jpeg", read_picture, true},
                                    {"recipe", read_recipe, false},
                                    {"settings", read_settings, false},
                                    {"safetensors", read_safetensors, false},
+                                   {"zip", read_zip, false},
+                                   {"pickle", read_pickle, false},
+                                   {"torch", read_torch, false},
                                    {"meta", read_meta, false},
                                    {"bad_files", read_bad_files, false},
                                    {"events", read_events, false},

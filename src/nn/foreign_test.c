@@ -1,0 +1,317 @@
+/* Weights of other projects: names become ours, networks are told by shapes, and what cannot be carried out is named. Agreement
+ * of features with the real programs is tests/oracle/checkpoints.py. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "nn/foreign_parts.h"
+#include "nn/position.h"
+
+static void names_become_ours(void **state)
+{
+    (void)state;
+    static const struct {
+        ForeignNames names;
+        const char *theirs;
+        ForeignPart part;
+        const char *ours; /* or how the reason begins */
+    } cases[] = {
+        {NAMES_TIMM, "blocks.11.attn.qkv.weight", PART_WHOLE, "blocks.11.attn.qkv.weight"},
+        {NAMES_TIMM, "blocks.0.gamma_1", PART_WHOLE, "blocks.0.ls1.gamma"},
+        {NAMES_TIMM, "blocks.0.attn.relative_position_index", PART_IGNORED, "numbers that follow"},
+        {NAMES_TIMM, "decoder_embed.weight", PART_WHOLE, "decoders.0.embed.weight"},
+        {NAMES_TIMM, "decoder_embed3.bias", PART_WHOLE, "decoders.2.embed.bias"},
+        {NAMES_TIMM, "decoder_blocks2.7.mlp.fc1.bias", PART_WHOLE, "decoders.1.blocks.7.mlp.fc1.bias"},
+        {NAMES_TIMM, "decoder_blocks.7.mlp.fc1.bias", PART_WHOLE, "decoders.0.blocks.7.mlp.fc1.bias"},
+        {NAMES_TIMM, "decoder_predp.weight", PART_WHOLE, "decoders.0.pred.weight"},
+        {NAMES_TIMM, "mask_token4", PART_WHOLE, "decoders.3.mask_token"},
+        {NAMES_TIMM, "mask_token0", PART_UNKNOWN, ""},
+        {NAMES_TIMM, "decoder.0.weight", PART_WHOLE, "decoders.0.pred.weight"},
+        {NAMES_TIMM, "decoder_pos_embed", PART_IGNORED, "a fixed table"},
+        {NAMES_TIMM, "head.weight", PART_DROPPED, "the head"},
+        {NAMES_TIMM, "reg_token", PART_REFUSED, "register tokens"},
+        {NAMES_TIMM, "blocks.3.attn.q_norm.weight", PART_REFUSED, "layer norms of queries"},
+        {NAMES_TIMM, "blocks.3.mlp.w12.weight", PART_REFUSED, "a gated MLP"},
+        {NAMES_TIMM, "blocks.3.other", PART_REFUSED, "blocks with a part"},
+        {NAMES_TIMM, "patch_embed.proj.0.weight", PART_REFUSED, "a stem"},
+        {NAMES_TIMM, "something", PART_UNKNOWN, ""},
+        {NAMES_HF_VIT, "encoder.layer.3.attention.attention.key.bias", PART_K, "blocks.3.attn.qkv.bias"},
+        {NAMES_HF_VIT, "encoder.layer.3.attention.output.dense.weight", PART_WHOLE, "blocks.3.attn.proj.weight"},
+        {NAMES_HF_VIT, "encoder.layer.3.output.dense.weight", PART_WHOLE, "blocks.3.mlp.fc2.weight"},
+        {NAMES_HF_VIT, "encoder.layer.3.intermediate.dense.weight", PART_WHOLE, "blocks.3.mlp.fc1.weight"},
+        {NAMES_HF_VIT, "encoder.layer.3.layernorm_after.bias", PART_WHOLE, "blocks.3.norm2.bias"},
+        {NAMES_HF_VIT, "layers.10.attention.v_proj.weight", PART_V, "blocks.10.attn.qkv.weight"},
+        {NAMES_HF_VIT, "layers.10.attention.o_proj.weight", PART_WHOLE, "blocks.10.attn.proj.weight"},
+        {NAMES_HF_VIT, "layers.10.strange.weight", PART_REFUSED, "blocks.10."},
+        {NAMES_HF_VIT, "decoder.decoder_layers.1.layernorm_before.weight", PART_WHOLE, "decoders.0.blocks.1.norm1.weight"},
+        {NAMES_HF_VIT, "decoder.decoder_encoder.layer.1.layernorm_before.weight", PART_WHOLE,
+         "decoders.0.blocks.1.norm1.weight"},
+        {NAMES_HF_VIT, "pooler.dense.weight", PART_DROPPED, "a pooler"},
+        {NAMES_CLIP, "transformer.resblocks.2.attn.in_proj_weight", PART_WHOLE, "blocks.2.attn.qkv.weight"},
+        {NAMES_CLIP, "transformer.resblocks.2.mlp.c_proj.bias", PART_WHOLE, "blocks.2.mlp.fc2.bias"},
+        {NAMES_CLIP, "ln_post.weight", PART_WHOLE, "norm.weight"},
+        {NAMES_CLIP, "proj", PART_TRANSPOSED, "projection.weight"},
+        {NAMES_HF_CLIP, "encoder.layers.2.self_attn.q_proj.bias", PART_Q, "blocks.2.attn.qkv.bias"},
+        {NAMES_HF_CLIP, "pre_layrnorm.weight", PART_WHOLE, "norm_pre.weight"},
+        {NAMES_HF_CLIP, "text_model.embeddings.x", PART_DROPPED, "no part of the vision tower"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Text out = {0};
+        ForeignPart part = foreign_rename(cases[i].names, cases[i].theirs, &out);
+        const char *ours = out.data ? out.data : "";
+        bool same = part < PART_IGNORED ? !strcmp(ours, cases[i].ours) : !strncmp(ours, cases[i].ours, strlen(cases[i].ours));
+        if (part != cases[i].part || !same)
+            fail_msg("%s: %d, %s", cases[i].theirs, part, ours);
+        text_free(&out);
+    }
+}
+
+/* ---- networks, as safetensors files in memory */
+
+enum { WIDTH = 192, TENSORS_MOST = 100, GRID = 2, PATCH = 2 };
+
+typedef struct {
+    SafeTensor tensors[TENSORS_MOST];
+    char names[TENSORS_MOST][80];
+    int count;
+} Network;
+
+static float numbers[4 * WIDTH * WIDTH]; /* every tensor begins here */
+
+static void add(Network *n, const char *name, int ndim, const int64_t *shape)
+{
+    assert_true(n->count < TENSORS_MOST);
+    SafeTensor *t = &n->tensors[n->count];
+    snprintf(n->names[n->count], sizeof n->names[0], "%s", name);
+    *t = (SafeTensor){.name = n->names[n->count], .dtype = SAFETENSORS_F32, .ndim = ndim, .data = numbers};
+    memcpy(t->shape, shape, sizeof *shape * (size_t)ndim);
+    n->count++;
+}
+
+#define ADD(n, name, ...) add(n, name, (int)(sizeof(int64_t[]){__VA_ARGS__} / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
+
+static SafeTensor *tensor_of(Network *n, const char *name)
+{
+    for (int i = 0; i < n->count; i++)
+        if (!strcmp(n->names[i], name))
+            return &n->tensors[i];
+    fail_msg("there is no %s", name);
+    return NULL;
+}
+
+static void rename_tensor(Network *n, const char *name, const char *to)
+{
+    SafeTensor *t = tensor_of(n, name);
+    snprintf(n->names[t - n->tensors], sizeof n->names[0], "%s", to);
+}
+
+static void drop_tensor(Network *n, const char *name)
+{
+    rename_tensor(n, name, "fc_norm.dropped"); /* which is left out */
+}
+
+static void make_vit(Network *n)
+{
+    static const struct {
+        const char *name;
+        int64_t rows, columns; /* columns 0: a vector */
+    } block[] = {{"norm1.weight", WIDTH, 0},
+                 {"norm1.bias", WIDTH, 0},
+                 {"attn.qkv.weight", 3 * WIDTH, WIDTH},
+                 {"attn.qkv.bias", 3 * WIDTH, 0},
+                 {"attn.proj.weight", WIDTH, WIDTH},
+                 {"attn.proj.bias", WIDTH, 0},
+                 {"norm2.weight", WIDTH, 0},
+                 {"norm2.bias", WIDTH, 0},
+                 {"mlp.fc1.weight", 4 * WIDTH, WIDTH},
+                 {"mlp.fc1.bias", 4 * WIDTH, 0},
+                 {"mlp.fc2.weight", WIDTH, 4 * WIDTH},
+                 {"mlp.fc2.bias", WIDTH, 0}};
+    for (int i = 0; i < 4 * WIDTH * WIDTH; i++)
+        numbers[i] = (float)(i % 251) / 251;
+    memset(n, 0, sizeof *n);
+    ADD(n, "cls_token", 1, 1, WIDTH);
+    ADD(n, "pos_embed", 1, GRID * GRID + 1, WIDTH);
+    ADD(n, "patch_embed.proj.weight", WIDTH, 3, PATCH, PATCH);
+    ADD(n, "patch_embed.proj.bias", WIDTH);
+    ADD(n, "norm.weight", WIDTH);
+    ADD(n, "norm.bias", WIDTH);
+    for (int i = 0; i < 2; i++)
+        for (size_t k = 0; k < sizeof block / sizeof *block; k++) {
+            char name[64];
+            snprintf(name, sizeof name, "blocks.%d.%s", i, block[k].name);
+            add(n, name, block[k].columns ? 2 : 1, (int64_t[]){block[k].rows, block[k].columns});
+        }
+}
+
+/* Through a file, as everyone else. */
+static Foreign *open_network(const Network *n, StateDict **state, Recipe *recipe)
+{
+    static const char path[] = "foreign_test.safetensors";
+    assert_true(safetensors_write(path, n->tensors, (size_t)n->count, NULL, 0));
+    error_clear();
+    *state = state_open(path);
+    if (!*state)
+        fail_msg("%s", error_text());
+    return foreign_open(*state, recipe);
+}
+
+static Network network;
+static Recipe recipe;
+
+static void shapes_tell_the_network(void **unused)
+{
+    (void)unused;
+    StateDict *state;
+    make_vit(&network);
+    Foreign *f = open_network(&network, &state, &recipe);
+    if (!f)
+        fail_msg("%s", error_text());
+    assert_true(recipe.encoder.width == WIDTH && recipe.encoder.depth == 2 && recipe.encoder.heads == 3);
+    assert_true(recipe.encoder.patch == PATCH && recipe.image.size[0] == GRID * PATCH && recipe.image.size[1] == GRID * PATCH);
+    assert_true(recipe.encoder.mlp_ratio == 4 && recipe.encoder.class_token == 1 && recipe.encoder.norm_eps == 1e-6);
+    assert_int_equal(recipe.encoder.position, ENCODER_POSITION_LEARNED);
+    assert_int_equal(recipe.encoder.qkv_bias, QKV_BIAS_TRUE);
+    assert_true(recipe.encoder.final_norm && !recipe.encoder.norm_pre && recipe.encoder.layer_scale == 0);
+    assert_int_equal(foreign_count(f), network.count);
+    foreign_close(f);
+    state_close(state);
+}
+
+/* A table of MAE's sines is the one that this program makes. */
+static void sines_are_recognised(void **unused)
+{
+    (void)unused;
+    static float table[(GRID * GRID + 1) * WIDTH];
+    StateDict *state;
+    make_vit(&network);
+    position_sincos(GRID, GRID, WIDTH, true, table);
+    tensor_of(&network, "pos_embed")->data = table;
+    Foreign *f = open_network(&network, &state, &recipe);
+    assert_non_null(f);
+    assert_int_equal(recipe.encoder.position, ENCODER_POSITION_SINCOS);
+    foreign_close(f);
+    state_close(state);
+    table[WIDTH + 5] += 1e-3f;
+    f = open_network(&network, &state, &recipe);
+    assert_non_null(f);
+    assert_int_equal(recipe.encoder.position, ENCODER_POSITION_LEARNED);
+    foreign_close(f);
+    state_close(state);
+}
+
+static void what_is_put_together_has_the_right_numbers(void **unused)
+{
+    (void)unused;
+    static float out[3 * WIDTH * WIDTH];
+    StateDict *state;
+    make_vit(&network);
+    /* No row for the class token: zeros stand in front. */
+    tensor_of(&network, "pos_embed")->shape[1] = GRID * GRID;
+    Foreign *f = open_network(&network, &state, &recipe);
+    if (!f)
+        fail_msg("%s", error_text());
+    const Weight *table = foreign_find(f, "pos_embed");
+    assert_int_equal(weight_count(table), (GRID * GRID + 1) * WIDTH);
+    weight_to_f32(table, out);
+    for (int i = 0; i < WIDTH; i++)
+        assert_true(out[i] == 0 && out[WIDTH + i] == numbers[i]);
+    foreign_close(f);
+    state_close(state);
+}
+
+static void expect_refusal(const char *words)
+{
+    StateDict *state;
+    Foreign *f = open_network(&network, &state, &recipe);
+    if (f)
+        fail_msg("what should say '%s' is accepted", words);
+    if (!strstr(error_text(), words))
+        fail_msg("'%s' does not say '%s'", error_text(), words);
+    state_close(state);
+}
+
+static void other_networks_are_named(void **unused)
+{
+    (void)unused;
+    static const struct {
+        const char *name, *words;
+    } more[] = {{"blocks.0.attn.q_norm.weight", "encoder.qk_norm"},
+                {"reg_token", "register tokens"},
+                {"blocks.0.mlp.w12.weight", "SwiGLU"},
+                {"layers.0.blocks.0.attn.qkv.weight", "Swin Transformer"},
+                {"rel_pos_bias.relative_position_bias_table", "biases of the attention as well"}};
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+        make_vit(&network);
+        ADD(&network, more[i].name, 12, 3);
+        expect_refusal(more[i].words);
+    }
+    make_vit(&network);
+    drop_tensor(&network, "blocks.1.mlp.fc2.weight");
+    expect_refusal("blocks.1.mlp.fc2.weight is missing");
+    make_vit(&network);
+    tensor_of(&network, "blocks.1.mlp.fc2.weight")->shape[0] = WIDTH + 1;
+    tensor_of(&network, "blocks.1.mlp.fc2.weight")->shape[1] = WIDTH;
+    expect_refusal("blocks.1.mlp.fc2.weight is [193, 192] and should be [192, 768]");
+    make_vit(&network);
+    tensor_of(&network, "pos_embed")->shape[1] = 7;
+    expect_refusal("are no square grid of patches");
+    memset(&network, 0, sizeof network);
+    ADD(&network, "fc.weight", 2, 2);
+    expect_refusal("are those of no network that is known here");
+}
+
+/* A width that no known network has does not tell the number of heads. */
+static void heads_are_asked_for(void **unused)
+{
+    (void)unused;
+    make_vit(&network);
+    for (int i = 0; i < network.count; i++)
+        for (int k = 0; k < network.tensors[i].ndim; k++)
+            if (network.tensors[i].shape[k] % WIDTH == 0)
+                network.tensors[i].shape[k] = network.tensors[i].shape[k] / WIDTH * 20;
+    expect_refusal("does not tell how many attention heads share its width of 20");
+}
+
+static void prefixes_are_taken_off(void **unused)
+{
+    (void)unused;
+    StateDict *state;
+    make_vit(&network);
+    for (int i = 0; i < network.count; i++) {
+        char name[80];
+        snprintf(name, sizeof name, "module.backbone.%.60s", network.names[i]);
+        snprintf(network.names[i], sizeof network.names[i], "%s", name);
+    }
+    ADD(&network, "module.head.last_layer.weight_g", 4, 1);
+    Foreign *f = open_network(&network, &state, &recipe);
+    if (!f)
+        fail_msg("%s", error_text());
+    size_t count;
+    const ForeignTensor *tensors = foreign_tensors(f, &count);
+    int used = 0;
+    for (size_t i = 0; i < count; i++)
+        used += tensors[i].fate == FOREIGN_USED;
+    assert_int_equal(used, network.count - 1);
+    assert_string_equal(foreign_kind(f), "DINO");
+    foreign_close(f);
+    state_close(state);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(names_become_ours),        cmocka_unit_test(shapes_tell_the_network),
+        cmocka_unit_test(sines_are_recognised),     cmocka_unit_test(what_is_put_together_has_the_right_numbers),
+        cmocka_unit_test(other_networks_are_named), cmocka_unit_test(heads_are_asked_for),
+        cmocka_unit_test(prefixes_are_taken_off),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,205 @@
+#include "train/weights.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "formats/map.h"
+#include "train/checkpoint.h"
+#include "train/checkpoint_parts.h"
+
+struct Weights {
+    char *path;
+    SafeTensors *own; /* of this program, or NULL: */
+    StateDict *state;
+    Foreign *foreign;
+    Weight *weights; /* of `own` */
+    size_t count;
+};
+
+/* ---- which file is meant */
+
+/* The weights in a checkpoint's folder: the averaged ones, where there are. */
+static char *model_in(const char *folder)
+{
+    char *average = file_join(folder, CHECKPOINT_AVERAGE);
+    if (!average || file_exists(average))
+        return average;
+    memory_free(average);
+    return file_join(folder, CHECKPOINT_MODEL);
+}
+
+/* The model of a run's newest checkpoint. A sentence on what was passed over is appended to `note`. */
+static char *newest_model(const char *run, Text *note)
+{
+    Text passed_over = {0};
+    char *folder = NULL, *model = NULL;
+    if (!checkpoint_newest(run, &folder, &passed_over))
+        return NULL;
+    if (passed_over.length && note)
+        text_add(note, "Checkpoints that cannot be used are passed over: %s. ", passed_over.data);
+    text_free(&passed_over);
+    if (folder)
+        model = model_in(folder);
+    else
+        error_set("%s holds no complete checkpoint: neither %s nor checkpoints/step-N is there", run, CHECKPOINT_MODEL);
+    memory_free(folder);
+    return model;
+}
+
+char *weights_file(const char *path, Text *note)
+{
+    if (!file_exists(path)) {
+        if (strchr(path, '#')) /* "PATH#KEY" */
+            return memory_string(path);
+        error_set("there is no run, checkpoint or file of weights at %s", path);
+        return NULL;
+    }
+    if (!file_is_folder(path))
+        return memory_string(path);
+    char *model = model_in(path), *config = file_join(path, "config.json");
+    bool alone = model && config && file_exists(model) && !file_exists(config);
+    bool foreign = model && config && !alone && state_is_folder(path);
+    memory_free(config);
+    if (!model || alone)
+        return model;
+    memory_free(model);
+    return foreign ? memory_string(path) : newest_model(path, note);
+}
+
+/* ---- files of this program */
+
+/* Whether it is a safetensors file whose metadata say so. */
+static bool is_own(const SafeTensors *file)
+{
+    const char *format = safetensors_metadata(file, "format");
+    return format && !strcmp(format, "lacuna") && safetensors_metadata(file, "recipe");
+}
+
+static bool is_safetensors(const char *path)
+{
+    FileMap map;
+    if (!file_map(path, &map))
+        return false;
+    bool is = map.size > 8 && ((const char *)map.data)[8] == '{' && !torch_is_file(map.data, map.size);
+    file_unmap(&map);
+    return is;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const Weight *)a)->name, ((const Weight *)b)->name);
+}
+
+/* Their own names in their own file. */
+static bool list_own(Weights *w)
+{
+    w->count = safetensors_count(w->own);
+    w->weights = memory_new(w->count, sizeof *w->weights);
+    for (size_t i = 0; w->weights && i < w->count; i++) {
+        const SafeTensor *t = safetensors_at(w->own, i);
+        Weight *to = &w->weights[i];
+        *to = (Weight){.name = (char *)t->name, .ndim = t->ndim, .piece_count = 1};
+        memcpy(to->shape, t->shape, sizeof *t->shape * (size_t)t->ndim);
+        to->pieces[0].view = state_strided(t);
+    }
+    if (w->weights && w->count)
+        qsort(w->weights, w->count, sizeof *w->weights, by_name);
+    return w->weights != NULL;
+}
+
+static bool read_recipe(const Weights *w, Recipe *recipe)
+{
+    const char *text = safetensors_metadata(w->own, "recipe");
+    return recipe_parse(recipe, text, strlen(text), "its recipe") && recipe_check(recipe);
+}
+
+/* ---- opening */
+
+static bool open_foreign(Weights *w, Recipe *recipe, Text *note)
+{
+    if (!(w->state = state_open(w->path)))
+        return false;
+    if (!(w->foreign = foreign_open(w->state, recipe)))
+        return error_context("%s", w->path);
+    if (note)
+        text_add(note, "%s: %s. %s", w->path, foreign_kind(w->foreign), foreign_notes(w->foreign));
+    return true;
+}
+
+static bool open_file(Weights *w, Recipe *recipe, Text *note)
+{
+    bool file = file_exists(w->path) && !file_is_folder(w->path);
+    if (file && is_safetensors(w->path)) {
+        if (!(w->own = safetensors_open(w->path)))
+            return false;
+        if (is_own(w->own))
+            return (read_recipe(w, recipe) || error_context("%s", w->path)) && list_own(w);
+        safetensors_close(w->own);
+        w->own = NULL;
+    }
+    return open_foreign(w, recipe, note);
+}
+
+Weights *weights_open(const char *path, Recipe *recipe, Text *note)
+{
+    Weights *w = memory_new(1, sizeof *w);
+    bool ok = w && (w->path = weights_file(path, note)) && open_file(w, recipe, note);
+    if (!ok) {
+        weights_close(w);
+        return NULL;
+    }
+    return w;
+}
+
+void weights_close(Weights *w)
+{
+    if (!w)
+        return;
+    foreign_close(w->foreign);
+    state_close(w->state);
+    safetensors_close(w->own);
+    memory_free(w->weights);
+    memory_free(w->path);
+    memory_free(w);
+}
+
+size_t weights_count(const Weights *w)
+{
+    return w->foreign ? foreign_count(w->foreign) : w->count;
+}
+
+const Weight *weights_at(const Weights *w, size_t i)
+{
+    return w->foreign ? foreign_at(w->foreign, i) : &w->weights[i];
+}
+
+const Weight *weights_find(const Weights *w, const char *name)
+{
+    if (w->foreign)
+        return foreign_find(w->foreign, name);
+    Weight wanted = {.name = (char *)name};
+    return w->count ? bsearch(&wanted, w->weights, w->count, sizeof wanted, by_name) : NULL;
+}
+
+const char *weights_path(const Weights *w)
+{
+    return w->path;
+}
+
+const Foreign *weights_foreign(const Weights *w)
+{
+    return w->foreign;
+}
+
+const char *weights_words(const Weights *w)
+{
+    return w->state ? state_words(w->state) : NULL;
+}
+
+const char *weights_others(const Weights *w)
+{
+    return w->state ? state_others(w->state) : NULL;
+}
