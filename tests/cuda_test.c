@@ -69,11 +69,11 @@ static void ops_match_the_reference(void **state)
 /* ---- golden cases, through the program */
 
 /* Those whose ops all have kernels for a GPU. */
-static const char *const cases[] = {
-    "accumulation", "adamw_eps",        "block_mask",     "clip",       "dbot_normalised",   "dbot_raw",
-    "dbot_stages",  "deepmim_features", "deepmim_pixels", "drop_path",  "loss_all",          "loss_l1",
-    "loss_cosine",  "loss_smooth_l1",   "mae_normpix",    "mae_pixels", "dbot_stages_reset", "mae_rect",
-    "maskfeat_hog", "mixed_targets",    "quick_gelu",     "simmim_vit", "simmim_window"};
+static const char *const cases[] = {"accumulation",    "adamw_eps",  "beit_tokens",       "block_mask",       "clip",
+                                    "dbot_normalised", "dbot_raw",   "dbot_stages",       "deepmim_features", "deepmim_pixels",
+                                    "drop_path",       "loss_all",   "loss_l1",           "loss_cosine",      "loss_smooth_l1",
+                                    "mae_normpix",     "mae_pixels", "dbot_stages_reset", "mae_rect",         "maskfeat_hog",
+                                    "mixed_targets",   "quick_gelu", "simmim_vit",        "simmim_window"};
 enum { CASES = sizeof cases / sizeof *cases };
 
 static void golden_cases_agree(void **state)
@@ -136,7 +136,7 @@ static Trainer *open_trainer(const Device *device, RunPrecision precision, int m
 
 static TrainerBatch batch_of(int step)
 {
-    return (TrainerBatch){images[step % 2], hidden[step % 2], NULL, 1e-3};
+    return (TrainerBatch){.images = images[step % 2], .hidden = hidden[step % 2], .lr = 1e-3};
 }
 
 /* What a GPU would not say: a kernel did what is undefined there. */
@@ -173,8 +173,8 @@ static void losses_are_the_processors(void **state)
                 fail_msg("step %d: loss %g instead of %g", i, got.loss, expect.loss);
         }
         TrainerMetrics expect, got;
-        assert_true(trainer_evaluate(a, images[0], hidden[0], BATCH - 1, &expect) &&
-                    trainer_evaluate(b, images[0], hidden[0], BATCH - 1, &got));
+        assert_true(trainer_evaluate(a, &(TrainerBatch){.images = images[0], .hidden = hidden[0]}, BATCH - 1, &expect) &&
+                    trainer_evaluate(b, &(TrainerBatch){.images = images[0], .hidden = hidden[0]}, BATCH - 1, &got));
         assert_true(fabs(got.loss - expect.loss) <= 0.01 * expect.loss);
         trainer_close(a);
         trainer_close(b);

@@ -198,6 +198,145 @@ static void hog_beside_pixels(void **state)
     }
 }
 
+/* The controls (13, 14 and section 16). */
+static void supervised(void **state)
+{
+    (void)state;
+    static Recipe r;
+    load("supervised-vit-b16", &r);
+    assert_int_equal(recipe_method(&r), METHOD_CLASSIFY);
+    assert_true(r.encoder.width == 768 && r.encoder.depth == 12 && r.encoder.heads == 12 && r.encoder.patch == 16);
+    assert_true(r.encoder.position == ENCODER_POSITION_LEARNED && r.encoder.init == ENCODER_INIT_XAVIER);
+    assert_true(r.encoder.drop_path == 0.1 && r.head.pool == HEAD_CLASS_TOKEN && r.loss.smoothing == 0.1);
+    assert_true(r.schedule.batch_size == 4096 && r.schedule.epochs == 300 && r.schedule.warmup_epochs == 20);
+    assert_true(recipe_lr(&r) > 1.6e-3 * (1 - 1e-12) && recipe_lr(&r) < 1.6e-3 * (1 + 1e-12) && r.schedule.min_lr == 0);
+    assert_true(r.optimizer.betas[0] == 0.9 && r.optimizer.betas[1] == 0.95 && r.optimizer.weight_decay == 0.3);
+    assert_true(r.optimizer.clip == 0 && r.ema.decay == 0.9999);
+    assert_int_equal(r.optimizer.no_decay.count, 2);
+    assert_true(r.augment.crop_scale[0] == 0.08 && r.augment.interpolation == INTERPOLATION_BICUBIC);
+}
+
+static void mocov3(void **state)
+{
+    (void)state;
+    static const double jitter[] = {0.4, 0.4, 0.2, 0.1};
+    static Recipe r;
+    load("mocov3-vit-b16", &r);
+    assert_int_equal(recipe_method(&r), METHOD_CONTRAST);
+    assert_true(r.encoder.width == 768 && r.encoder.depth == 12 && r.encoder.heads == 12 && r.encoder.class_token == 1);
+    assert_true(r.encoder.position == ENCODER_POSITION_SINCOS && r.encoder.init == ENCODER_INIT_MOCO);
+    assert_true(r.contrast.dim == 256 && r.contrast.hidden == 4096 && r.contrast.temperature == 0.2);
+    assert_true(r.contrast.momentum == 0.99 && r.contrast.group == RECIPE_AUTO);
+    assert_true(r.schedule.batch_size == 4096 && r.schedule.epochs == 300 && r.schedule.warmup_epochs == 40);
+    assert_true(r.schedule.blr == 1.5e-4 && r.schedule.min_lr == 0 && r.optimizer.betas[1] == 0.999);
+    assert_true(r.optimizer.weight_decay == 0.1 && r.optimizer.decay_all && r.optimizer.clip == 0);
+    assert_true(r.augment.crop_scale[0] == 0.08 && r.augment.interpolation == INTERPOLATION_BILINEAR && r.augment.flip == 0.5);
+    assert_memory_equal(r.augment.color_jitter, jitter, sizeof jitter);
+    assert_true(r.augment.jitter_prob == 0.8 && r.augment.grey[0] == 0.2 && r.augment.grey[1] == 0.2);
+    assert_true(r.augment.blur[0] == 1 && r.augment.blur[1] == 0.1);
+    assert_true(r.augment.solarise[0] == 0 && r.augment.solarise[1] == 0.2);
+}
+
+/* BEiT's student, as far as its users have it in common. */
+static void check_beit(const Recipe *r, int hidden)
+{
+    assert_true(r->encoder.class_token == 1 && r->encoder.input == ENCODER_INPUT_MASK_TOKEN);
+    assert_true(r->encoder.position == ENCODER_POSITION_RELATIVE && r->encoder.qkv_bias == QKV_BIAS_NO_K);
+    assert_true(r->encoder.layer_scale == 0.1 && r->encoder.drop_path == 0.1 && r->encoder.norm_eps == 1e-6);
+    assert_true(r->mask.kind == MASK_BLOCK && r->mask.min_block == 16);
+    assert_int_equal(recipe_patches(r) - recipe_visible(r), hidden);
+    assert_true(r->decoder_count == 1 && r->decoders[0].kind == DECODER_LINEAR && r->decoders[0].tap == TAP_LAST);
+    assert_true(r->optimizer.betas[0] == 0.9 && r->optimizer.betas[1] == 0.98 && r->optimizer.clip == 3);
+    assert_true(r->optimizer.weight_decay == 0.05 && r->optimizer.no_decay.count == 2);
+    assert_string_equal(r->optimizer.no_decay.names[0], "cls_token");
+    assert_string_equal(r->optimizer.no_decay.names[1], "pos_embed");
+    assert_true(r->schedule.warmup_epochs == 10 && r->schedule.min_lr == 1e-5 && r->schedule.warmup_lr == 0);
+}
+
+static void beit_codes(void **state)
+{
+    (void)state;
+    static Recipe r;
+    load("beit-codes-vit-b16", &r);
+    check_beit(&r, 75);
+    assert_true(r.encoder.width == 768 && r.encoder.depth == 12 && r.encoder.heads == 12 && r.encoder.patch == 16);
+    const RecipeDecoder *d = &r.decoders[0];
+    assert_true(d->target.kind == TARGET_TOKENS && d->target.codes == 8192 && d->target.normalise == NORMALISE_PATCH);
+    assert_string_equal(d->target.teacher, "random");
+    assert_true(d->loss.kind == LOSS_CROSS_ENTROPY && d->loss.on == LOSS_ON_MASKED && d->weight == 1);
+    assert_true(r.augment.crop_scale[0] == 0.08 && r.augment.interpolation == INTERPOLATION_BICUBIC);
+    assert_true(r.schedule.batch_size == 2048 && r.schedule.epochs == 800 && recipe_lr(&r) == 1.5e-3);
+    assert_true(r.optimizer.eps == 1e-8);
+}
+
+static void dbot_clip(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *teacher;
+        int patch, width, depth, heads, sees, hidden;
+    } sizes[] = {{"dbot-clip-vit-b16", "ViT-B-16.pt", 16, 768, 12, 12, 0, 78},
+                 {"dbot-clip-vit-l16", "ViT-L-14.pt", 16, 1024, 24, 16, 196, 78},
+                 {"dbot-clip-vit-h14", "ViT-L-14.pt", 14, 1280, 32, 16, 0, 78}};
+    static Recipe r;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        load(sizes[i].name, &r);
+        check_beit(&r, sizes[i].hidden);
+        assert_true(r.encoder.patch == sizes[i].patch && r.encoder.width == sizes[i].width);
+        assert_true(r.encoder.depth == sizes[i].depth && r.encoder.heads == sizes[i].heads);
+        const RecipeTarget *t = &r.decoders[0].target;
+        assert_true(t->kind == TARGET_FEATURES && t->final_norm && t->projection && !t->class_token);
+        assert_true(t->normalise == NORMALISE_NONE && t->image_size[0] == sizes[i].sees && t->mean.kind == STATISTICS_AUTO);
+        assert_string_equal(t->teacher, sizes[i].teacher);
+        assert_true(r.decoders[0].loss.kind == LOSS_COSINE && r.decoders[0].weight == 0.5 && r.stages.count == 0);
+        assert_true(r.augment.crop_scale[0] == 0.4 && r.schedule.batch_size == 4096 && r.schedule.epochs == 1600);
+        assert_true(recipe_lr(&r) == 3e-3 && r.optimizer.eps == 1e-6);
+    }
+}
+
+/* DeepMIM with features, and one decoder beside it. */
+static void features_beside_pixels(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *deepmim, *mae;
+        int epochs;
+        bool projection;
+    } sizes[] = {{"deepmim-clip-vit-b16", "mae-clip-vit-b16", 1600, true},
+                 {"deepmim-dino-vit-b16", "mae-dino-vit-b16", 300, false}};
+    static Recipe deepmim, mae;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        load(sizes[i].deepmim, &deepmim);
+        load(sizes[i].mae, &mae);
+        check_common(&deepmim);
+        check_common(&mae);
+        assert_true(deepmim.decoder_count == 4 && mae.decoder_count == 1);
+        assert_true(deepmim.schedule.epochs == sizes[i].epochs && mae.schedule.epochs == sizes[i].epochs);
+        for (int k = 0; k < 5; k++) {
+            static const int taps[] = {6, 8, 10, TAP_LAST, TAP_LAST};
+            const RecipeDecoder *d = k < 4 ? &deepmim.decoders[k] : &mae.decoders[0];
+            assert_true(d->tap == taps[k] && d->width == 512 && d->depth == 4 && d->heads == 16);
+            assert_true(d->loss.kind == LOSS_COSINE && d->target.kind == TARGET_FEATURES && d->target.final_norm);
+            assert_true(d->target.projection == sizes[i].projection && !d->target.class_token);
+            assert_int_equal(d->target.normalise, NORMALISE_NONE);
+        }
+    }
+}
+
+/* A grows with depth: 1/4, 1/2, 3/4 for three taps, all of the picture for the last. */
+static void hybrid(void **state)
+{
+    (void)state;
+    static Recipe r;
+    load("deepmim-hybrid-vit-b16", &r);
+    check_common(&r);
+    assert_int_equal(r.decoder_count, 4);
+    for (int k = 0; k < 4; k++)
+        for (int epoch = 0; epoch <= 300; epoch += 100)
+            assert_true(recipe_mix(&r, k, epoch) == 0.25 * (k + 1));
+    assert_true(recipe_is_mixed(&r, 2) && !recipe_is_mixed(&r, 3));
+}
+
 static void check_named(void *context, const char *name, const char *path)
 {
     (void)path;
@@ -219,6 +358,12 @@ int main(void)
                                        cmocka_unit_test(simmim),
                                        cmocka_unit_test(maskfeat),
                                        cmocka_unit_test(hog_beside_pixels),
+                                       cmocka_unit_test(supervised),
+                                       cmocka_unit_test(mocov3),
+                                       cmocka_unit_test(beit_codes),
+                                       cmocka_unit_test(dbot_clip),
+                                       cmocka_unit_test(features_beside_pixels),
+                                       cmocka_unit_test(hybrid),
                                        cmocka_unit_test(every_recipe_is_whole)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,7 +19,8 @@ typedef enum {
     RANDOM_VALIDATE = 7,  /* masks of held-out pictures */
     RANDOM_SPLIT = 8,     /* held-out share */
     RANDOM_BENCH = 9,     /* random pictures of `bench` */
-    RANDOM_TEST = 10
+    RANDOM_TEST = 10,
+    RANDOM_CODES = 11 /* what a code book is made of, and how it begins */
 } RandomPurpose;
 
 typedef struct {

@@ -1,4 +1,4 @@
-/* Golden cases of training: kind `pretrain`. */
+/* Golden cases of training: kinds `pretrain`, `classify` and `contrast`. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +24,11 @@ typedef struct {
     Trainer *looker; /* does the first one without savings, to read predictions and targets of all places */
     float *images;   /* of the present step */
     uint8_t *hidden, *kept;
+    RecipeMethod method;
+    float *second; /* views of the present step */
+    int32_t *labels;
+    float *soft;    /* in place of labels */
+    int32_t *codes; /* (batch, L), when the case gives them */
     TrainerBatch input;
 } Run;
 
@@ -58,8 +63,8 @@ static bool read_sizes(Run *run)
 /* Inputs that this kind of case does not have would be skipped without a word. */
 static bool check_names(const Run *run)
 {
-    static const char *const known[] = {"weight2.", "weight3.", "weight4.", "image.",  "noise.", "mask.",
-                                        "keep.",    "weight.",  "teacher.", "expect.", "grad.",  "after."};
+    static const char *const known[] = {"weight2.", "weight3.", "weight4.", "image.", "noise.", "mask.",  "keep.", "token.",
+                                        "weight.",  "teacher.", "expect.",  "grad.",  "after.", "label.", "soft.", "second."};
     const SafeTensors *stored = run->golden->stored;
     for (size_t i = 0; i < safetensors_count(stored); i++) {
         const char *name = safetensors_at(stored, i)->name;
@@ -164,6 +169,8 @@ static bool load_weights(Run *run, Trainer *t, int stage, bool tables)
 static bool load_teacher(Run *run, Trainer *t)
 {
     const ParamSet *set = trainer_teacher_params(t);
+    if (run->codes)
+        return true;
     if (!json_object_get(run->golden->about, "teacher"))
         return teacher_begin(&run->recipe, t);
     for (size_t i = 0; i < set->count; i++) {
@@ -224,10 +231,51 @@ static void hide_by_noise(const float *noise, int places, int visible, uint8_t *
     }
 }
 
+/* Classes, or probabilities of them. */
+static bool read_labels(Run *run, int step)
+{
+    char name[64];
+    int64_t shape[] = {run->batch, run->recipe.head.classes};
+    tensor_name(name, run->how.soft_labels ? "soft" : "label", step);
+    memory_free(run->soft);
+    run->soft = NULL;
+    float *values = parity_input(run->golden, name, run->how.soft_labels ? 2 : 1, shape);
+    if (!values)
+        return false;
+    if (run->how.soft_labels) {
+        run->soft = values;
+    } else {
+        for (int i = 0; i < run->batch; i++)
+            run->labels[i] = (int32_t)values[i];
+        memory_free(values);
+    }
+    run->input.labels = run->labels;
+    run->input.soft = run->soft;
+    return true;
+}
+
+/* The second views, and how far the momentum encoder follows. */
+static bool read_second(Run *run, int step)
+{
+    char name[64];
+    const Recipe *r = &run->recipe;
+    tensor_name(name, "second", step);
+    memory_free(run->second);
+    run->second =
+        parity_input(run->golden, name, 4, (int64_t[]){run->batch, r->image.channels, r->image.size[0], r->image.size[1]});
+    run->input.second = run->second;
+    run->input.momentum = schedule_momentum(r, (double)(step + 1) / run->steps_per_epoch);
+    return run->second != NULL;
+}
+
 static bool read_masks(Run *run, int step)
 {
     char name[64];
     const Recipe *r = &run->recipe;
+    if (run->method == METHOD_CLASSIFY)
+        return read_labels(run, step);
+    if (run->method == METHOD_CONTRAST)
+        return read_second(run, step);
     bool given = tensor_name(name, "mask", step) && safetensors_find(run->golden->stored, name);
     if (!given)
         tensor_name(name, "noise", step);
@@ -271,6 +319,27 @@ static bool read_kept(Run *run, int step)
     return values != NULL;
 }
 
+/* Codes of all places. They may be anything below target.codes. */
+static bool read_codes(Run *run, int step)
+{
+    char name[64];
+    if (!run->codes)
+        return true;
+    tensor_name(name, "token", step);
+    size_t count = (size_t)run->batch * (size_t)run->places;
+    float *values = parity_input(run->golden, name, 2, (int64_t[]){run->batch, run->places});
+    bool ok = values != NULL;
+    for (size_t i = 0; ok && i < count; i++) {
+        run->codes[i] = (int32_t)values[i];
+        if (values[i] < 0 || values[i] >= (float)run->recipe.target.codes)
+            ok = error_set("%s holds %g, which is no code of target.codes %d", name, (double)values[i],
+                           run->recipe.target.codes);
+    }
+    memory_free(values);
+    run->input.codes = run->codes;
+    return ok;
+}
+
 static bool read_step(Run *run, int step)
 {
     const Recipe *r = &run->recipe;
@@ -282,14 +351,13 @@ static bool read_step(Run *run, int step)
     run->input.images = run->images;
     run->input.hidden = run->hidden;
     run->input.lr = schedule_rate(r, (double)step / run->steps_per_epoch);
-    return run->images && read_masks(run, step) && read_kept(run, step);
+    return run->images && read_masks(run, step) && read_kept(run, step) && read_codes(run, step);
 }
 
 /* ---- results */
 
-static bool take_params(Run *run, const char *prefix, const float *buffer)
+static bool take_params(Run *run, const char *prefix, const ParamSet *set, const float *buffer)
 {
-    const ParamSet *set = trainer_params(run->train);
     for (size_t i = 0; i < set->count; i++) {
         const Param *p = &set->params[i];
         if (p->kind != PARAM_TRAINED)
@@ -310,19 +378,32 @@ static bool take_params(Run *run, const char *prefix, const float *buffer)
 static bool look(Run *run)
 {
     TrainerMetrics metrics;
+    if (run->method == METHOD_CONTRAST)
+        return true; /* there is nothing to look at */
     if (!trainer_step(run->looker, &run->input, &metrics))
         return false;
+    if (run->method == METHOD_CLASSIFY) {
+        float *logits = parity_result(run->golden, "expect.logits", 2, (int64_t[]){run->batch, run->recipe.head.classes});
+        if (logits)
+            trainer_prediction(run->looker, 0, logits);
+        return logits != NULL;
+    }
     for (int k = 0; k < run->recipe.decoder_count; k++) {
         char name[64];
         int64_t shape[] = {run->batch, trainer_places(run->looker, k), trainer_outputs(run->looker, k)};
         tensor_name(name, "expect.pred", k);
         float *predictions = parity_result(run->golden, name, 3, shape);
         tensor_name(name, "expect.target", k);
-        float *targets = predictions ? parity_result(run->golden, name, 3, shape) : NULL;
+        bool codes = run->recipe.decoders[k].target.kind == TARGET_TOKENS;
+        float *targets = predictions ? parity_result(run->golden, name, codes ? 2 : 3, shape) : NULL;
         if (!targets)
             return false;
         trainer_prediction(run->looker, k, predictions);
         trainer_target(run->looker, k, targets);
+        /* Where the loss does not look there is no code. */
+        for (int64_t i = 0; codes && i < shape[0] * shape[1]; i++)
+            if (run->codes && targets[i] < 0 && !run->hidden[i])
+                targets[i] = (float)run->codes[i];
     }
     return true;
 }
@@ -345,7 +426,7 @@ static bool do_steps(Run *run)
         if (!enter_stage(run, step) || !read_step(run, step) || (step == 0 && !look(run)) ||
             !trainer_step(run->train, &run->input, &metrics))
             return false;
-        if (step == 0 && !take_params(run, "grad", trainer_gradient(run->train)))
+        if (step == 0 && !take_params(run, "grad", trainer_params(run->train), trainer_gradient(run->train)))
             return false;
         series[0][step] = (float)run->input.lr;
         series[1][step] = (float)metrics.loss;
@@ -353,7 +434,9 @@ static bool do_steps(Run *run)
         for (int k = 0; k < decoders; k++)
             series[3 + k][step] = (float)metrics.losses[k];
     }
-    return take_params(run, "after", trainer_weights(run->train));
+    return take_params(run, "after", trainer_params(run->train), trainer_weights(run->train)) &&
+           (run->method != METHOD_CONTRAST ||
+            take_params(run, "expect.averaged", trainer_teacher_params(run->train), trainer_teacher_weights(run->train)));
 }
 
 bool parity_pretrain(ParityCase *c, const ParityOptions *options)
@@ -364,6 +447,10 @@ bool parity_pretrain(ParityCase *c, const ParityOptions *options)
     bool ok = false;
     if (!recipe_load_case(&run.recipe, c->path))
         goto done;
+    bool classifies = !strcmp(parity_case_kind(c), "classify");
+    how.soft_labels = classifies && safetensors_find(c->stored, "soft.0");
+    if (classifies)
+        run.recipe.decoder_count = 0; /* which a recipe says itself */
     if (safetensors_find(c->stored, "mask.0"))
         run.recipe.mask.kind = MASK_RANDOM; /* masks are given: whether this kind could be drawn does not matter */
     /* The case brings its teacher, as a file would. */
@@ -371,12 +458,22 @@ bool parity_pretrain(ParityCase *c, const ParityOptions *options)
         for (int k = -1; k < run.recipe.decoder_count; k++)
             snprintf(k < 0 ? run.recipe.target.teacher : run.recipe.decoders[k].target.teacher, RECIPE_PATH_BYTES, "%s",
                      c->path);
+    bool codes = safetensors_find(c->stored, "token.0") != NULL;
+    for (int k = -1; codes && k < run.recipe.decoder_count; k++)
+        snprintf(k < 0 ? run.recipe.target.teacher : run.recipe.decoders[k].target.teacher, RECIPE_PATH_BYTES, "%s", c->path);
     if (!recipe_check(&run.recipe) || !read_sizes(&run))
+        goto done;
+    run.method = recipe_method(&run.recipe);
+    if (codes && !(run.codes = memory_new((size_t)run.batch * (size_t)run.places, sizeof *run.codes)))
         goto done;
     run.recipe.run.precision = options->bf16 ? RUN_PRECISION_BF16 : RUN_PRECISION_F32;
     c->loss_tolerance = options->bf16 ? BF16_LOSS : 0;
     c->loss_least = options->device.cuda ? GPU_LOSS : 0;
-    if (json_object_get(c->about, "teacher")) {
+    if (codes) {
+        run.teacher = mim_teacher_alike(&run.recipe, run.recipe.encoder.depth);
+        run.teacher.codes_of = MIM_CODES_GIVEN;
+        how.teacher = &run.teacher;
+    } else if (json_object_get(c->about, "teacher")) {
         if (!read_teacher(&run))
             goto done;
         how.teacher = &run.teacher;
@@ -397,7 +494,8 @@ bool parity_pretrain(ParityCase *c, const ParityOptions *options)
     size_t branches = (size_t)trainer_branches(run.train) + 1, batch = (size_t)run.batch;
     run.hidden = memory_new(batch, (size_t)run.places);
     run.kept = memory_new(batch, branches);
-    if (!run.hidden || !run.kept)
+    run.labels = memory_new(batch, sizeof *run.labels);
+    if (!run.hidden || !run.kept || !run.labels)
         goto done;
     memset(run.kept, 1, batch * branches);
     ok = check_names(&run) && load_weights(&run, run.train, 0, true) && load_weights(&run, run.looker, 0, false) &&
@@ -408,5 +506,9 @@ done:
     memory_free(run.images);
     memory_free(run.hidden);
     memory_free(run.kept);
+    memory_free(run.labels);
+    memory_free(run.soft);
+    memory_free(run.second);
+    memory_free(run.codes);
     return ok;
 }

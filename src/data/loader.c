@@ -20,8 +20,8 @@ enum { LOWER_PRIORITY = 5, LARGEST_ITEM = 16 };
 /* Bytes of a slot's pictures, a multiple of the alignment. */
 static bool slot_bytes(const LoaderOptions *o, size_t *bytes)
 {
-    if (!size_multiply(loader_picture_size(o), sizeof(float), bytes) || !size_multiply(*bytes, o->batch, bytes) ||
-        *bytes > SIZE_MAX - MEMORY_ALIGN)
+    if (!size_multiply(loader_picture_size(o) * (o->views == 2 ? 2 : 1) + loader_other_size(o), sizeof(float), bytes) ||
+        !size_multiply(*bytes, o->batch, bytes) || *bytes > SIZE_MAX - MEMORY_ALIGN)
         return false;
     *bytes = (*bytes + MEMORY_ALIGN - 1) / MEMORY_ALIGN * MEMORY_ALIGN;
     return true;
@@ -34,6 +34,9 @@ static bool check_options(const LoaderOptions *o)
                          IMAGE_CHANNELS_MAX);
     if (o->height < 1 || o->width < 1 || o->height > 1 << 15 || o->width > 1 << 15)
         return error_set("pictures cannot be loaded as %d x %d: image.size goes from 1 to 32768", o->height, o->width);
+    if (o->other[0] < 0 || o->other[1] < 0 || o->other[0] > 1 << 15 || o->other[1] > 1 << 15)
+        return error_set("pictures cannot be loaded as %d x %d: target.image_size goes from 1 to 32768", o->other[0],
+                         o->other[1]);
     if (o->batch < 1)
         return error_set("a batch of 0 pictures cannot be loaded: schedule.batch_size is at least 1");
     return true;
@@ -148,7 +151,7 @@ static bool start_workers(Loader *l)
     for (int w = 0; w < l->o.workers && !failure; w++) {
         Worker *worker = &l->workers[w];
         worker->loader = l;
-        worker->pixels = memory_new_aligned(loader_picture_size(&l->o), sizeof(float));
+        worker->pixels = memory_new_aligned(loader_picture_size(&l->o) + loader_other_size(&l->o), sizeof(float));
         if (!worker->pixels)
             break;
         failure = pthread_create(&worker->thread, NULL, work, worker);
@@ -344,7 +347,15 @@ bool loader_next(Loader *l, LoaderBatch *out)
         return false;
     if (slot->error[0])
         return error_set("%s", slot->error);
-    *out = (LoaderBatch){slot->images, slot->samples, slot->labels, slot->count, slot->step, slot->epoch, waited};
+    *out = (LoaderBatch){.images = slot->images,
+                         .second = l->o.views == 2 ? slot->images + l->o.batch * loader_picture_size(&l->o) : NULL,
+                         .other = loader_other_size(&l->o) ? loader_other_images(l, slot) : NULL,
+                         .samples = slot->samples,
+                         .labels = slot->labels,
+                         .count = slot->count,
+                         .step = slot->step,
+                         .epoch = slot->epoch,
+                         .waited = waited};
     l->delivered++;
     return true;
 }

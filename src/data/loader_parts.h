@@ -76,8 +76,12 @@ struct Loader {
     bool stop;
 };
 
-/* Numbers in a picture of the result. */
+/* Numbers in a picture of the result, and of the second one, which lie behind those of the whole batch. */
 size_t loader_picture_size(const LoaderOptions *o);
+size_t loader_other_size(const LoaderOptions *o);
+
+/* Where a slot's pictures of LoaderOptions.other begin: behind those of all views. */
+float *loader_other_images(const Loader *loader, const Slot *slot);
 
 /* Fills a place of a batch: picture, sample, label. Called by workers without the lock. False after error_set(). */
 bool loader_fill(Worker *worker, Slot *slot, size_t place);

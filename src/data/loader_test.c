@@ -203,6 +203,40 @@ static void batches_do_not_depend_on_how_they_are_made(void **state)
     source_close(source);
 }
 
+/* The second size of a batch is what a loader of that size gives: the same crops and flips. */
+static void two_sizes_are_of_the_same_crops(void **state)
+{
+    (void)state;
+    enum { OTHER = 12, PER_OTHER = 3 * OTHER * OTHER };
+    Source *source = open_world(PICTURES);
+    for (int train = 0; train < 2; train++) {
+        LoaderOptions both = usual(source), plain, large;
+        both.train = train;
+        both.workers = 2;
+        both.steps = 4;
+        plain = large = both;
+        both.other[0] = both.other[1] = large.height = large.width = OTHER;
+        size_t bytes, with_other;
+        assert_true(loader_memory(&plain, &bytes) && loader_memory(&both, &with_other) && with_other > bytes);
+        Loader *a = open_or_fail(&both), *b = open_or_fail(&plain), *c = open_or_fail(&large);
+        for (int step = 0; step < 4; step++) {
+            LoaderBatch got, expect, expect_other;
+            if (!loader_next(a, &got) || !loader_next(b, &expect) || !loader_next(c, &expect_other))
+                fail_msg("%s", error_text());
+            assert_true(got.count == expect.count && got.count > 0 && !expect.other);
+            assert_memory_equal(got.images, expect.images, got.count * PER_PICTURE * sizeof(float));
+            assert_memory_equal(got.other, expect_other.images, got.count * PER_OTHER * sizeof(float));
+            loader_release(a);
+            loader_release(b);
+            loader_release(c);
+        }
+        loader_close(a);
+        loader_close(b);
+        loader_close(c);
+    }
+    source_close(source);
+}
+
 static void one_pass_in_order_when_not_training(void **state)
 {
     (void)state;
@@ -787,6 +821,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_batch_is_what_the_spec_says),
         cmocka_unit_test(batches_do_not_depend_on_how_they_are_made),
+        cmocka_unit_test(two_sizes_are_of_the_same_crops),
         cmocka_unit_test(one_pass_in_order_when_not_training),
         cmocka_unit_test(bad_pictures_are_replaced_and_named),
         cmocka_unit_test(parts_of_files_make_the_same_batches),

@@ -101,13 +101,13 @@ static void feed_tokens(Program *p, const Mim *m, MimView view, const uint8_t *h
 
 /* Where the next counted row of a view goes, and what is written there. */
 typedef struct {
-    int32_t *rows, *inverse, *places, *teacher;
+    int32_t *rows, *inverse, *places, *teacher, *codes;
     char *weight;
     int64_t to;
 } ViewInputs;
 
-/* Place l of picture i; l < 0: its class token l + class. */
-static void feed_place(Program *p, const Mim *m, ViewInputs *in, int64_t i, int l, bool counts, bool weighs)
+/* Place l of picture i; l < 0: its class token l + class. code: of the place, when codes are given. */
+static void feed_place(Program *p, const Mim *m, ViewInputs *in, int64_t i, int l, bool counts, bool weighs, int32_t code)
 {
     int first = m->encoder.class_tokens;
     int64_t from = i * (first + m->places) + first + l;
@@ -121,6 +121,8 @@ static void feed_place(Program *p, const Mim *m, ViewInputs *in, int64_t i, int 
         in->places[in->to] = (int32_t)(i * m->places + l);
     if (in->teacher)
         in->teacher[in->to] = (int32_t)(i * (m->teacher.vit.class_tokens + m->places) + m->teacher.vit.class_tokens + l);
+    if (in->codes)
+        in->codes[in->to] = weighs ? code : -1;
     float one = weighs ? 1 : 0;
     if (in->weight)
         program_write_real(p, in->weight + (size_t)in->to * device_element(program_device(p), DTYPE_REAL), &one, 1);
@@ -128,24 +130,27 @@ static void feed_place(Program *p, const Mim *m, ViewInputs *in, int64_t i, int 
 }
 
 /* The rows of pictures 0.. that a loss looks at, packed; behind them, up to the program's room, rows of weight 0. */
-static void feed_view(Program *p, const Mim *m, MimView view, const uint8_t *hidden, int64_t count)
+static void feed_view(Program *p, const Mim *m, MimView view, const MimPictures *pictures, int64_t count)
 {
+    const uint8_t *hidden = pictures->hidden;
     ViewInputs in = {.rows = view_input(p, view, "rows"),
                      .inverse = view_input(p, view, "inverse"),
                      .places = view_input(p, view, "places"),
                      .teacher = view_input(p, view, "teacher"),
+                     .codes = view_input(p, view, "codes"),
                      .weight = view_input(p, view, "weight")};
-    if (!in.places && !in.teacher)
+    if (!in.places && !in.teacher && !in.codes)
         return;
     feed_tokens(p, m, view, hidden, count);
     bool all = mim_view_all(view);
     int first = m->encoder.class_tokens;
     for (int64_t i = 0; i < m->batch; i++) {
         const uint8_t *mask = hidden + (i < count ? i : 0) * m->places;
+        const int32_t *codes = pictures->codes ? pictures->codes + (i < count ? i : 0) * m->places : NULL;
         for (int k = 0; k < first; k++)
-            feed_place(p, m, &in, i, k - first, mim_view_class(view), i < count);
+            feed_place(p, m, &in, i, k - first, mim_view_class(view), i < count, -1);
         for (int l = 0; l < m->places; l++)
-            feed_place(p, m, &in, i, l, all || m->plain || mask[l], i < count && (all || mask[l]));
+            feed_place(p, m, &in, i, l, all || m->plain || mask[l], i < count && (all || mask[l]), codes ? codes[l] : -1);
     }
     for (int64_t room = mim_view_rows(m, view); in.to < room; in.to++) {
         const float none = 0;
@@ -155,6 +160,8 @@ static void feed_view(Program *p, const Mim *m, MimView view, const uint8_t *hid
             in.places[in.to] = 0;
         if (in.teacher)
             in.teacher[in.to] = 0;
+        if (in.codes)
+            in.codes[in.to] = -1;
         program_write_real(p, in.weight + (size_t)in.to * device_element(program_device(p), DTYPE_REAL), &none, 1);
     }
 }
@@ -175,30 +182,77 @@ bool mim_accepts(const Mim *m, const uint8_t *hidden, int64_t count, int64_t *ba
     return *batch_hidden > 0 || error_set("no patch of the batch is hidden, so there is nothing to learn from");
 }
 
-/* A picture with the teacher's statistics. */
-static void feed_teacher(Program *p, const Mim *m, const float *picture, char *to)
+MimPictures mim_pictures_from(const Mim *m, const MimPictures *p, int64_t first)
 {
-    const VitConfig *c = &m->encoder;
-    size_t plane = (size_t)(c->rows * c->patch) * (size_t)(c->columns * c->patch);
+    const Recipe *r = m->recipe;
+    size_t at = (size_t)first, places = at * (size_t)m->places, channels = (size_t)r->image.channels;
+    size_t own = channels * (size_t)r->image.size[0] * (size_t)r->image.size[1],
+           its = channels * (size_t)mim_teacher_rows(&m->teacher) * (size_t)mim_teacher_columns(&m->teacher);
+    return (MimPictures){.images = p->images + at * own,
+                         .teacher_images = p->teacher_images ? p->teacher_images + at * its : NULL,
+                         .hidden = p->hidden + places,
+                         .codes = p->codes ? p->codes + places : NULL,
+                         .epoch = p->epoch};
+}
+
+/* A picture of `planes` channels of `plane` numbers, x scale + shift. */
+static void feed_scaled(Program *p, const float *picture, size_t planes, size_t plane, const float *scale, const float *shift,
+                        char *to)
+{
     size_t real = device_element(program_device(p), DTYPE_REAL);
     float line[256];
     const size_t most = sizeof line / sizeof *line;
-    for (size_t k = 0; k < (size_t)c->channels; k++)
+    for (size_t k = 0; k < planes; k++)
         for (size_t i = 0; i < plane; i += most) {
             size_t count = plane - i < most ? plane - i : most;
             for (size_t j = 0; j < count; j++)
-                line[j] = picture[k * plane + i + j] * m->teacher.scale[k] + m->teacher.shift[k];
+                line[j] = picture[k * plane + i + j] * scale[k] + shift[k];
             program_write_real(p, to + (k * plane + i) * real, line, count);
         }
 }
 
-void mim_feed(Program *p, const Mim *m, const float *images, const uint8_t *hidden, int64_t count, const uint8_t *kept,
-              int64_t stride, int64_t batch_pictures, int64_t batch_hidden)
+/* A picture as the teacher, and as target.hybrid's model, sees it. */
+static void feed_teachers(Program *p, const Mim *m, const MimPictures *one, int64_t i, char *teacher_image, char *hybrid_image)
+{
+    const MimTeacher *teacher = &m->teacher;
+    const Recipe *r = m->recipe;
+    size_t channels = (size_t)r->image.channels, real = device_element(program_device(p), DTYPE_REAL);
+    size_t plane = (size_t)r->image.size[0] * (size_t)r->image.size[1],
+           its_plane = (size_t)mim_teacher_rows(teacher) * (size_t)mim_teacher_columns(teacher);
+    const float *its = one->teacher_images ? one->teacher_images : one->images;
+    if (teacher_image && teacher->renormalise)
+        feed_scaled(p, its, channels, its_plane, teacher->scale, teacher->shift,
+                    teacher_image + (size_t)i * channels * its_plane * real);
+    else if (teacher_image)
+        program_write_real(p, teacher_image + (size_t)i * channels * its_plane * real, its, channels * its_plane);
+    if (hybrid_image)
+        feed_scaled(p, one->images, channels, plane, teacher->hybrid.scale, teacher->hybrid.shift,
+                    hybrid_image + (size_t)i * channels * plane * real);
+}
+
+/* The shares of mixed targets. */
+static void feed_mixes(Program *p, const Mim *m, double epoch)
+{
+    for (int k = 0; k < m->recipe->decoder_count; k++) {
+        char name[32];
+        float alpha = (float)recipe_mix(m->recipe, k, epoch), rest = 1 - alpha;
+        if (!recipe_is_mixed(m->recipe, k))
+            continue;
+        snprintf(name, sizeof name, "hybrid.alpha.%d", k);
+        program_write_real(p, program_input(p, name), &alpha, 1);
+        snprintf(name, sizeof name, "hybrid.rest.%d", k);
+        program_write_real(p, program_input(p, name), &rest, 1);
+    }
+}
+
+void mim_feed(Program *p, const Mim *m, const MimPictures *pictures, int64_t count, const uint8_t *kept, int64_t stride,
+              int64_t batch_pictures, int64_t batch_hidden)
 {
     const VitConfig *c = &m->encoder;
     size_t size = (size_t)c->channels * (size_t)(c->rows * c->patch) * (size_t)(c->columns * c->patch);
     size_t real = device_element(program_device(p), DTYPE_REAL);
-    char *image = program_input(p, "image"), *teacher_image = program_input(p, "teacher.image");
+    char *image = program_input(p, "image"), *teacher_image = program_input(p, "teacher.image"),
+         *hybrid_image = program_input(p, "hybrid.image");
     Inputs in = {.patches = program_input(p, "encoder.patches"),
                  .index = program_input(p, "encoder.index"),
                  .inverse = program_input(p, "encoder.inverse"),
@@ -209,15 +263,16 @@ void mim_feed(Program *p, const Mim *m, const float *images, const uint8_t *hidd
                  .decoder_inverse = program_input(p, "decoder.inverse")};
     for (int64_t i = 0; i < m->batch; i++) {
         int64_t from = i < count ? i : 0;
-        const uint8_t *mask = hidden + from * m->places;
-        program_write_real(p, image + (size_t)i * size * real, images + (size_t)from * size, size);
-        if (teacher_image)
-            feed_teacher(p, m, images + (size_t)from * size, teacher_image + (size_t)i * size * real);
+        MimPictures one = mim_pictures_from(m, pictures, from);
+        const uint8_t *mask = one.hidden;
+        program_write_real(p, image + (size_t)i * size * real, one.images, size);
+        feed_teachers(p, m, &one, i, teacher_image, hybrid_image);
         feed_encoder(&in, m, i, mask);
         feed_decoder(&in, m, i, mask);
     }
+    feed_mixes(p, m, pictures->epoch);
     for (int view = 0; view < MIM_VIEWS; view++) {
-        feed_view(p, m, (MimView)view, hidden, count);
+        feed_view(p, m, (MimView)view, pictures, count);
         void *scale = view_input(p, (MimView)view, "scale");
         double counted = mim_view_all((MimView)view) ? (double)m->places * (double)batch_pictures : (double)batch_hidden;
         counted += mim_view_class((MimView)view) ? (double)c->class_tokens * (double)batch_pictures : 0;
@@ -225,16 +280,7 @@ void mim_feed(Program *p, const Mim *m, const float *images, const uint8_t *hidd
         if (scale)
             program_write_real(p, scale, &value, 1);
     }
-    for (int b = 0; b < m->branch_count; b++) {
-        char name[64];
-        snprintf(name, sizeof name, "drop_path.%d", b);
-        char *factors = program_input(p, name);
-        for (int64_t i = 0; factors && i < m->batch; i++) {
-            bool stays = !kept || kept[b * stride + (i < count ? i : 0)];
-            float factor = stays ? (float)(1 / (1 - m->rates[b])) : 0;
-            program_write_real(p, factors + (size_t)i * real, &factor, 1);
-        }
-    }
+    drop_path_feed(p, &m->drop, m->batch, count, kept, stride);
 }
 
 void mim_read_places(Program *p, Segment segment, const Mim *m, int decoder, bool target, float *out)
@@ -245,7 +291,9 @@ void mim_read_places(Program *p, Segment segment, const Mim *m, int decoder, boo
     /* Rows of (N, class + L), in this view's order: of each picture those of its places. */
     const int32_t *places = view_input(p, view, "places"), *teacher = view_input(p, view, "teacher");
     const char *from = program_kept(p, segment, name);
-    size_t outputs = (size_t)mim_outputs(m, decoder), real = device_element(program_device(p), DTYPE_REAL);
+    bool codes = target && m->recipe->decoders[decoder].target.kind == TARGET_TOKENS;
+    size_t outputs = (size_t)(target ? mim_target_numbers(m, decoder) : mim_outputs(m, decoder));
+    size_t real = device_element(program_device(p), DTYPE_REAL);
     int64_t all = mim_target_places(m, decoder), its_class = m->teacher.vit.class_tokens, skipped = its_class + m->places - all;
     memset(out, 0, (size_t)(m->batch * all) * outputs * sizeof *out);
     const char *weight = view_input(p, view, "weight");
@@ -257,6 +305,9 @@ void mim_read_places(Program *p, Segment segment, const Mim *m, int decoder, boo
             continue; /* room that was not used */
         int64_t to = places ? places[row]
                             : teacher[row] / (its_class + m->places) * all + teacher[row] % (its_class + m->places) - skipped;
-        program_read_real(p, from + (size_t)row * outputs * real, out + (size_t)to * outputs, outputs);
+        if (codes)
+            out[to] = (float)((const int32_t *)(const void *)from)[row];
+        else
+            program_read_real(p, from + (size_t)row * outputs * real, out + (size_t)to * outputs, outputs);
     }
 }

@@ -6,7 +6,8 @@
 
 /* The places that a loss looks at: hidden patches or all, and class tokens or not. Inputs of a view are VIEW.rows, VIEW.inverse
  * (between rows of (N, class + L) and counted rows), VIEW.places (rows of (N, L), views without class tokens), VIEW.teacher
- * (rows of the teacher's (N, class + L)), VIEW.scale (1 / what counts in the batch) and, when weighted, VIEW.weight. Where
+ * (rows of the teacher's (N, class + L)), VIEW.codes (given codes, -1 where nothing counts), VIEW.scale (1 / what counts in the
+ * batch) and, when weighted, VIEW.weight. Where
  * hidden places share their tokens, VIEW.tokens and VIEW.tokens_inverse stand between the encoder's rows (N, T) and counted
  * rows; a hidden place is shared token class + l. */
 typedef enum { MIM_MASKED, MIM_ALL, MIM_MASKED_CLASS, MIM_ALL_CLASS, MIM_VIEWS } MimView;
@@ -38,9 +39,12 @@ Ref mim_view_input(Tape *tape, MimView view, const char *what, DType dtype, Shap
 
 /* What the targets of a micro-batch have in common: values that several decoders read are made once. */
 typedef struct {
-    Ref image, teacher_tokens;
-    Ref made[RECIPE_DECODERS_MAX]; /* of each decoder so far */
+    Ref image, teacher_tokens, reconstruction; /* the latter of hidden patches, by the frozen model */
+    Ref unmixed[RECIPE_DECODERS_MAX];          /* targets of each decoder so far */
 } MimTargets;
+
+/* What the frozen model of target.hybrid predicts for the hidden patches of `image`, as its pictures are (9.4). */
+Ref mim_reconstruction(Tape *tape, const Mim *mim, Ref image, MimView view);
 
 /* The target of decoder k (2, 9.1, 10, 11), rows as the view of its loss has them. */
 Ref mim_target(Tape *tape, const Mim *mim, MimTargets *targets, int decoder);

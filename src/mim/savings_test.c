@@ -113,8 +113,8 @@ static void drop(Built *b)
 static void run(Built *b, Segment segment, int first, int count, double losses[RECIPE_DECODERS_MAX])
 {
     int64_t batch_hidden = (int64_t)PICTURES * (PLACES - b->mim.visible);
-    mim_feed(b->program, &b->mim, images + first * NUMBERS, hidden + first * PLACES, count, kept + first, PICTURES, PICTURES,
-             batch_hidden);
+    MimPictures pictures = {.images = images + first * NUMBERS, .hidden = hidden + first * PLACES};
+    mim_feed(b->program, &b->mim, &pictures, count, kept + first, PICTURES, PICTURES, batch_hidden);
     program_run(b->program, segment);
     for (int k = 0; k < recipe.decoder_count; k++) {
         char name[32];
@@ -152,7 +152,7 @@ static double compare_step(void)
     Built plain;
     double expect[RECIPE_DECODERS_MAX], losses[RECIPE_DECODERS_MAX], share = 0;
     build(&plain, PICTURES, true, false);
-    assert_true(plain.mim.branch_count * PICTURES <= (int)sizeof kept);
+    assert_true(plain.mim.drop.count * PICTURES <= (int)sizeof kept);
     step(&plain, PICTURES, expect);
     const double *right = program_storage(plain.program, "params.grad");
     for (int batch = PICTURES; batch >= 1; batch /= 3) { /* 12, 4, and 1, of which nothing is shared */

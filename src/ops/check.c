@@ -125,6 +125,8 @@ static CheckOutcome example_open(Example *e, CheckBuild build, int index, DType 
 
 static double number(const Example *e, DType dtype, const void *from, int64_t i)
 {
+    if (dtype == DTYPE_I32)
+        return ((const int32_t *)from)[i];
     if (dtype == DTYPE_BF16)
         return bf16_to_float(((const uint16_t *)from)[i]);
     return program_device(e->program)->f64 ? ((const double *)from)[i] : ((const float *)from)[i];

@@ -46,7 +46,7 @@ typedef enum {
     ABOVE,  /* |random numbers| */
     ZERO_ONE,
     GIVEN, /* numbers of `given` */
-    INDEX  /* I32 of `index` */
+    INDEX  /* I32 of `index`; of an output with none */
 } Filling;
 
 typedef struct {
@@ -124,8 +124,7 @@ static void *fill(const Argument *a, uint64_t stream, bool f64)
     assert_non_null(data);
     for (int64_t i = 0; i < count + GUARD; i++) {
         if (a->filling == INDEX) {
-            if (i < count)
-                ((int32_t *)data)[i] = a->index[i];
+            ((int32_t *)data)[i] = i >= count ? 12345 : a->index ? a->index[i] : -7;
             continue;
         }
         double x = i < count ? number(a, i, stream) : 12345;
@@ -251,6 +250,13 @@ static void compare(const char *what, const float *got, const double *expect, in
             fail_msg("%s: wrote %lld elements past its end", what, (long long)(i - count + 1));
 }
 
+static void compare_whole(const char *what, const int32_t *got, const int32_t *expect, int64_t count)
+{
+    for (int64_t i = 0; i < count + GUARD; i++)
+        if (got[i] != expect[i])
+            fail_msg("%s: element %lld is %d and not %d", what, (long long)i, got[i], expect[i]);
+}
+
 static void compare_outputs(const Case *k, const Run *run, const Run *expect, const char *on)
 {
     for (int i = 0; i < OUTS; i++) {
@@ -261,6 +267,8 @@ static void compare_outputs(const Case *k, const Run *run, const Run *expect, co
                  (long long)run->call.out[i].columns, i);
         if (k->spread > 0)
             compare_spread(what, &k->out[i], run->call.out[i].data, expect->call.out[i].data, k->spread);
+        else if (k->out[i].filling == INDEX)
+            compare_whole(what, run->call.out[i].data, expect->call.out[i].data, shape_count(&k->out[i].shape));
         else if (k->out[i].bf16)
             compare_bf16(what, run->call.out[i].data, expect->call.out[i].data, shape_count(&k->out[i].shape));
         else
@@ -397,6 +405,20 @@ static void rows_are_normalised(void **state)
         if (n > 1)
             check_case(&(Case){.op = "standardise", .in = {x}, .out = {x}, .in_place = s % 2});
     }
+}
+
+/* The first of the largest, also where much is equal. */
+static void largest_columns(void **state)
+{
+    (void)state;
+    for (int s = 0; s < SIZES; s++)
+        for (int with = 0; with < 2; with++) {
+            Shape shape = shape_2(sizes[s][0], sizes[s][1]);
+            Argument weight = argument(with ? ZERO_ONE : NONE, shape_1(sizes[s][0])),
+                     column = argument(INDEX, shape_1(sizes[s][0]));
+            check_case(&(Case){.op = "argmax", .in = {argument(NORMAL, shape), weight}, .out = {column}});
+            check_case(&(Case){.op = "argmax", .in = {argument(ZERO_ONE, shape), weight}, .out = {column}});
+        }
 }
 
 static void distances(void **state)
@@ -608,6 +630,55 @@ static void steps_of_lars(void **state)
                            .out = {k == 1 ? at_rest : x, zero},
                            .accumulate = 3});
     memory_free(nothing);
+}
+
+static void averages_follow_weights(void **state)
+{
+    (void)state;
+    static const double take[] = {0.01}, status[][STATUS_COUNT] = {{3, 0.25, 1}, {NAN, 1, 0}};
+    static const int64_t counts[] = {5, 1024, 40000};
+    for (int k = 0; k < 3; k++)
+        for (int skipped = 0; skipped < 2; skipped++)
+            check_case(&(Case){.op = "average",
+                               .in = {argument(NORMAL, shape_1(counts[k] + 48)), /* longer than what follows it */
+                                      {.filling = GIVEN, .given = take},
+                                      {.filling = GIVEN, .shape = shape_1(STATUS_COUNT), .given = status[skipped]}},
+                               .out = {argument(NORMAL, shape_1(counts[k]))},
+                               .accumulate = 1});
+}
+
+static void hits_are_counted(void **state)
+{
+    (void)state;
+    enum { ROWS = 131, CLASSES = 37 };
+    static const double scale[] = {0.25};
+    static int32_t labels[ROWS];
+    static double logits[ROWS * CLASSES];
+    Random random = random_stream(31, RANDOM_TEST, 0, 0, 0);
+    for (int row = 0; row < ROWS; row++) {
+        labels[row] = row % 11 == 10 ? -1 : row % CLASSES;
+        for (int i = 0; i < CLASSES; i++)
+            logits[row * CLASSES + i] = (float)random_normal(&random);
+        if (row % 3)
+            logits[row * CLASSES + row % CLASSES] = 9;
+        if (row % 5 == 0) /* as good as the label: the lower class counts */
+            logits[row * CLASSES + (row % 2 ? 0 : CLASSES - 1)] = 9;
+        if (row % 17 == 0)
+            logits[row * CLASSES + 3] = NAN;
+    }
+    check_case(&(Case){.op = "hits",
+                       .in = {{.filling = GIVEN, .shape = shape_2(ROWS, CLASSES), .given = logits},
+                              {.filling = INDEX, .shape = shape_1(ROWS), .index = labels},
+                              {.filling = GIVEN, .given = scale}},
+                       .out = {argument(NORMAL, shape_0())}});
+    static const double few[] = {1, 3, 2, 5, 5, 0, 1, 1, 1}, one[] = {1};
+    static const int32_t right[] = {1, 1, 2};
+    Case known = {.op = "hits",
+                  .in = {{.filling = GIVEN, .shape = shape_2(3, 3), .given = few},
+                         {.filling = INDEX, .shape = shape_1(3), .index = right},
+                         {.filling = GIVEN, .given = one}},
+                  .out = {argument(NORMAL, shape_0())}};
+    check_case(&known);
 }
 
 static void running_statistics(void **state)
@@ -911,6 +982,7 @@ static void planted_bugs_are_found(void **state)
          .attr = &cut,
          .in = {argument(NORMAL, shape_4(2, 3, 9, 12))},
          .out = {argument(NORMAL, shape_2(24, 27))}},
+        {.op = "argmax", .in = {x}, .out = {argument(INDEX, shape_1(ROWS))}},
         {.op = "grad_norm", .attr = &clip, .in = {argument(NORMAL, shape_1(40000)), loss}, .out = {status}},
         {.op = "adamw", .attr = &adamw, .in = {all, status, status}, .out = {all, all, all}, .accumulate = 7},
         {.op = "linear", .attr = &normed, .in = {x, square, vector, vector, vector, vector, one, x}, .out = {x, stats}},
@@ -944,6 +1016,7 @@ int main(void)
         cmocka_unit_test(elementwise),
         cmocka_unit_test(scale_add_of_every_form),
         cmocka_unit_test(rows_are_normalised),
+        cmocka_unit_test(largest_columns),
         cmocka_unit_test(distances),
         cmocka_unit_test(bf16_numbers),
         cmocka_unit_test(gathers),
@@ -958,6 +1031,8 @@ int main(void)
 #endif
         cmocka_unit_test(steps_of_lars),
         cmocka_unit_test(running_statistics),
+        cmocka_unit_test(averages_follow_weights),
+        cmocka_unit_test(hits_are_counted),
 #ifndef KERNELS_ON_GPU
         cmocka_unit_test(lowered_linear),
         cmocka_unit_test(products_of_several_tiles),

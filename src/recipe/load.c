@@ -286,8 +286,8 @@ static bool assign_decoders(Reader *in, const Place *at, const yaml_node_t *node
     if (node->type != YAML_SEQUENCE_NODE)
         return fail(in, at, "a list with a mapping per decoder is expected here");
     size_t count = (size_t)(node->data.sequence.items.top - node->data.sequence.items.start);
-    if (count < 1 || count > RECIPE_DECODERS_MAX)
-        return fail(in, at, "%zu decoders; give 1 to %d", count, RECIPE_DECODERS_MAX);
+    if (count > RECIPE_DECODERS_MAX)
+        return fail(in, at, "%zu decoders; give at most %d", count, RECIPE_DECODERS_MAX);
     in->r->decoder_count = (int)count;
     memset(in->r->decoders, 0, sizeof in->r->decoders);
     for (size_t i = 0; i < count; i++) {
@@ -356,6 +356,96 @@ static bool assign_stages(Reader *in, const Place *at, const yaml_node_t *node, 
     return true;
 }
 
+/* A key of a mapping below `at`: its name and place, given once. */
+static bool step_once(Reader *in, const Place *at, const yaml_node_t *node, const yaml_node_pair_t *pair, const char **key,
+                      Place *next)
+{
+    bool plain;
+    const yaml_node_t *name = yaml_document_get_node(in->document, pair->key);
+    *key = document_scalar(name, &plain);
+    if (!*key || !step_into(at, *key, next))
+        return fail(in, at, "a key must be a word");
+    next->line = document_line(name);
+    for (yaml_node_pair_t *before = node->data.mapping.pairs.start; before < pair; before++)
+        if (same_key(in->document, before, *key))
+            return fail(in, next, "given twice");
+    return true;
+}
+
+/* One row of target.hybrid's table. */
+static bool assign_mix(Reader *in, const Place *at, const yaml_node_t *node, RecipeMix *mix)
+{
+    bool alpha = false, known;
+    int ends = 0;
+    *mix = (RecipeMix){0};
+    if (node->type != YAML_MAPPING_NODE)
+        return fail(in, at, "a row is a mapping, as in {tap: 6, alpha: 0.25}");
+    for (yaml_node_pair_t *pair = node->data.mapping.pairs.start; pair < node->data.mapping.pairs.top; pair++) {
+        const char *key;
+        Place next;
+        const yaml_node_t *item = yaml_document_get_node(in->document, pair->value);
+        RecipeScalar items[2];
+        RecipeValue value = {.list = item->type == YAML_SEQUENCE_NODE, .items = items, .count = 0};
+        if (!step_once(in, at, node, pair, &key, &next))
+            return false;
+        size_t count = value.list ? (size_t)(item->data.sequence.items.top - item->data.sequence.items.start) : 1;
+        for (; value.count < count && value.count < 2; value.count++) {
+            const yaml_node_t *part =
+                value.list ? yaml_document_get_node(in->document, item->data.sequence.items.start[value.count]) : item;
+            if (!(items[value.count].text = document_scalar(part, &items[value.count].plain)))
+                return fail(in, &next, "a number is expected here");
+        }
+        if (count > 2 || count < 1 || !value_read_mix(mix, key, &value, &known, &alpha))
+            return fail(
+                in, &next,
+                count > 2 || count < 1 || known
+                    ? "not accepted; tap is the number of a block, alpha, from and to are shares from 0 to 1, and epochs "
+                      "two rising numbers"
+                    : "unknown key; a row has tap and alpha, or tap, from, to and epochs");
+        ends += !strcmp(key, "from") || !strcmp(key, "to") || !strcmp(key, "epochs");
+    }
+    if (mix->tap && (alpha ? ends == 0 : ends == 3))
+        return true;
+    return fail(in, at, "a row has tap and alpha, or tap, from, to and epochs, as in {tap: 6, alpha: 0.25}");
+}
+
+static bool assign_hybrid(Reader *in, const Place *at, const yaml_node_t *node, RecipeHybrid *hybrid)
+{
+    memset(hybrid, 0, sizeof *hybrid);
+    for (yaml_node_pair_t *pair = node->data.mapping.pairs.start; pair < node->data.mapping.pairs.top; pair++) {
+        static const RecipeKey path = {.type = KEY_TEXT, .now = CARRIED_OUT};
+        const char *key;
+        Place next;
+        const yaml_node_t *value = yaml_document_get_node(in->document, pair->value);
+        if (!step_once(in, at, node, pair, &key, &next))
+            return false;
+        if (!strcmp(key, "from")) {
+            RecipeScalar text;
+            text.text = document_scalar(value, &text.plain);
+            if (!text.text || value_read(&path, &(RecipeValue){.items = &text, .count = 1}, hybrid->from) != VALUE_GOOD)
+                return fail(in, &next, "give the path of a run or checkpoint");
+            continue;
+        }
+        if (strcmp(key, "table") != 0)
+            return fail(in, &next, "unknown key; target.hybrid has from and table");
+        size_t count =
+            value->type == YAML_SEQUENCE_NODE ? (size_t)(value->data.sequence.items.top - value->data.sequence.items.start) : 0;
+        if (count < 1 || count > RECIPE_DECODERS_MAX)
+            return fail(in, &next, "give a list of 1 to %d rows, as in [{tap: 6, alpha: 0.25}]", RECIPE_DECODERS_MAX);
+        for (size_t i = 0; i < count; i++) {
+            const yaml_node_t *item = yaml_document_get_node(in->document, value->data.sequence.items.start[i]);
+            Place row = next;
+            row.line = document_line(item);
+            snprintf(row.shown, KEY_BYTES, "target.hybrid.table.%zu", i);
+            if (!assign_mix(in, &row, item, &hybrid->items[i]))
+                return false;
+        }
+        hybrid->count = (int)count;
+    }
+    return (hybrid->from[0] && hybrid->count) ||
+           fail(in, at, "from and table belong together, as in {from: CHECKPOINT, table: [{tap: 6, alpha: 0.25}]}");
+}
+
 static bool assign(Reader *in, const Place *at, const yaml_node_t *node, Given *given)
 {
     if (!strcmp(at->schema, "decoders"))
@@ -363,6 +453,10 @@ static bool assign(Reader *in, const Place *at, const yaml_node_t *node, Given *
     const RecipeKey *row = schema_find(at->schema);
     if (row && row->type == KEY_STAGES && node->type == YAML_SEQUENCE_NODE)
         return assign_stages(in, at, node, schema_field(row, in->r, NULL));
+    if (row && row->type == KEY_HYBRID && at->decoder)
+        return fail(in, at, "target.hybrid is the run's, and names the taps itself: give it under target");
+    if (row && row->type == KEY_HYBRID && node->type == YAML_MAPPING_NODE)
+        return assign_hybrid(in, at, node, schema_field(row, in->r, NULL));
     if (row)
         return assign_row(in, at, row, node, given);
     if (schema_is_group(at->schema))

@@ -86,9 +86,18 @@ int recipe_least_block(const Recipe *r)
     return (int)fmax(1, nearbyint(16 * recipe_patches(r) / 196.0));
 }
 
+RecipeMethod recipe_method(const Recipe *r)
+{
+    if (r->contrast.kind != CONTRAST_OFF)
+        return METHOD_CONTRAST;
+    return r->decoder_count == 0 && r->loss.kind == LOSS_CROSS_ENTROPY ? METHOD_CLASSIFY : METHOD_MASKED;
+}
+
 int recipe_visible(const Recipe *r)
 {
     int rows, columns, side, step, patches = recipe_patches(r);
+    if (recipe_method(r) != METHOD_MASKED)
+        return patches;
     recipe_grid(r, &rows, &columns);
     switch (r->mask.kind) {
     case MASK_BLOCK:
@@ -151,6 +160,14 @@ static bool check_pictures(const Recipe *r)
         return error_set("augment.crop_scale: the first number must not be larger than the second");
     if (r->augment.crop_ratio[0] > r->augment.crop_ratio[1])
         return error_set("augment.crop_ratio: the first number must not be larger than the second");
+    bool colours = r->augment.grey[0] > 0 || r->augment.grey[1] > 0;
+    for (int i = 0; i < 4; i++)
+        colours = colours || r->augment.color_jitter[i] > 0;
+    if (colours && r->image.channels != 3)
+        return error_set("augment.color_jitter and augment.grey change colours, but image.channels is %d, not 3",
+                         r->image.channels);
+    if (r->augment.color_jitter[3] > 0.5)
+        return error_set("augment.color_jitter: the fourth number turns the hue and must be at most 0.5");
     if ((int64_t)patch * patch * r->image.channels > 1 << 24)
         return error_set("encoder.patch %d with image.channels %d makes patches of more than 2^24 numbers", patch,
                          r->image.channels);
@@ -218,7 +235,8 @@ static bool check_masks(const Recipe *r)
 static bool same_teacher(const RecipeTarget *a, const RecipeTarget *b)
 {
     return !strcmp(a->teacher, b->teacher) && !memcmp(&a->mean, &b->mean, sizeof a->mean) &&
-           !memcmp(&a->std, &b->std, sizeof a->std) && !memcmp(a->image_size, b->image_size, sizeof a->image_size);
+           !memcmp(&a->std, &b->std, sizeof a->std) && !memcmp(a->image_size, b->image_size, sizeof a->image_size) &&
+           a->codes == b->codes;
 }
 
 static bool check_target(const Recipe *r, int k)
@@ -228,7 +246,7 @@ static bool check_target(const Recipe *r, int k)
     static const unsigned fits[] = {[TARGET_PIXELS] = 1u << NORMALISE_NONE | 1u << NORMALISE_PATCH | 1u << NORMALISE_WINDOW,
                                     [TARGET_HOG] = 1u << NORMALISE_NONE,
                                     [TARGET_FEATURES] = 1u << NORMALISE_NONE | 1u << NORMALISE_TOKEN,
-                                    [TARGET_TOKENS] = 1u << NORMALISE_NONE | 1u << NORMALISE_PATCH};
+                                    [TARGET_TOKENS] = 1u << NORMALISE_NONE | 1u << NORMALISE_PATCH | 1u << NORMALISE_TOKEN};
     const char *kind = recipe_word("target.kind", (int)t->kind),
                *normalise = recipe_word("target.normalise", (int)t->normalise);
     if (!(fits[t->kind] >> t->normalise & 1))
@@ -247,9 +265,18 @@ static bool check_target(const Recipe *r, int k)
                          recipe_word("decoders.K.kind", (int)d->kind));
     if (t->class_token && (t->kind != TARGET_FEATURES || r->encoder.class_token == 0))
         return error_set("decoders.%d: target.class_token needs target.kind features and an encoder.class_token", k);
-    if (t->kind == TARGET_FEATURES && !same_teacher(t, &r->target))
-        return error_set("decoders.%d.target: teacher, mean, std and image_size are those of the run; give them under target",
-                         k);
+    if ((d->loss.kind == LOSS_CROSS_ENTROPY) != (t->kind == TARGET_TOKENS))
+        return error_set("decoders.%d: loss.kind %s does not go with target.kind %s: tokens and cross_entropy belong together, "
+                         "and a head that learns labels has no decoders (decoders: [])",
+                         k, recipe_word("loss.kind", (int)d->loss.kind), kind);
+    if (t->kind == TARGET_TOKENS && !strcmp(t->teacher, "initial"))
+        return error_set(
+            "decoders.%d: target.teacher initial has no codes: with target.kind tokens give random for a code book of "
+            "the pictures' patches, or the file of one",
+            k);
+    if ((t->kind == TARGET_FEATURES || t->kind == TARGET_TOKENS) && !same_teacher(t, &r->target))
+        return error_set(
+            "decoders.%d.target: teacher, mean, std, image_size and codes are those of the run; give them under target", k);
     return true;
 }
 
@@ -287,28 +314,105 @@ static bool is_teacher_path(const Recipe *r)
 /* Keys of a teacher, which must have a use, and what a student must have that is to become one. */
 static bool check_teacher(const Recipe *r)
 {
-    bool features = false, wants = false, projects = false, norm = false;
+    bool features = false, tokens = false, wants = false, projects = false, norm = false, path = is_teacher_path(r);
     for (int k = 0; k < r->decoder_count; k++) {
         const RecipeTarget *t = &r->decoders[k].target;
-        bool here = t->kind == TARGET_FEATURES;
-        features = features || here;
-        wants = wants || (here && t->final_norm);
-        projects = projects || (here && t->projection);
+        bool network = t->kind == TARGET_FEATURES || (t->kind == TARGET_TOKENS && path);
+        features = features || t->kind == TARGET_FEATURES;
+        tokens = tokens || t->kind == TARGET_TOKENS;
+        wants = wants || (network && t->final_norm);
+        projects = projects || (network && t->projection);
         norm = norm || (r->decoders[k].tap == TAP_LAST && r->encoder.final_norm);
+        if (t->kind == TARGET_TOKENS && !path && t->normalise == NORMALISE_TOKEN)
+            return error_set(
+                "decoders.%d: target.normalise token needs the tokens of a network, which target.teacher names; a code "
+                "book made of patches has target.normalise patch or none",
+                k);
     }
-    const char *idle = r->target.final_norm                        ? "final_norm"
-                       : r->target.projection                      ? "projection"
-                       : strcmp(r->target.teacher, "initial") != 0 ? "teacher"
-                                                                   : NULL;
-    if (!features && idle)
+    bool network = features || (tokens && path);
+    const char *idle = r->target.final_norm && !network ? "final_norm" : r->target.projection && !network ? "projection" : NULL;
+    if (!idle && !features && !tokens)
+        idle = r->target.image_size[0]                     ? "image_size"
+               : r->target.mean.kind != STATISTICS_AUTO    ? "mean"
+               : r->target.std.kind != STATISTICS_AUTO     ? "std"
+               : strcmp(r->target.teacher, "initial") != 0 ? "teacher"
+                                                           : NULL;
+    if (idle)
         return error_set("target.%s belongs to a teacher: it needs target.kind features", idle);
-    bool student = r->stages.count > 1 || !strcmp(r->target.teacher, "initial");
+    if (!check_statistics(r, &r->target.mean, "target.mean") || !check_statistics(r, &r->target.std, "target.std"))
+        return false;
+    if (recipe_teacher_resizes(r) && r->stages.count > 1)
+        return error_set(
+            "stages: the next teacher is the student, which sees image.size and not target.image_size; use one stage");
+    if (tokens && path && r->stages.count > 1)
+        return error_set(
+            "stages: the next teacher is the student, for whose tokens target.kind tokens has no code book; use one "
+            "stage, or target.teacher random");
+    bool student = features && (r->stages.count > 1 || !strcmp(r->target.teacher, "initial"));
     if (wants && student && !norm)
         return error_set("target.final_norm: the student becomes the teacher and has no final norm; one of decoders.K.tap must "
                          "be last, with encoder.final_norm true");
-    if (projects && (r->stages.count > 1 || !is_teacher_path(r)))
+    if (projects && (r->stages.count > 1 || !path))
         return error_set("target.projection: only a teacher from a file has a projection, not one made here (target.teacher, "
                          "stages)");
+    return true;
+}
+
+bool recipe_teacher_resizes(const Recipe *r)
+{
+    const int *its = r->target.image_size, *own = r->image.size;
+    bool teacher = false;
+    for (int k = 0; k < r->decoder_count; k++)
+        teacher = teacher || r->decoders[k].target.kind == TARGET_FEATURES || r->decoders[k].target.kind == TARGET_TOKENS;
+    return teacher && its[0] && (its[0] != own[0] || its[1] != own[1]);
+}
+
+bool recipe_is_mixed(const Recipe *r, int decoder)
+{
+    for (int i = 0; r->hybrid.from[0] && i < r->hybrid.count; i++)
+        if (r->hybrid.items[i].tap == r->decoders[decoder].tap)
+            return true;
+    return false;
+}
+
+double recipe_mix(const Recipe *r, int decoder, double epoch)
+{
+    for (int i = 0; r->hybrid.from[0] && i < r->hybrid.count; i++) {
+        const RecipeMix *mix = &r->hybrid.items[i];
+        if (mix->tap != r->decoders[decoder].tap)
+            continue;
+        if (epoch >= mix->epochs[1])
+            return mix->to;
+        if (epoch <= mix->epochs[0])
+            return mix->from;
+        return mix->from + (mix->to - mix->from) * (epoch - mix->epochs[0]) / (mix->epochs[1] - mix->epochs[0]);
+    }
+    return 1;
+}
+
+/* Each row has a tap, and a mix is made where a reconstruction is: of hidden pixels, or histograms of them. */
+static bool check_hybrid(const Recipe *r)
+{
+    for (int i = 0; r->hybrid.from[0] && i < r->hybrid.count; i++) {
+        int tap = r->hybrid.items[i].tap, found = 0;
+        for (int j = 0; j < i; j++)
+            if (r->hybrid.items[j].tap == tap)
+                return error_set("target.hybrid has two rows of tap %d", tap);
+        for (int k = 0; k < r->decoder_count; k++) {
+            const RecipeDecoder *d = &r->decoders[k];
+            if (d->tap != tap)
+                continue;
+            found++;
+            if (d->target.kind != TARGET_PIXELS && d->target.kind != TARGET_HOG)
+                return error_set("decoders.%d: target.hybrid mixes pixels or hog, not target.kind %s", k,
+                                 recipe_word("target.kind", (int)d->target.kind));
+            if (d->loss.on == LOSS_ON_ALL)
+                return error_set("decoders.%d: target.hybrid makes hidden patches alone, so it does not go with loss.on all",
+                                 k);
+        }
+        if (!found)
+            return error_set("target.hybrid has a row of tap %d, which no decoders.K.tap is", tap);
+    }
     return true;
 }
 
@@ -353,20 +457,90 @@ static bool check_schedule(const Recipe *r)
     return true;
 }
 
-bool recipe_check(const Recipe *r)
+static bool check_masked(const Recipe *r)
 {
-    if (!check_pictures(r) || !check_masks(r) || !check_positions(r) ||
-        !check_blocks(r, "encoder", r->encoder.width, r->encoder.heads, r->encoder.position == ENCODER_POSITION_SINCOS))
+    if (!check_masks(r) || !check_positions(r))
         return false;
     if (r->decoder_count < 1)
-        return error_set("decoders is empty; give at least one");
+        return error_set("decoders is empty; give at least one, or loss.kind cross_entropy for a head that learns labels, or "
+                         "contrast.kind mocov3");
     for (int k = 0; k < r->decoder_count; k++)
         if (!check_decoder(r, k))
             return false;
+    return true;
+}
+
+static bool check_classifier(const Recipe *r)
+{
+    if (r->head.pool == HEAD_CLASS_TOKEN && r->encoder.class_token != 1)
+        return error_set("head.pool class_token needs encoder.class_token 1, not %d", r->encoder.class_token);
+    if (r->head.pool == HEAD_CLASS_TOKEN && !r->encoder.final_norm)
+        return error_set("head.pool class_token stands behind the final norm, but encoder.final_norm is false");
+    return true;
+}
+
+static bool check_contrast(const Recipe *r)
+{
+    int batch = r->schedule.batch_size, group = r->contrast.group == RECIPE_AUTO ? batch : r->contrast.group;
+    if (r->decoder_count)
+        return error_set("contrast.kind mocov3 has no decoders; give decoders: []");
+    if (r->encoder.class_token != 1 || !r->encoder.final_norm)
+        return error_set("contrast.kind mocov3 compares class tokens behind the final norm: it needs encoder.class_token 1 and "
+                         "encoder.final_norm true");
+    if (r->encoder.drop_path > 0)
+        return error_set("encoder.drop_path %g does not go with contrast.kind mocov3", r->encoder.drop_path);
+    if (r->data.val_every > 0)
+        return error_set("data.val_every %d: contrast.kind mocov3 has no validation, as its loss hangs on the batch; give "
+                         "data.val_every 0 and use a probe",
+                         r->data.val_every);
+    if (group < 2 || batch % group)
+        return error_set("contrast.group %d must be at least 2 and divide schedule.batch_size %d", group, batch);
+    if ((r->run.micro_batch > 0 && r->run.micro_batch != group) ||
+        (r->schedule.accumulate > 0 && r->schedule.accumulate != batch / group))
+        return error_set(
+            "contrast.kind mocov3 compares %d pictures with each other (contrast.group) and computes them at once: "
+            "run.micro_batch and schedule.accumulate follow from it; leave them out",
+            group);
+    return true;
+}
+
+/* What only decoders have a use for, where there are none. */
+static bool check_idle(const Recipe *r)
+{
+    const char *what =
+        recipe_method(r) == METHOD_CONTRAST ? "contrast.kind mocov3" : "loss.kind cross_entropy with decoders: []";
+    const char *idle = r->target.final_norm                        ? "target.final_norm"
+                       : r->target.projection                      ? "target.projection"
+                       : r->target.image_size[0]                   ? "target.image_size"
+                       : strcmp(r->target.teacher, "initial") != 0 ? "target.teacher"
+                       : r->hybrid.from[0]                         ? "target.hybrid"
+                       : r->stages.count                           ? "stages"
+                                                                   : NULL;
+    return !idle || error_set("%s belongs to decoders and their target.kind; %s has none", idle, what);
+}
+
+/* The method's own keys. */
+static bool check_method(const Recipe *r)
+{
+    RecipeMethod method = recipe_method(r);
+    if (method != METHOD_CLASSIFY && r->loss.smoothing > 0)
+        return error_set("loss.smoothing %g smooths labels: it needs loss.kind cross_entropy and decoders: []",
+                         r->loss.smoothing);
+    if (method == METHOD_MASKED)
+        return check_masked(r);
+    return check_idle(r) && (method == METHOD_CLASSIFY ? check_classifier(r) : check_contrast(r));
+}
+
+bool recipe_check(const Recipe *r)
+{
+    if (!check_pictures(r) ||
+        !check_blocks(r, "encoder", r->encoder.width, r->encoder.heads, r->encoder.position == ENCODER_POSITION_SINCOS) ||
+        !check_method(r))
+        return false;
     if (r->schedule.warmup_epochs >= r->schedule.epochs)
         return error_set("schedule.warmup_epochs %g must be smaller than schedule.epochs %d", r->schedule.warmup_epochs,
                          r->schedule.epochs);
-    if (!check_teacher(r) || !check_stages(r) || !check_schedule(r))
+    if (!check_teacher(r) || !check_hybrid(r) || !check_stages(r) || !check_schedule(r))
         return false;
     int parts = r->schedule.accumulate, micro = r->run.micro_batch, batch = r->schedule.batch_size;
     if (parts > 0 && batch % parts)

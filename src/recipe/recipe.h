@@ -59,6 +59,8 @@ typedef enum { NORMALISE_NONE, NORMALISE_PATCH, NORMALISE_WINDOW, NORMALISE_TOKE
 typedef enum { LOSS_L2, LOSS_L1, LOSS_SMOOTH_L1, LOSS_COSINE, LOSS_CROSS_ENTROPY } LossKind;
 typedef enum { LOSS_ON_MASKED, LOSS_ON_ALL } LossOn;
 typedef enum { CONTRAST_OFF, CONTRAST_MOCOV3 } ContrastKind;
+typedef enum { HEAD_MEAN, HEAD_CLASS_TOKEN, HEAD_ATTENTION } HeadPool;
+typedef enum { HEAD_AFTER_POOL, HEAD_BEFORE_POOL } HeadNorm;
 typedef enum { OPTIMIZER_ADAMW } OptimizerKind;
 typedef enum { SCHEDULE_COSINE, SCHEDULE_MULTISTEP } ScheduleKind;
 typedef enum { GUARD_STOP, GUARD_SKIP } GuardNonfinite;
@@ -97,6 +99,20 @@ typedef struct {
     int count;
     RecipeStage items[RECIPE_STAGES_MAX];
 } RecipeStages;
+
+/* A tap whose target is mixed: the picture's share goes from `from` to `to` between two epochs (docs/spec/pretraining.md 9.4).
+ */
+typedef struct {
+    int tap;
+    double from, to;
+    double epochs[2]; /* both 0: it is `to` from the start */
+} RecipeMix;
+
+typedef struct {
+    char from[RECIPE_PATH_BYTES]; /* the frozen model's checkpoint; "": targets are not mixed */
+    int count;
+    RecipeMix items[RECIPE_DECODERS_MAX];
+} RecipeHybrid;
 
 typedef struct {
     TargetKind kind;
@@ -139,7 +155,7 @@ typedef struct Recipe {
     struct {
         double crop_scale[2], crop_ratio[2], flip;
         RecipeInterpolation interpolation;
-        double color_jitter[4], jitter_prob, grey, blur, solarise;
+        double color_jitter[4], jitter_prob, grey[2], blur[2], solarise[2]; /* probabilities of the first and second view */
     } augment;
     struct {
         char train[RECIPE_PATH_BYTES]; /* "world", or a path */
@@ -179,6 +195,13 @@ typedef struct Recipe {
     int decoder_count;
     RecipeTarget target;
     RecipeLoss loss;
+    RecipeHybrid hybrid; /* target.hybrid */
+    struct {
+        int classes; /* or RECIPE_AUTO */
+        HeadPool pool;
+        HeadNorm norm;
+        double init_std;
+    } head;
     struct {
         ContrastKind kind;
         int dim, hidden;
@@ -269,6 +292,14 @@ bool recipe_set_flag(Recipe *r, const char *name, const char *value, bool *known
  * the names of the keys. To be called once all sources are read. */
 bool recipe_check(const Recipe *r);
 
+/* What a recipe trains. */
+typedef enum {
+    METHOD_MASKED,   /* decoders predict what is hidden from the encoder */
+    METHOD_CLASSIFY, /* a head predicts the pictures' labels: no decoders, and loss.kind cross_entropy */
+    METHOD_CONTRAST  /* two views of a picture are told from those of others: contrast.kind */
+} RecipeMethod;
+RecipeMethod recipe_method(const Recipe *r);
+
 /* Whether two targets are the same in every key. */
 bool recipe_target_equal(const RecipeTarget *a, const RecipeTarget *b);
 
@@ -280,6 +311,13 @@ void recipe_write(const Recipe *r, Text *out);
  * the number of lines. */
 int recipe_differences(const Recipe *a, const Recipe *b, Text *out);
 
+/* Whether a teacher sees pictures of another size than the student: of the rows and columns of target.image_size. */
+bool recipe_teacher_resizes(const Recipe *r);
+
+/* The share of the picture in the target of decoder k at that epoch (a fraction too); 1 where target.hybrid has no row. */
+double recipe_mix(const Recipe *r, int decoder, double epoch);
+bool recipe_is_mixed(const Recipe *r, int decoder);
+
 /* The learning rate at its height: lr, or blr x batch_size / 256 (docs/spec/pretraining.md, schedule). */
 double recipe_lr(const Recipe *r);
 
@@ -287,9 +325,9 @@ double recipe_lr(const Recipe *r);
 void recipe_grid(const Recipe *r, int *rows, int *columns);
 int recipe_patches(const Recipe *r);
 
-/* Patches that stay visible (docs/spec/pretraining.md 4), in double arithmetic: floor(patches x (1 - mask.ratio)) with
- * `random`; what the hidden units leave with `unit`; those of the grid; with `block` the fewest, as masks of this kind may fall
- * short. */
+/* Patches that stay visible (docs/spec/pretraining.md 4): all of them unless the method is METHOD_MASKED, then in double
+ * arithmetic: floor(patches x (1 - mask.ratio)) with `random`; what the hidden units leave with `unit`; those of the grid; with
+ * `block` the fewest, as masks of this kind may fall short. */
 int recipe_visible(const Recipe *r);
 
 /* Of `grid`: a patch stays whose row and column this number divides. Of `block`: mask.min_block as a number. */

@@ -15,6 +15,7 @@ typedef enum {
     KEY_SEED,       /* uint64_t, up to 2^63 - 1 */
     KEY_REAL,       /* double */
     KEY_REALS,      /* double[count] */
+    KEY_VIEWS,      /* double[2], of two views; one number means both */
     KEY_BOOL,       /* bool */
     KEY_WORD,       /* an enumeration; `names` in the order of its enumerators */
     KEY_SIZE,       /* int[2] rows and columns; one number means both */
@@ -23,6 +24,7 @@ typedef enum {
     KEY_NAMES,      /* optimizer.no_decay with its count */
     KEY_NUMBERS,    /* RecipeNumbers */
     KEY_STAGES,     /* RecipeStages: a list of mappings */
+    KEY_HYBRID,     /* RecipeHybrid: a mapping with a list of mappings; of the run alone */
     KEY_OTHER,      /* nothing is stored; only the default is accepted */
     KEY_RESERVED    /* a name kept for later, with all keys below it; nothing is accepted */
 } RecipeKeyType;
@@ -95,6 +97,9 @@ ValueVerdict value_read(const RecipeKey *row, const RecipeValue *value, void *fi
 
 /* Reads one key of a stage. False when there is no such key (*known), or the value is not accepted. */
 bool value_read_stage(RecipeStage *stage, const char *key, const RecipeScalar *value, bool *known);
+
+/* Reads one key of a row of target.hybrid's table; *alpha: it is the one number of a row that does not change. Likewise. */
+bool value_read_mix(RecipeMix *mix, const char *key, const RecipeValue *value, bool *known, bool *alpha);
 
 /* Sets the field to the row's default. */
 void value_default(const RecipeKey *row, void *field);

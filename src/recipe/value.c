@@ -198,6 +198,27 @@ bool value_read_stage(RecipeStage *stage, const char *key, const RecipeScalar *v
     return *known = false;
 }
 
+bool value_read_mix(RecipeMix *mix, const char *key, const RecipeValue *value, bool *known, bool *alpha)
+{
+    static const RecipeKey tap = {.type = KEY_INT, .low = 1, .high = 1024, .now = CARRIED_OUT},
+                           share = {.type = KEY_REAL, .low = 0, .high = 1, .now = CARRIED_OUT},
+                           epochs = {.type = KEY_REALS, .low = 0, .high = 1 << 24, .count = 2, .now = CARRIED_OUT};
+    *known = true;
+    if (!strcmp(key, "tap"))
+        return value_read(&tap, value, &mix->tap) == VALUE_GOOD;
+    if (!strcmp(key, "alpha")) {
+        *alpha = true;
+        return value_read(&share, value, &mix->to) == VALUE_GOOD;
+    }
+    if (!strcmp(key, "from"))
+        return value_read(&share, value, &mix->from) == VALUE_GOOD;
+    if (!strcmp(key, "to"))
+        return value_read(&share, value, &mix->to) == VALUE_GOOD;
+    if (!strcmp(key, "epochs"))
+        return value_read(&epochs, value, mix->epochs) == VALUE_GOOD && mix->epochs[0] < mix->epochs[1];
+    return *known = false;
+}
+
 static bool read_type(const RecipeKey *row, const RecipeValue *value, void *field)
 {
     const RecipeScalar *s = value->items;
@@ -217,11 +238,21 @@ static bool read_type(const RecipeKey *row, const RecipeValue *value, void *fiel
     case KEY_STAGES: /* an empty list; all others are read key by key */
         memset(field, 0, sizeof(RecipeStages));
         return value->list && value->count == 0;
+    case KEY_HYBRID: /* none; a mapping is read key by key */
+        memset(field, 0, sizeof(RecipeHybrid));
+        return !value->list && (!strcmp(s->text, "none") || (s->plain && (!strcmp(s->text, "null") || !strcmp(s->text, "~"))));
     case KEY_REALS:
         if (!value->list || value->count != (size_t)row->count)
             return false;
         for (int i = 0; i < row->count; i++)
             if (!read_real(row, &s[i], (double *)field + i))
+                return false;
+        return true;
+    case KEY_VIEWS:
+        if (value->list && value->count != 2)
+            return false;
+        for (size_t i = 0; i < 2; i++)
+            if (!read_real(row, &s[value->list ? i : 0], (double *)field + i))
                 return false;
         return true;
     default:
@@ -303,6 +334,7 @@ static bool is_default(const RecipeKey *row, const void *field)
     union {
         RecipeNames names;
         RecipeStages stages;
+        RecipeHybrid hybrid;
         RecipeNumbers numbers;
         RecipeStatistics statistics;
         char text[RECIPE_PATH_BYTES];
@@ -404,6 +436,34 @@ static void write_string(const char *text, Text *out)
     text_add(out, "\"");
 }
 
+static void write_hybrid(const RecipeHybrid *h, Text *out)
+{
+    if (!h->from[0]) {
+        text_add(out, "none");
+        return;
+    }
+    text_add(out, "{from: ");
+    write_string(h->from, out);
+    text_add(out, ", table: [");
+    for (int i = 0; i < h->count; i++) {
+        const RecipeMix *mix = &h->items[i];
+        text_add(out, "%s{tap: %d, ", i ? ", " : "", mix->tap);
+        text_add(out, mix->epochs[1] > 0 ? "from: " : "alpha: ");
+        value_write_real(mix->epochs[1] > 0 ? mix->from : mix->to, out);
+        if (mix->epochs[1] > 0) {
+            text_add(out, ", to: ");
+            value_write_real(mix->to, out);
+            text_add(out, ", epochs: [");
+            value_write_real(mix->epochs[0], out);
+            text_add(out, ", ");
+            value_write_real(mix->epochs[1], out);
+            text_add(out, "]");
+        }
+        text_add(out, "}");
+    }
+    text_add(out, "]}");
+}
+
 void value_write(const RecipeKey *row, const void *field, Text *out)
 {
     const int *whole = field;
@@ -436,6 +496,14 @@ void value_write(const RecipeKey *row, const void *field, Text *out)
             value_write_real(((const double *)field)[i], out);
         }
         text_add(out, "]");
+        break;
+    case KEY_VIEWS:
+        text_add(out, ((const double *)field)[0] == ((const double *)field)[1] ? "" : "[");
+        for (int i = 0; i < (((const double *)field)[0] == ((const double *)field)[1] ? 1 : 2); i++) {
+            text_add(out, i ? ", " : "");
+            value_write_real(((const double *)field)[i], out);
+        }
+        text_add(out, ((const double *)field)[0] == ((const double *)field)[1] ? "" : "]");
         break;
     case KEY_BOOL:
         text_add(out, *(const bool *)field ? "true" : "false");
@@ -505,6 +573,9 @@ void value_write(const RecipeKey *row, const void *field, Text *out)
         text_add(out, "]");
         break;
     }
+    case KEY_HYBRID:
+        write_hybrid(field, out);
+        break;
     case KEY_OTHER:
         text_add(out, "%s", row->initial);
         break;
@@ -546,6 +617,10 @@ void schema_describe(const RecipeKey *row, Text *out)
         snprintf(what, sizeof what, "a list of %d numbers", row->count);
         describe_range(row, what, out);
         break;
+    case KEY_VIEWS:
+        describe_range(row, "a number", out);
+        text_add(out, ", or [first view, second view]");
+        break;
     case KEY_BOOL:
         text_add(out, "true or false");
         break;
@@ -576,6 +651,10 @@ void schema_describe(const RecipeKey *row, Text *out)
     case KEY_STAGES:
         text_add(out, "a list of at most %d stages, as in [{epochs: 100, teacher_depth: 12}, {epochs: 100}]",
                  RECIPE_STAGES_MAX);
+        break;
+    case KEY_HYBRID:
+        text_add(out,
+                 "none, or {from: CHECKPOINT, table: [{tap: 6, alpha: 0.25}, {tap: 8, from: 0, to: 1, epochs: [0, 100]}]}");
         break;
     case KEY_OTHER:
         text_add(out, "%s", row->initial);

@@ -2,10 +2,11 @@
  *
  * model.safetensors holds all parameters by name in f32 and, as metadata, the recipe, so that it can be opened alone;
  * state.safetensors AdamW's moments, and of a frozen teacher the weights (teacher.NAME); meta.json where the run stood, and
- * checksums of all three. No clock, no number of threads, no name of a file: the same run leaves the same bytes. A checkpoint
- * is written into a folder whose name starts with a dot and renamed when all of it is on the disk, so every folder of a proper
- * name is whole. The link RUN/checkpoints/latest leads to the newest. One process at a time writes to a run (run_folder.h locks
- * it). */
+ * checksums of all. With ema.decay average.safetensors holds the averaged weights, in the form of model.safetensors; a run or
+ * checkpoint that is named for its weights means these. No clock, no number of threads, no name of a file: the same run leaves
+ * the same bytes. A checkpoint is written into a folder whose name starts with a dot and renamed when all of it is on the disk,
+ * so every folder of a proper name is whole. The link RUN/checkpoints/latest leads to the newest. One process at a time writes
+ * to a run (run_folder.h locks it). */
 #ifndef LACUNA_TRAIN_CHECKPOINT_H
 #define LACUNA_TRAIN_CHECKPOINT_H
 
@@ -68,5 +69,8 @@ bool checkpoint_read_weights(const char *path, const Recipe *recipe, const Param
 /* The frozen teacher's weights from the encoder that `path` means; a learned position table of another grid is resized.
  * `recipe` is the student's. False after error_set(). */
 bool checkpoint_load_teacher(const char *path, const Recipe *recipe, Trainer *trainer);
+
+/* Likewise encoder and decoder of the model that targets are mixed with, into the trainer's parameters hybrid.NAME. */
+bool checkpoint_load_hybrid(const char *path, const Recipe *recipe, Trainer *trainer);
 
 #endif

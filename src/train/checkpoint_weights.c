@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "nn/position.h"
 #include "train/checkpoint.h"
+#include "train/codes.h"
 #include "train/weights.h"
 
 bool checkpoint_recipe(const char *path, Recipe *recipe)
@@ -14,6 +15,18 @@ bool checkpoint_recipe(const char *path, Recipe *recipe)
     Weights *file = weights_open(path, recipe, NULL);
     weights_close(file);
     return file != NULL;
+}
+
+/* A head of another method counts as one decoder more. */
+enum { HEAD = RECIPE_DECODERS_MAX };
+
+static bool is_head(const char *name)
+{
+    static const char *const groups[] = {"head.", "fc_norm.", "projector.", "predictor."};
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
+        if (!strncmp(name, groups[i], strlen(groups[i])))
+            return true;
+    return false;
 }
 
 static bool same_shape(const Weight *w, const Param *p)
@@ -40,6 +53,8 @@ static void add_shapes(Text *out, const Weight *w, const Param *p)
 static int decoder_of(const char *name)
 {
     int k;
+    if (is_head(name))
+        return HEAD;
     return sscanf(name, "decoders.%d.", &k) == 1 && k >= 0 && k < RECIPE_DECODERS_MAX ? k : -1;
 }
 
@@ -48,6 +63,12 @@ static int decoder_of(const char *name)
 static bool is_optional(const char *name)
 {
     return !strcmp(name, "mask_token") || !strncmp(name, "projection.", 11);
+}
+
+/* A head on the mean of the patches has a norm of its own in the place of the encoder's (docs/spec/transfer.md A.1). */
+static bool lacks_norm(const Recipe *r)
+{
+    return recipe_method(r) == METHOD_CLASSIFY && r->head.pool == HEAD_MEAN;
 }
 
 /* A learned table of another grid; both must have as many class rows, at most one. */
@@ -110,7 +131,7 @@ static bool load_encoder(const Weights *file, const Recipe *from, const Recipe *
         if (p->kind != PARAM_TRAINED || decoder_of(p->name) >= 0)
             continue;
         const Weight *t = weights_find(file, p->name);
-        if (!t && is_optional(p->name))
+        if (!t && (is_optional(p->name) || (!strncmp(p->name, "norm.", 5) && lacks_norm(from))))
             text_add(note, "%s starts anew: it is not there. ", p->name);
         else if (!t)
             return error_set("%s is missing", p->name);
@@ -128,7 +149,8 @@ static bool load_encoder(const Weights *file, const Recipe *from, const Recipe *
     }
     for (size_t i = 0; i < weights_count(file); i++) {
         const char *name = weights_at(file, i)->name;
-        if (decoder_of(name) >= 0 || is_optional(name) || !strcmp(name, "pos_embed"))
+        if (decoder_of(name) >= 0 || is_optional(name) || !strcmp(name, "pos_embed") ||
+            (!strncmp(name, "norm.", 5) && lacks_norm(to)))
             continue;
         if (!strcmp(name, "norm.weight") && param_find(set, name) < 0 && weights_foreign(file))
             text_add(note, "Its final norm is left out, since no decoder's tap is last. ");
@@ -138,6 +160,22 @@ static bool load_encoder(const Weights *file, const Recipe *from, const Recipe *
             return error_set("%.200s has no place in this encoder", name);
     }
     return true;
+}
+
+/* What both have in the same shape. */
+static void load_head(const Weights *file, const ParamSet *set, float *weights, Text *note)
+{
+    Text why = {0};
+    bool differs = decoder_differs(file, set, HEAD, &why);
+    if (differs)
+        text_add(note, "The head starts anew: %s. ", why.data ? why.data : "it differs");
+    for (size_t i = 0; i < set->count && !differs; i++) {
+        const Param *p = &set->params[i];
+        const Weight *t = decoder_of(p->name) == HEAD ? weights_find(file, p->name) : NULL;
+        if (t && p->kind == PARAM_TRAINED)
+            weight_to_f32(t, weights + p->offset);
+    }
+    text_free(&why);
 }
 
 static void load_decoders(const Weights *file, const Recipe *from, const Recipe *to, const ParamSet *set, float *weights,
@@ -159,40 +197,56 @@ static void load_decoders(const Weights *file, const Recipe *from, const Recipe 
     }
     for (int k = to->decoder_count; k < from->decoder_count; k++)
         text_add(note, "Decoder %d of the file is passed over. ", k);
+    load_head(file, set, weights, note);
 }
 
-static bool load_teacher(const Weights *file, const Recipe *from, const Recipe *to, const ParamSet *set, float *weights)
+/* Those of a set's parameters that begin with `prefix`, or, when it is empty, are of the teacher's network. */
+static bool load_frozen(const Weights *file, const Recipe *from, const Recipe *to, const char *prefix, const ParamSet *set,
+                        float *weights)
 {
+    size_t length = strlen(prefix);
     for (size_t i = 0; i < set->count; i++) {
-        const Param *p = &set->params[i];
-        if (p->kind != PARAM_TRAINED)
+        Param p = set->params[i];
+        if (p.kind != PARAM_TRAINED || (length ? strncmp(p.name, prefix, length) != 0 : !teacher_is_network(p.name)))
             continue;
-        const Weight *t = weights_find(file, p->name);
+        p.name += length;
+        const Weight *t = weights_find(file, p.name);
         if (!t)
-            return error_set("%s is missing", p->name);
-        if (same_shape(t, p))
-            weight_to_f32(t, weights + p->offset);
-        else if (!resize_table(t, from, p, to, weights + p->offset))
-            return error_set("%s is of another shape", p->name);
+            return error_set("%s is missing", p.name);
+        if (same_shape(t, &p))
+            weight_to_f32(t, weights + p.offset);
+        else if (!resize_table(t, from, &p, to, weights + p.offset))
+            return error_set("%s is of another shape", p.name);
     }
     return true;
 }
 
-bool checkpoint_load_teacher(const char *path, const Recipe *recipe, Trainer *t)
+/* Its own network at the size of pictures that it sees here. */
+static bool read_frozen(const char *path, const int size[2], const char *prefix, Trainer *t)
 {
     Recipe *from = memory_new(1, sizeof *from), *to = memory_new(1, sizeof *to);
     Weights *file = from && to ? weights_open(path, from, NULL) : NULL;
     bool ok = file != NULL;
     if (ok) {
-        *to = *from; /* its own network at the student's size of pictures */
-        memcpy(to->image.size, recipe->image.size, sizeof to->image.size);
-        ok = load_teacher(file, from, to, trainer_teacher_params(t), trainer_teacher_weights(t)) ||
+        *to = *from;
+        memcpy(to->image.size, size, sizeof to->image.size);
+        ok = load_frozen(file, from, to, prefix, trainer_teacher_params(t), trainer_teacher_weights(t)) ||
              error_context("%s", weights_path(file));
     }
     weights_close(file);
     memory_free(from);
     memory_free(to);
     return ok;
+}
+
+bool checkpoint_load_teacher(const char *path, const Recipe *r, Trainer *t)
+{
+    return read_frozen(path, r->target.image_size[0] ? r->target.image_size : r->image.size, "", t);
+}
+
+bool checkpoint_load_hybrid(const char *path, const Recipe *r, Trainer *t)
+{
+    return read_frozen(path, r->image.size, "hybrid.", t);
 }
 
 bool checkpoint_read_weights(const char *path, const Recipe *recipe, const ParamSet *set, float *weights, Text *note)

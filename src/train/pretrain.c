@@ -118,6 +118,8 @@ PretrainOutcome pretrain_run(const PretrainOptions *options)
                     run->last == run->total ? "the run is finished: all its %" PRId64 " steps are done"
                                             : "nothing to do: run.max_steps asks for %" PRId64 " steps, and they are done",
                     run->last);
+        if (run->step < run->last && !run->stopped)
+            run_draw_targets(run);
         outcome = train(run);
         if (outcome != PRETRAIN_FAILED && run->saved >= 0)
             run_say(run, "%s/checkpoints/step-%08" PRId64 " is saved", run_folder_path(run->folder), run->saved);

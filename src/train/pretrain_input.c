@@ -45,12 +45,19 @@ static bool take(Run *run, StepInput *in)
     return true;
 }
 
-static TrainerBatch trainer_batch(const Run *run, const StepInput *in)
+/* Of the step behind `step` others. */
+static TrainerBatch trainer_batch(const Run *run, const StepInput *in, int64_t step)
 {
+    double epoch = (double)step / (double)run->per_epoch;
     return (TrainerBatch){.images = in->batch.images,
+                          .teacher_images = in->batch.other,
                           .hidden = in->hidden,
                           .kept = in->kept,
-                          .lr = schedule_rate(&run->recipe, (double)run->step / (double)run->per_epoch)};
+                          .labels = in->batch.labels,
+                          .second = in->batch.second,
+                          .momentum = schedule_momentum(&run->recipe, (double)(step + 1) / (double)run->per_epoch),
+                          .lr = schedule_rate(&run->recipe, epoch),
+                          .epoch = epoch};
 }
 
 /* ---- unreadable pictures of a batch that is taken ahead */
@@ -95,7 +102,7 @@ bool run_take_input(Run *run, StepInput **in, TrainerBatch *batch)
     if (run->taken == TAKEN_NOT && !take(run, *in))
         return false;
     run->taken = TAKEN_NOT;
-    *batch = trainer_batch(run, *in);
+    *batch = trainer_batch(run, *in, run->step);
     return true;
 }
 
@@ -109,7 +116,7 @@ void run_take_ahead(Run *run)
     bool ok = take(run, in) && !run->early_failed;
     run->takes_ahead = false;
     if (ok) {
-        TrainerBatch batch = trainer_batch(run, in);
+        TrainerBatch batch = trainer_batch(run, in, next);
         ok = trainer_ahead(run->trainer, &batch);
     }
     run->taken = ok ? TAKEN : TAKEN_FAILED;

@@ -189,7 +189,8 @@ bool run_open(Run *run)
         }
     }
     Recipe *r = &run->recipe;
-    if (!recipe_check(r) || !pictures_open(r, &run->pictures) || !count_steps(run) || !pictures_statistics(&run->pictures, r))
+    if (!recipe_check(r) || !pictures_open(r, &run->pictures) || !count_steps(run) || !pictures_classes(&run->pictures, r) ||
+        !pictures_statistics(&run->pictures, r))
         goto done;
     if (run_is_stopped(run)) {
         run->stopped = ok = true;
@@ -200,7 +201,7 @@ bool run_open(Run *run)
     if (!open_device(run, parts_are_open) || !open_trainer(run))
         goto done;
     if (checkpoint ? !load_checkpoint(run, checkpoint)
-                   : (r->run.from[0] && !load_start(run)) || !teacher_begin(r, run->trainer))
+                   : (r->run.from[0] && !load_start(run)) || !teacher_begin(r, run->trainer) || !run_make_codes(run))
         goto done;
     if (!run->folder && !(run->folder = run_folder_open(NULL, r->name)))
         goto done;

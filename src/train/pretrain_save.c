@@ -82,6 +82,25 @@ void run_draw_samples(Run *run)
     memory_free(folder);
 }
 
+void run_draw_targets(Run *run)
+{
+    const Recipe *r = &run->recipe;
+    MimTeacher *teacher = NULL;
+    if (run->step > 0 || !reconstruct_can_mix(r))
+        return;
+    char *folder = file_join(run_folder_path(run->folder), "samples"), *path = folder ? file_join(folder, "targets.png") : NULL;
+    bool ok = path && (teacher = memory_new(1, sizeof *teacher)) && file_make_folder(folder) &&
+              (run->samples || load_samples(run)) && teacher_of(r, run->stage, teacher) &&
+              reconstruct_targets(r, teacher, trainer_teacher_weights(run->trainer), run->sample_images, run->sample_hidden,
+                                  run->samples, path);
+    if (!ok)
+        run_say(run, "no sheet of mixed targets: %s", error_text());
+    error_clear();
+    memory_free(teacher);
+    memory_free(path);
+    memory_free(folder);
+}
+
 /* RUN/report.html. A run does not end because its report cannot be written. */
 static void write_report(Run *run)
 {

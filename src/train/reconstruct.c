@@ -30,7 +30,9 @@ Trainer *reconstruct_open(const Recipe *recipe, const Device *device)
                               .plain = true,
                               .keep_predictions = true,
                               .evaluate_only = true};
-    return trainer_open(recipe, &options);
+    Recipe plain = *recipe;
+    plain.hybrid.from[0] = 0; /* pictures are drawn with the true patches */
+    return trainer_open(&plain, &options);
 }
 
 static bool draws_pixels(const RecipeTarget *target)
@@ -43,7 +45,7 @@ bool reconstruct_can(const Recipe *r)
     for (int k = 0; k < r->decoder_count; k++)
         if (!draws_pixels(&r->decoders[k].target))
             return false;
-    return true;
+    return r->decoder_count > 0;
 }
 
 static void drawing_free(Drawing *d)
@@ -65,6 +67,8 @@ static bool drawing_make(Drawing *d, const Recipe *r)
     recipe_grid(r, &rows, &d->columns);
     d->places = rows * d->columns;
     d->numbers = d->channels * d->patch * d->patch;
+    if (r->decoder_count == 0)
+        return error_set("the model has no decoders, so there is nothing that it could reconstruct");
     for (int k = 0; k < r->decoder_count; k++)
         if (!draws_pixels(&r->decoders[k].target))
             return error_set("decoders.%d predicts no pixels that could be drawn", k);
@@ -131,7 +135,7 @@ static bool draw_rows(Drawing *d, Trainer *t, const float *images, const uint8_t
     int columns = COLUMNS_BEFORE + d->recipe->decoder_count;
     size_t size = (size_t)d->places * (size_t)d->numbers;
     TrainerMetrics metrics;
-    if (!trainer_evaluate(t, images, hidden, count, &metrics))
+    if (!trainer_evaluate(t, &(TrainerBatch){.images = images, .hidden = hidden}, count, &metrics))
         return false;
     for (int i = 0; i < count; i++) {
         const float *image = images + (size_t)i * size;
@@ -202,4 +206,136 @@ bool reconstruct_write(const Recipe *r, const float *weights, const float *fixed
     trainer_close(t);
     device_close(&device);
     return ok || error_context("drawing reconstructions");
+}
+
+/* ---- mixed targets */
+
+bool reconstruct_can_mix(const Recipe *r)
+{
+    bool any = false;
+    for (int k = 0; k < r->decoder_count; k++) {
+        if (!recipe_is_mixed(r, k))
+            continue;
+        if (!draws_pixels(&r->decoders[k].target))
+            return false;
+        any = true;
+    }
+    return any;
+}
+
+/* A column of a sheet: the target of a decoder at an epoch. */
+typedef struct {
+    int decoder;
+    double epoch;
+    char caption[CAPTION_BYTES];
+} Moment;
+
+enum { MOMENTS = 5 };
+
+static int list_moments(const Recipe *r, Moment *out)
+{
+    int count = 0;
+    for (int i = 0; i < r->hybrid.count; i++) {
+        const RecipeMix *mix = &r->hybrid.items[i];
+        int decoder = 0, times = mix->epochs[1] > 0 ? MOMENTS : 1;
+        while (r->decoders[decoder].tap != mix->tap)
+            decoder++;
+        for (int m = 0; m < times; m++) {
+            Moment *to = &out[count++];
+            to->decoder = decoder;
+            to->epoch = mix->epochs[0] + (mix->epochs[1] - mix->epochs[0]) * m / (MOMENTS - 1);
+            if (times > 1)
+                snprintf(to->caption, CAPTION_BYTES, "%d epoch %.3g", mix->tap, to->epoch);
+            else
+                snprintf(to->caption, CAPTION_BYTES, "block %d", mix->tap);
+        }
+    }
+    return count;
+}
+
+/* Pictures as the frozen model sees them, AT_ONCE at a time. */
+static void see_as_frozen(const Drawing *d, const MimHybrid *hybrid, const float *images, int count, float *out)
+{
+    size_t plane = (size_t)d->height * (size_t)d->width;
+    for (size_t i = 0; i < (size_t)count * (size_t)d->channels * plane; i++) {
+        size_t c = i / plane % (size_t)d->channels;
+        out[i] = hybrid->renormalise ? images[i] * hybrid->scale[c] + hybrid->shift[c] : images[i];
+    }
+}
+
+static bool draw_moments(Drawing *d, Trainer *t, const MimHybrid *hybrid, const float *images, const uint8_t *hidden, int count,
+                         const Moment *moments, int columns, Image *cells)
+{
+    size_t size = (size_t)d->places * (size_t)d->numbers;
+    float *seen = memory_new((size_t)count * size, sizeof *seen);
+    bool ok = seen != NULL;
+    if (ok)
+        see_as_frozen(d, hybrid, images, count, seen);
+    for (int k = 0; ok && k < columns - COLUMNS_BEFORE; k++) {
+        TrainerMetrics metrics;
+        TrainerBatch batch = {.images = images, .hidden = hidden, .epoch = moments[k].epoch};
+        ok = trainer_evaluate(t, &batch, count, &metrics);
+        if (ok)
+            trainer_target(t, moments[k].decoder, d->predictions);
+        for (int i = 0; ok && i < count; i++)
+            ok = reconstruction(d, moments[k].decoder, seen + (size_t)i * size, hidden + (size_t)i * (size_t)d->places,
+                                d->predictions + (size_t)i * size, &cells[i * columns + COLUMNS_BEFORE + k]);
+    }
+    for (int i = 0; ok && i < count; i++) {
+        for (int k = 0; ok && k < COLUMNS_BEFORE; k++)
+            ok = image_from_tensor(seen + (size_t)i * size, d->shown, d->height, d->width, d->mean, d->std,
+                                   &cells[i * columns + k]);
+        if (ok)
+            sheet_hide(&cells[i * columns + 1], hidden + (size_t)i * (size_t)d->places, d->patch);
+    }
+    memory_free(seen);
+    return ok;
+}
+
+bool reconstruct_targets(const Recipe *r, const MimTeacher *teacher, const float *teacher_weights, const float *images,
+                         const uint8_t *hidden, int count, const char *png_path)
+{
+    Moment moments[MOMENTS * RECIPE_DECODERS_MAX];
+    const char *captions[COLUMNS_BEFORE + MOMENTS * RECIPE_DECODERS_MAX] = {"original", "masked"};
+    int columns = COLUMNS_BEFORE + list_moments(r, moments);
+    count = count < AT_ONCE ? count : AT_ONCE;
+    TrainerOptions options = {.batch = count,
+                              .micro_batch = count,
+                              .plain = true,
+                              .keep_predictions = true,
+                              .evaluate_only = true,
+                              .teacher = teacher};
+    Drawing d = {0};
+    Image sheet = {0};
+    Trainer *t = NULL;
+    Image *cells = memory_new((size_t)count * (size_t)columns, sizeof *cells);
+    Recipe *shown = memory_new(1, sizeof *shown);
+    bool ok = cells && shown;
+    if (ok) { /* mixes are drawn with the frozen model's statistics; what is not mixed is not drawn */
+        *shown = *r;
+        shown->image.mean = teacher->hybrid.recipe.image.mean;
+        shown->image.std = teacher->hybrid.recipe.image.std;
+        for (int k = 0; k < r->decoder_count; k++)
+            if (!recipe_is_mixed(r, k))
+                shown->decoders[k].target = shown->decoders[moments[0].decoder].target;
+    }
+    for (int k = 0; k < columns - COLUMNS_BEFORE; k++)
+        captions[COLUMNS_BEFORE + k] = moments[k].caption;
+    ok = ok && drawing_make(&d, shown) &&
+         device_open(recipe_word("run.device", (int)r->run.device), r->run.threads > 0 ? r->run.threads : 0, &options.device) &&
+         (t = trainer_open(r, &options));
+    if (ok)
+        memcpy(trainer_teacher_weights(t), teacher_weights,
+               (size_t)trainer_teacher_params(t)->trained_count * sizeof *teacher_weights);
+    ok = ok && draw_moments(&d, t, &teacher->hybrid, images, hidden, count, moments, columns, cells) &&
+         sheet_make(cells, count, columns, captions, &sheet) && image_write_png(png_path, &sheet);
+    for (int i = 0; cells && i < count * columns; i++)
+        image_free(&cells[i]);
+    image_free(&sheet);
+    memory_free(cells);
+    memory_free(shown);
+    drawing_free(&d);
+    trainer_close(t);
+    device_close(&options.device);
+    return ok || error_context("drawing mixed targets");
 }

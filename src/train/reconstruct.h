@@ -25,4 +25,11 @@ bool reconstruct_sheet(Trainer *trainer, const Recipe *recipe, const float *imag
 bool reconstruct_write(const Recipe *recipe, const float *weights, const float *fixed, const float *images,
                        const uint8_t *hidden, int count, const char *png_path);
 
+/* Whether the targets that target.hybrid mixes can be drawn; and a sheet of them as a PNG file: for each mixed decoder a column
+ * with hidden patches as its target has them, or columns for five epochs from the first to the last of its row. `teacher` holds
+ * the frozen model and teacher_weights its weights (trainer_teacher_weights()); pictures as above. False after error_set(). */
+bool reconstruct_can_mix(const Recipe *recipe);
+bool reconstruct_targets(const Recipe *recipe, const MimTeacher *teacher, const float *teacher_weights, const float *images,
+                         const uint8_t *hidden, int count, const char *png_path);
+
 #endif

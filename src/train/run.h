@@ -1,6 +1,7 @@
 /* A run in progress: what the files of the loop share. pretrain.c is the loop, pretrain_open.c comes before it;
- * pretrain_input.c takes what a step needs, pretrain_stage.c changes students, pretrain_guard.c looks at each step,
- * pretrain_log.c validates and logs, pretrain_probe.c lets others look inside, pretrain_save.c saves and draws. */
+ * pretrain_input.c takes what a step needs, pretrain_stage.c changes students, pretrain_codes.c makes code books,
+ * pretrain_guard.c looks at each step, pretrain_log.c validates and logs, pretrain_probe.c lets others look inside,
+ * pretrain_save.c saves and draws. */
 #ifndef LACUNA_TRAIN_RUN_H
 #define LACUNA_TRAIN_RUN_H
 
@@ -119,6 +120,12 @@ bool run_enter_stage(Run *run);
 /* A trainer of that stage in place of the present one, to be filled from a checkpoint. False after error_set(). */
 bool run_set_stage(Run *run, int stage);
 
+/* ---- pretrain_codes.c */
+
+/* Makes the code book of targets of kind `tokens` of the training pictures, where target.teacher brings none (spec 12). False
+ * after error_set(). */
+bool run_make_codes(Run *run);
+
 /* ---- pretrain_log.c */
 
 /* Writes that a training picture cannot be read, and tells the caller. */
@@ -168,5 +175,8 @@ bool run_save(Run *run);
 
 /* RUN/samples/step-N.png. A run does not end because a sheet cannot be drawn. */
 void run_draw_samples(Run *run);
+
+/* RUN/samples/targets.png, as a run begins: what target.hybrid mixes. Likewise. */
+void run_draw_targets(Run *run);
 
 #endif

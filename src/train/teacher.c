@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "train/checkpoint.h"
+#include "train/codes.h"
 #include "train/weights.h"
 
 /* ---- stages */
@@ -62,44 +63,163 @@ bool teacher_find(const Recipe *r, int stage, Teacher *teacher)
     return true;
 }
 
-/* The statistics that the teacher's pictures have: as target.mean and std say, else as its own recipe does. */
-static bool statistics(const Recipe *student, const Recipe *its, bool deviation, float *out)
+/* The size of the pictures that the teacher sees. */
+static const int *size_of(const Recipe *student)
 {
-    const RecipeStatistics *given = deviation ? &student->target.std : &student->target.mean,
-                           *own = deviation ? &its->image.std : &its->image.mean;
-    return recipe_statistics(given->kind == STATISTICS_AUTO ? own : given, deviation, student->image.channels, out);
+    return student->target.image_size[0] ? student->target.image_size : student->image.size;
+}
+
+/* What makes the student's pictures those of a network with these statistics. */
+static bool see(const Recipe *student, const RecipeStatistics *its_mean, const RecipeStatistics *its_std, bool *renormalise,
+                float *scale, float *shift)
+{
+    const RecipeStatistics *from[2] = {&student->image.mean, &student->image.std}, *to[2] = {its_mean, its_std};
+    float mean[2][RECIPE_CHANNELS_MAX], std[2][RECIPE_CHANNELS_MAX];
+    int channels = student->image.channels;
+    if (from[0]->kind == STATISTICS_AUTO)
+        return true; /* only planned, before the pictures are measured */
+    if (!recipe_statistics(from[0], false, channels, mean[0]) || !recipe_statistics(from[1], true, channels, std[0]) ||
+        !recipe_statistics(to[0], false, channels, mean[1]) || !recipe_statistics(to[1], true, channels, std[1]))
+        return false;
+    for (int k = 0; k < channels; k++) {
+        scale[k] = std[0][k] / std[1][k];
+        shift[k] = (mean[0][k] - mean[1][k]) / std[1][k];
+        *renormalise = *renormalise || mean[0][k] != mean[1][k] || std[0][k] != std[1][k];
+    }
+    return true;
+}
+
+/* As target.mean and std say, else those. */
+static bool teacher_sees(const Recipe *student, const RecipeStatistics *own_mean, const RecipeStatistics *own_std,
+                         MimTeacher *model)
+{
+    const RecipeTarget *target = &student->target;
+    return see(student, target->mean.kind == STATISTICS_AUTO ? own_mean : &target->mean,
+               target->std.kind == STATISTICS_AUTO ? own_std : &target->std, &model->renormalise, model->scale, model->shift) ||
+           error_context("target.teacher");
 }
 
 bool teacher_model(const Recipe *student, const Teacher *teacher, MimTeacher *model)
 {
     Recipe its = teacher->recipe;
-    float mean[2][RECIPE_CHANNELS_MAX], std[2][RECIPE_CHANNELS_MAX];
-    memcpy(its.image.size, student->image.size, sizeof its.image.size);
+    memcpy(its.image.size, size_of(student), sizeof its.image.size);
     if (its.image.size[0] % its.encoder.patch || its.image.size[1] % its.encoder.patch)
-        return error_set("target.teacher: its patches of %d pixels do not divide image.size %d x %d", its.encoder.patch,
-                         student->image.size[0], student->image.size[1]);
+        return error_set(
+            "target.teacher: its patches of %d pixels do not divide its pictures of %d x %d; choose target.image_size",
+            its.encoder.patch, its.image.size[0], its.image.size[1]);
     *model = mim_teacher_alike(&its, teacher->depth);
     model->projected = teacher->projected;
-    if (its.image.channels != student->image.channels || student->image.mean.kind == STATISTICS_AUTO)
-        return true; /* refused with the rest of the model; or only planned, before the pictures are measured */
-    if (!recipe_statistics(&student->image.mean, false, student->image.channels, mean[0]) ||
-        !recipe_statistics(&student->image.std, true, student->image.channels, std[0]) ||
-        !statistics(student, &its, false, mean[1]) || !statistics(student, &its, true, std[1]))
-        return error_context("target.teacher");
-    for (int k = 0; k < student->image.channels; k++) {
-        model->scale[k] = std[0][k] / std[1][k];
-        model->shift[k] = (mean[0][k] - mean[1][k]) / std[1][k];
-        model->renormalise = model->renormalise || mean[0][k] != mean[1][k] || std[0][k] != std[1][k];
-    }
+    model->codes = student->target.codes;
+    if (its.image.channels != student->image.channels)
+        return true; /* refused with the rest of the model */
+    return teacher_sees(student, &its.image.mean, &its.image.std, model);
+}
+
+/* A code book of patches, whose side follows from the size of its pictures. */
+static bool patches_model(const Recipe *r, const CodeFile *file, MimTeacher *model)
+{
+    int rows, columns;
+    const int *size = size_of(r);
+    recipe_grid(r, &rows, &columns);
+    if (size[0] % rows || size[1] % columns || size[0] / rows != size[1] / columns)
+        return error_set("target.image_size %d x %d does not make square patches of the %d x %d that the encoder sees", size[0],
+                         size[1], rows, columns);
+    *model = mim_teacher_alike(r, 0);
+    model->vit.patch = size[0] / rows;
+    bool own = file && file->has_statistics;
+    return teacher_sees(r, own ? &file->mean : &r->image.mean, own ? &file->std : &r->image.std, model);
+}
+
+/* Whether a mix of a decoder's target and of the frozen model's predictions is one of like things. */
+static bool mixes(const Recipe *r, int decoder, const RecipeDecoder *its)
+{
+    const RecipeDecoder *own = &r->decoders[decoder];
+    const RecipeTarget *a = &own->target, *b = &its->target;
+    const char *kinds[2] = {recipe_word("target.kind", (int)a->kind), recipe_word("target.kind", (int)b->kind)},
+               *how[2] = {recipe_word("target.normalise", (int)a->normalise),
+                          recipe_word("target.normalise", (int)b->normalise)};
+    if (a->kind != b->kind || a->normalise != b->normalise)
+        return error_set(
+            "decoders.%d has target.kind %s and target.normalise %s, but it was trained with %s and %s: they must be "
+            "alike",
+            decoder, kinds[0], how[0], kinds[1], how[1]);
+    if (a->kind == TARGET_HOG && (a->bins != b->bins || a->cell != b->cell || a->gaussian != b->gaussian))
+        return error_set("decoders.%d: it was trained with other target.bins, cell or gaussian", decoder);
+    if (a->normalise == NORMALISE_WINDOW && a->window != b->window)
+        return error_set("decoders.%d: it was trained with another target.window", decoder);
+    if ((own->kind == DECODER_PIXEL_SHUFFLE) != (its->kind == DECODER_PIXEL_SHUFFLE))
+        return error_set(
+            "decoders.%d.kind and its own order a patch's pixels differently: both must be pixel_shuffle, or neither", decoder);
     return true;
+}
+
+/* The frozen model of target.hybrid: its last decoder at tap `last` reconstructs. */
+static bool find_hybrid(const Recipe *r, MimHybrid *hybrid)
+{
+    Recipe *its = &hybrid->recipe;
+    int decoder = -1;
+    if (!checkpoint_recipe(r->hybrid.from, its))
+        return false;
+    for (int k = 0; k < its->decoder_count; k++)
+        decoder = its->decoders[k].tap == TAP_LAST ? k : decoder;
+    if (decoder < 0)
+        return error_set("none of its decoders has tap last, so nothing tells what its whole encoder reconstructs");
+    if (its->encoder.patch != r->encoder.patch || its->image.channels != r->image.channels)
+        return error_set("it has encoder.patch %d and image.channels %d, here they are %d and %d: they must be alike",
+                         its->encoder.patch, its->image.channels, r->encoder.patch, r->image.channels);
+    if (its->encoder.input != r->encoder.input || its->encoder.class_token != r->encoder.class_token)
+        return error_set("it has encoder.input %s and encoder.class_token %d, here they are %s and %d: to see the same visible "
+                         "patches they must be alike",
+                         recipe_word("encoder.input", (int)its->encoder.input), its->encoder.class_token,
+                         recipe_word("encoder.input", (int)r->encoder.input), r->encoder.class_token);
+    for (int k = 0; k < r->decoder_count; k++)
+        if (recipe_is_mixed(r, k) && !mixes(r, k, &its->decoders[decoder]))
+            return false;
+    hybrid->decoder = decoder;
+    memcpy(its->image.size, r->image.size, sizeof its->image.size);
+    its->mask = r->mask;
+    its->hybrid.from[0] = 0; /* what it learnt from is past */
+    its->decoders[0] = its->decoders[decoder];
+    its->decoder_count = 1;
+    return see(r, &its->image.mean, &its->image.std, &hybrid->renormalise, hybrid->scale, hybrid->shift);
+}
+
+/* What is frozen beside the teacher. */
+static bool hybrid_of(const Recipe *r, MimTeacher *model)
+{
+    return !r->hybrid.from[0] || find_hybrid(r, &model->hybrid) || error_context("target.hybrid.from %s", r->hybrid.from);
 }
 
 bool teacher_of(const Recipe *r, int stage, MimTeacher *model)
 {
+    CodeFile file = {.of = MIM_CODES_OF_PATCHES};
+    bool tokens = mim_has_target(r, TARGET_TOKENS), path = is_path(r->target.teacher);
+    if (tokens && path && !code_file_look(r->target.teacher, &file))
+        return error_context("target.teacher");
+    if (path && tokens && file.of == MIM_CODES_OF_PATCHES && mim_has_target(r, TARGET_FEATURES))
+        return error_set("target.teacher %s is a code book of patches: target.kind features needs a network",
+                         r->target.teacher);
     Teacher *teacher = memory_new(1, sizeof *teacher);
-    bool ok = teacher && teacher_find(r, stage, teacher) && teacher_model(r, teacher, model);
+    bool ok = teacher != NULL;
+    if (ok && (mim_has_target(r, TARGET_FEATURES) || file.of == MIM_CODES_OF_TOKENS))
+        ok = teacher_find(r, stage, teacher) && teacher_model(r, teacher, model);
+    else if (ok && tokens)
+        ok = patches_model(r, &file, model);
+    else if (ok)
+        *model = mim_teacher_alike(r, 0);
     memory_free(teacher);
-    return ok;
+    if (!ok || !hybrid_of(r, model))
+        return false;
+    if (stage > 0) /* the student, with its own pictures */
+        model->renormalise = false;
+    model->codes_of = file.of;
+    model->codes = file.codes ? file.codes : r->target.codes;
+    for (int k = 0; k < r->decoder_count; k++)
+        if (r->decoders[k].target.kind == TARGET_TOKENS && r->decoders[k].target.normalise == NORMALISE_PATCH &&
+            file.of == MIM_CODES_OF_TOKENS)
+            return error_set(
+                "decoders.%d: target.normalise patch is of patches, but target.teacher is a network: use token or none", k);
+    return true;
 }
 
 bool teacher_largest(const Recipe *r, MimTeacher *model)
@@ -107,7 +227,7 @@ bool teacher_largest(const Recipe *r, MimTeacher *model)
     if (is_path(r->target.teacher))
         return teacher_of(r, 0, model);
     *model = mim_teacher_alike(r, r->encoder.depth);
-    return true;
+    return hybrid_of(r, model);
 }
 
 /* The teacher's parameters out of the student's of the same names. */
@@ -118,6 +238,13 @@ static bool copy_student(Trainer *from, Trainer *to)
         const Param *p = &teacher->params[i];
         if (p->kind != PARAM_TRAINED)
             continue;
+        if (!teacher_is_network(p->name)) { /* it goes on as it is */
+            int before = param_find(trainer_teacher_params(from), p->name);
+            memmove(trainer_teacher_weights(to) + p->offset,
+                    trainer_teacher_weights(from) + trainer_teacher_params(from)->params[before].offset,
+                    (size_t)p->count * sizeof(float));
+            continue;
+        }
         int at = param_find(student, p->name);
         if (at < 0 || !shape_equal(&student->params[at].shape, &p->shape))
             return error_set(
@@ -130,11 +257,22 @@ static bool copy_student(Trainer *from, Trainer *to)
 
 bool teacher_begin(const Recipe *r, Trainer *t)
 {
+    CodeFile file;
+    if (!trainer_begin_averages(t))
+        return false;
+    if (r->hybrid.from[0] && !checkpoint_load_hybrid(r->hybrid.from, r, t))
+        return error_context("target.hybrid.from");
     if (!mim_needs_teacher(r) || !strcmp(r->target.teacher, "random"))
         return true;
     if (!strcmp(r->target.teacher, "initial"))
         return copy_student(t, t);
-    return checkpoint_load_teacher(r->target.teacher, r, t) || error_context("target.teacher");
+    bool tokens = mim_has_target(r, TARGET_TOKENS);
+    bool ok = !tokens || code_file_look(r->target.teacher, &file);
+    if (ok && (!tokens || file.of == MIM_CODES_OF_TOKENS))
+        ok = checkpoint_load_teacher(r->target.teacher, r, t);
+    if (ok && tokens && file.codes)
+        ok = code_file_load(r->target.teacher, t);
+    return ok || error_context("target.teacher");
 }
 
 /* Of what both have in the same shape. A prediction has another one when the first teacher was of another width: it starts at

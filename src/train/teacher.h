@@ -1,5 +1,5 @@
-/* The frozen teacher of targets of kind `features`, and the stages of distillation in which it changes
- * (docs/spec/pretraining.md 9.1 and 9.5). */
+/* The frozen teacher of targets of kind `features` and `tokens`, and the stages of distillation in which it changes
+ * (docs/spec/pretraining.md 9.1, 9.5 and 12). */
 #ifndef LACUNA_TRAIN_TEACHER_H
 #define LACUNA_TRAIN_TEACHER_H
 
@@ -23,18 +23,19 @@ int64_t stage_end(const Recipe *recipe, int64_t per_epoch, int stage);
  * students of the recipe. False after error_set(). */
 bool teacher_find(const Recipe *recipe, int stage, Teacher *teacher);
 
-/* Its network as the student's program carries it out: with the student's size of pictures, and its own statistics of them.
+/* Its network as the student's program carries it out: with pictures of target.image_size, and its own statistics of them.
  * Those are left out while the student's are still to be measured (image.mean: auto), which does to plan. */
 bool teacher_model(const Recipe *student, const Teacher *teacher, MimTeacher *model);
 
-/* Both in one: the network of a stage's teacher. */
+/* Both in one: the network of a stage's teacher, and the code book of `tokens`. */
 bool teacher_of(const Recipe *recipe, int stage, MimTeacher *model);
 
 /* The network that a run must have room for: that of a file, else the student's with all of its blocks. */
 bool teacher_largest(const Recipe *recipe, MimTeacher *model);
 
 /* Puts the first stage's teacher into a trainer that was opened with it: a copy of the trainer's own present weights
- * (`initial`), weights of a file, or nothing, as a trainer begins with a random one. False after error_set(). */
+ * (`initial`), weights of a file, or nothing, as a trainer begins with a random one; and a code book that a file holds. False
+ * after error_set(). */
 bool teacher_begin(const Recipe *recipe, Trainer *trainer);
 
 /* Makes the student of `from` the teacher of `to`, whose weights stay; AdamW's state and count of steps go on in `to`

@@ -1,4 +1,5 @@
 /* Teachers and stages: who teaches whom, and that a run that is stopped anywhere and goes on comes to the same bytes. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -270,6 +271,79 @@ static void another_run_can_be_the_teacher(void **state)
     memory_free(found);
 }
 
+static Trainer *open_looking(const Recipe *r)
+{
+    MimTeacher teacher;
+    TrainerOptions options = {.batch = 2, .micro_batch = 2, .evaluate_only = true, .keep_predictions = true, .plain = true};
+    options.teacher = &teacher;
+    Trainer *t = recipe_check(r) && device_open("cpu", 1, &options.device) && teacher_of(r, 0, &teacher)
+                     ? trainer_open(r, &options)
+                     : NULL;
+    if (!t || !teacher_begin(r, t))
+        fail_msg("%s", error_text());
+    return t;
+}
+
+/* A teacher whose patches are twice as wide sees pictures twice as large, with statistics of its own; its tokens are those that
+ * a student of its size and statistics is taught. */
+static void a_teacher_may_see_another_size(void **state)
+{
+    (void)state;
+    enum { LARGE = 3 * 32 * 32, SMALL = 3 * 16 * 16, TOKENS = 2 * 17 * 16 };
+    static float small[2 * SMALL], large[2 * LARGE], seen_by_it[2 * LARGE], got[TOKENS], expect[TOKENS];
+    static uint8_t hidden[2 * 16];
+    static const float mean[] = {0.5f, 0.25f, 0}, std[] = {0.5f, 0.5f, 2};
+    TrainerMetrics metrics;
+    Recipe student = recipe, its;
+    assert_true(tiny_recipe(&recipe) && recipe_set(&recipe, "image.size=32") && recipe_set(&recipe, "encoder.patch=8") &&
+                recipe_set(&recipe, "encoder.position=learned") && recipe_set(&recipe, "image.mean=[0, 0, 0]") &&
+                recipe_set(&recipe, "image.std=[1, 1, 1]") && recipe_set(&recipe, "data.val_share=0") &&
+                recipe_set(&recipe, "data.world_images=64") && recipe_set(&recipe, "schedule.epochs=1"));
+    run(HOME "/teacher", false, 0, PRETRAIN_DONE);
+    its = recipe;
+    recipe = student;
+    assert_true(recipe_set(&recipe, "stages=[]") && recipe_set(&recipe, "target.teacher=" HOME "/teacher") &&
+                recipe_set(&recipe, "target.image_size=32"));
+    run(HOME "/run", false, 0, PRETRAIN_DONE);
+    recipe_statistics_set(&recipe.image.mean, 3, mean);
+    recipe_statistics_set(&recipe.image.std, 3, std);
+    Random random = random_stream(8, RANDOM_TEST, 0, 0, 0);
+    for (int i = 0; i < 2 * LARGE; i++) {
+        int c = i / (32 * 32) % 3;
+        large[i] = (float)random_normal(&random);
+        seen_by_it[i] = large[i] * std[c] + mean[c];
+    }
+    for (int i = 0; i < 2 * 16; i++)
+        hidden[i] = i % 4 != 0;
+    Trainer *t = open_looking(&recipe);
+    TrainerBatch batch = {.images = small, .teacher_images = large, .hidden = hidden};
+    if (!trainer_evaluate(t, &batch, 2, &metrics))
+        fail_msg("%s", error_text());
+    trainer_target(t, 0, got);
+    trainer_close(t);
+    its.target = recipe.target;
+    for (int k = 0; k < 2; k++) {
+        its.decoders[k].target = recipe.target;
+        its.decoders[k].target.image_size[0] = its.decoders[k].target.image_size[1] = 0;
+    }
+    its.target.image_size[0] = its.target.image_size[1] = 0;
+    t = open_looking(&its);
+    if (!trainer_evaluate(t, &(TrainerBatch){.images = seen_by_it, .hidden = hidden}, 2, &metrics))
+        fail_msg("%s", error_text());
+    trainer_target(t, 0, expect);
+    trainer_close(t);
+    double worst = 0, size = 0;
+    for (int i = 0; i < TOKENS; i++) {
+        worst = fmax(worst, fabs((double)got[i] - (double)expect[i]));
+        size = fmax(size, fabs((double)expect[i]));
+    }
+    assert_true(size > 0.5 && worst < 1e-4 * size);
+    /* target.mean and std say otherwise than the teacher's file. */
+    assert_true(recipe_set(&recipe, "target.mean=[0.5, 0.25, 0]") && recipe_set(&recipe, "target.std=[0.5, 0.5, 2]"));
+    MimTeacher model;
+    assert_true(teacher_of(&recipe, 0, &model) && !model.renormalise);
+}
+
 static void what_cannot_teach_is_refused(void **state)
 {
     (void)state;
@@ -285,6 +359,11 @@ static void what_cannot_teach_is_refused(void **state)
         {{"stages=[{epochs: 1}]", NULL}, {"stages have 1 epochs", "schedule.epochs is 2"}},
         {{"stages=[{epochs: 1, teacher_depth: 3}, {epochs: 1}]", NULL}, {"stages.0.teacher_depth 3", "encoder.depth 2"}},
         {{"target.kind=hog", "target.class_token=false"}, {"target.normalise token", "target.kind hog"}},
+        {{"target.image_size=32", "stages=[]"}, {"target.image_size", "grid of 8 x 8"}},
+        {{"target.image_size=32", NULL}, {"stages", "target.image_size"}},
+        {{"target={kind: pixels, normalise: none, class_token: false}", "target.image_size=32"},
+         {"target.image_size", "features"}},
+        {{"target.mean=[0, 0]", NULL}, {"target.mean has 2 numbers", "image.channels is 3"}},
     };
     Recipe plain = recipe;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -309,6 +388,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_teacher_of_another_width_gives_way, begin, end),
         cmocka_unit_test_setup_teardown(a_new_stage_is_no_leap, begin, end),
         cmocka_unit_test_setup_teardown(another_run_can_be_the_teacher, begin, end),
+        cmocka_unit_test_setup_teardown(a_teacher_may_see_another_size, begin, end),
         cmocka_unit_test_setup_teardown(what_cannot_teach_is_refused, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -96,7 +96,7 @@ static void what_was_planned_is_taken(void **state)
     Trainer *t = trainer_open(&recipe, &options);
     assert_non_null(t);
     assert_true(cuda_memory_left(cuda.cuda, &training));
-    assert_true(trainer_evaluate(t, images, hidden, BATCH, &metrics) && metrics.finite);
+    assert_true(trainer_evaluate(t, &(TrainerBatch){.images = images, .hidden = hidden}, BATCH, &metrics) && metrics.finite);
     assert_true(cuda_memory_left(cuda.cuda, &both));
     const int64_t pages = 20 * 4096;
     assert_true(before - training <= planned && before - both >= planned && before - both <= planned + pages);
@@ -120,7 +120,7 @@ static void fetching_changes_nothing(void **state)
     Device cuda;
     TrainerMetrics metrics;
     TrainerState fetched;
-    TrainerBatch batch = {images, hidden, NULL, 1e-3};
+    TrainerBatch batch = {.images = images, .hidden = hidden, .lr = 1e-3};
     fake_reset();
     assert_true(device_open("cuda", 1, &cuda));
     TrainerOptions options = options_on(&cuda, BATCH);
@@ -150,8 +150,8 @@ static void a_batch_ahead_is_taken_once(void **state)
     (void)state;
     Device cuda;
     TrainerMetrics plain[2], metrics;
-    TrainerBatch batch = {images, hidden, NULL, 0},
-                 other = {images + NUMBERS, hidden, NULL, 0}; /* no rate: nothing is learnt */
+    TrainerBatch batch = {.images = images, .hidden = hidden},
+                 other = {.images = images + NUMBERS, .hidden = hidden}; /* no rate: nothing is learnt */
     fake_reset();
     assert_true(device_open("cuda", 1, &cuda));
     TrainerOptions options = options_on(&cuda, BATCH / 2);
@@ -178,14 +178,14 @@ static bool train_a_little(bool one_by_one)
     Device cuda;
     TrainerMetrics metrics;
     Trainer *t = NULL;
-    TrainerBatch batch = {images, hidden, NULL, 1e-3};
+    TrainerBatch batch = {.images = images, .hidden = hidden, .lr = 1e-3};
     TrainerState state;
     bool ok = device_open("cuda", 1, &cuda);
     cuda.one_by_one = one_by_one;
     TrainerOptions options = options_on(&cuda, 4);
     ok = ok && fit_check(&recipe, &options) && (t = trainer_open(&recipe, &options)) && trainer_begin(t, &batch) &&
          trainer_ahead(t, &batch) && trainer_end(t, &metrics) && trainer_step(t, &batch, &metrics) &&
-         trainer_evaluate(t, images, hidden, 3, &metrics) && trainer_fetch(t, &state);
+         trainer_evaluate(t, &batch, 3, &metrics) && trainer_fetch(t, &state);
     char *why = ok ? NULL : strdup(error_text());
     trainer_close(t);
     device_close(&cuda);

@@ -61,13 +61,29 @@ static bool find_node(Trainer *t, Segment segment, TrainerFault *fault)
     return true;
 }
 
+/* One picture of a batch. */
+static TrainerBatch picture_of(const Trainer *t, const TrainerBatch *batch, int i)
+{
+    const Recipe *r = &t->recipe;
+    size_t at = (size_t)i, size = trainer_picture_floats(t), places = (size_t)recipe_patches(r),
+           classes = (size_t)r->head.classes,
+           teacher = (size_t)r->image.channels * (size_t)r->target.image_size[0] * (size_t)r->target.image_size[1];
+    return (TrainerBatch){.images = batch->images + at * size,
+                          .teacher_images = batch->teacher_images ? batch->teacher_images + at * teacher : NULL,
+                          .hidden = batch->hidden ? batch->hidden + at * places : NULL,
+                          .codes = batch->codes ? batch->codes + at * places : NULL,
+                          .labels = batch->labels ? batch->labels + at : NULL,
+                          .soft = batch->soft ? batch->soft + at * classes : NULL,
+                          .epoch = batch->epoch};
+}
+
 /* Each picture on its own; when that tells nothing, it takes them together. */
 static bool find_pictures(Trainer *t, const TrainerBatch *batch, TrainerFault *fault)
 {
-    size_t size = trainer_picture_floats(t), places = (size_t)t->train.mim.places;
-    for (int i = 0; i < t->options.batch; i++) {
+    for (int i = 0; i < t->options.batch && !t->method->couples; i++) {
         TrainerMetrics alone;
-        if (!trainer_evaluate(t, batch->images + (size_t)i * size, batch->hidden + (size_t)i * places, 1, &alone))
+        TrainerBatch picture = picture_of(t, batch, i);
+        if (!trainer_evaluate(t, &picture, 1, &alone))
             return false;
         fault->pictures[i] = !alone.finite;
         fault->picture_count += !alone.finite;
@@ -82,16 +98,16 @@ static bool find_pictures(Trainer *t, const TrainerBatch *batch, TrainerFault *f
 bool trainer_diagnose(Trainer *t, const TrainerBatch *batch, TrainerFault *fault)
 {
     int parts = t->options.batch / t->options.micro_batch;
-    int64_t hidden;
+    int64_t counts;
     fault->picture_count = 0;
     snprintf(fault->place, sizeof fault->place, "no single value shows it");
     if (find_images(t, batch, fault))
         return true;
-    if (!mim_accepts(&t->train.mim, batch->hidden, t->options.batch, &hidden))
+    if (!t->method->accepts(&t->train.model, batch, t->options.batch, &counts))
         return false;
     bool found = find_weights(t, fault);
     for (int part = 0; !found && part < parts; part++)
-        found = find_node(t, trainer_feed(t, batch, part, hidden), fault);
+        found = find_node(t, trainer_feed(t, batch, part, counts), fault);
     if (!found)
         find_node(t, SEGMENT_UPDATE, fault);
     return find_pictures(t, batch, fault);

@@ -86,7 +86,8 @@ static TrainerMetrics take_steps(Trainer *t, int count)
 {
     TrainerMetrics metrics = {0};
     for (int i = 0; i < count; i++)
-        assert_true(trainer_step(t, &(TrainerBatch){images, hidden, NULL, 1e-3}, &metrics) && metrics.finite);
+        assert_true(trainer_step(t, &(TrainerBatch){.images = images, .hidden = hidden, .lr = 1e-3}, &metrics) &&
+                    metrics.finite);
     return metrics;
 }
 
@@ -236,15 +237,16 @@ static void evaluation_counts_each_picture_once(void **state)
     Trainer *t = open_trainer(2, BATCH, false, false);
     TrainerMetrics all, some;
     double sum = 0;
-    assert_true(trainer_evaluate(t, images, hidden, BATCH, &all));
+    assert_true(trainer_evaluate(t, &(TrainerBatch){.images = images, .hidden = hidden}, BATCH, &all));
     for (int first = 0; first < BATCH; first += 5) {
         int count = BATCH - first < 5 ? BATCH - first : 5;
-        assert_true(trainer_evaluate(t, images + first * NUMBERS, hidden + first * PLACES, count, &some));
+        assert_true(trainer_evaluate(t, &(TrainerBatch){.images = images + first * NUMBERS, .hidden = hidden + first * PLACES},
+                                     count, &some));
         sum += some.loss * count / BATCH;
     }
     assert_true(relative(sum, all.loss) < 1e-5);
     hidden[0] ^= 1;
-    assert_false(trainer_evaluate(t, images, hidden, BATCH, &all));
+    assert_false(trainer_evaluate(t, &(TrainerBatch){.images = images, .hidden = hidden}, BATCH, &all));
     assert_non_null(strstr(error_text(), "mask.ratio"));
     trainer_close(t);
 }

@@ -15,6 +15,9 @@ typedef struct Weights Weights;
 Weights *weights_open(const char *path, Recipe *recipe, Text *note);
 void weights_close(Weights *weights);
 
+/* What is to be opened: a file, or a folder of another project. Fresh string; NULL after error_set(). */
+char *weights_file(const char *path, Text *note);
+
 /* In the order of their names; owned by the weights. weights_find(): NULL without an error when there is none. */
 size_t weights_count(const Weights *weights);
 const Weight *weights_at(const Weights *weights, size_t i);

@@ -15,6 +15,7 @@ void backbone_recipe(Recipe *r)
     r->mask.ratio = 0;
     for (int k = 0; k < r->decoder_count; k++)
         r->decoders[k].target.kind = TARGET_PIXELS;
+    r->hybrid.from[0] = 0;
 }
 
 /* The layout follows from the model's code: it is built on a tape that makes no program. */

@@ -179,7 +179,7 @@ int64_t features_width(const Features *f, int want)
 
 void features_run(Features *f, const float *images, int count)
 {
-    mim_feed(f->program, &f->mim, images, f->hidden, count, NULL, 0, f->batch, 1);
+    mim_feed(f->program, &f->mim, &(MimPictures){.images = images, .hidden = f->hidden}, count, NULL, 0, f->batch, 1);
     program_run(f->program, SEGMENT_EVALUATE);
 }
 
