@@ -17,8 +17,8 @@
 #include "base/memory.h"
 
 /* As in CONTRIBUTING.md. That graph stands before ops is the promise that it does not know them. */
-static const char *const folders[] = {"base", "recipe", "formats", "image", "data",     "device",   "graph", "ops",
-                                      "nn",   "mim",    "report",  "train", "transfer", "analysis", "api",   "cli"};
+static const char *const folders[] = {"base", "recipe",   "formats", "image", "data",     "device",   "graph", "ops", "nn",
+                                      "mim",  "controls", "report",  "train", "transfer", "analysis", "api",   "cli"};
 enum { FOLDERS = sizeof folders / sizeof *folders };
 
 /* The place in the order of the folder that a path starts with; -1 if that is none of ours. */

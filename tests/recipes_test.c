@@ -212,6 +212,9 @@ static void check_beit(const Recipe *r, int hidden)
     assert_string_equal(r->optimizer.no_decay.names[0], "cls_token");
     assert_string_equal(r->optimizer.no_decay.names[1], "pos_embed");
     assert_true(r->schedule.warmup_epochs == 10 && r->schedule.min_lr == 1e-5 && r->schedule.warmup_lr == 0);
+    for (int i = 0; i < 4; i++)
+        assert_true(r->augment.color_jitter[i] == (i < 3 ? 0.4 : 0));
+    assert_true(r->augment.jitter_prob == 1);
 }
 
 static void beit_codes(void **state)
@@ -298,6 +301,45 @@ static void hybrid(void **state)
     assert_true(recipe_is_mixed(&r, 2) && !recipe_is_mixed(&r, 3));
 }
 
+/* The controls (13, 14 and section 16). */
+static void supervised(void **state)
+{
+    (void)state;
+    static Recipe r;
+    load("supervised-vit-b16", &r);
+    assert_int_equal(recipe_method(&r), METHOD_CLASSIFY);
+    assert_true(r.encoder.width == 768 && r.encoder.depth == 12 && r.encoder.heads == 12 && r.encoder.patch == 16);
+    assert_true(r.encoder.position == ENCODER_POSITION_LEARNED && r.encoder.init == ENCODER_INIT_XAVIER);
+    assert_true(r.encoder.drop_path == 0.1 && r.head.pool == HEAD_CLASS_TOKEN && r.loss.smoothing == 0.1);
+    assert_true(r.schedule.batch_size == 4096 && r.schedule.epochs == 300 && r.schedule.warmup_epochs == 20);
+    assert_true(recipe_lr(&r) > 1.6e-3 * (1 - 1e-12) && recipe_lr(&r) < 1.6e-3 * (1 + 1e-12) && r.schedule.min_lr == 0);
+    assert_true(r.optimizer.betas[0] == 0.9 && r.optimizer.betas[1] == 0.95 && r.optimizer.weight_decay == 0.3);
+    assert_true(r.optimizer.clip == 0 && r.ema.decay == 0.9999);
+    assert_int_equal(r.optimizer.no_decay.count, 2);
+    assert_true(r.augment.crop_scale[0] == 0.08 && r.augment.interpolation == INTERPOLATION_BICUBIC);
+}
+
+static void mocov3(void **state)
+{
+    (void)state;
+    static const double jitter[] = {0.4, 0.4, 0.2, 0.1};
+    static Recipe r;
+    load("mocov3-vit-b16", &r);
+    assert_int_equal(recipe_method(&r), METHOD_CONTRAST);
+    assert_true(r.encoder.width == 768 && r.encoder.depth == 12 && r.encoder.heads == 12 && r.encoder.class_token == 1);
+    assert_true(r.encoder.position == ENCODER_POSITION_SINCOS && r.encoder.init == ENCODER_INIT_MOCO);
+    assert_true(r.contrast.dim == 256 && r.contrast.hidden == 4096 && r.contrast.temperature == 0.2);
+    assert_true(r.contrast.momentum == 0.99 && r.contrast.group == RECIPE_AUTO);
+    assert_true(r.schedule.batch_size == 4096 && r.schedule.epochs == 300 && r.schedule.warmup_epochs == 40);
+    assert_true(r.schedule.blr == 1.5e-4 && r.schedule.min_lr == 0 && r.optimizer.betas[1] == 0.999);
+    assert_true(r.optimizer.weight_decay == 0.1 && r.optimizer.decay_all && r.optimizer.clip == 0);
+    assert_true(r.augment.crop_scale[0] == 0.08 && r.augment.interpolation == INTERPOLATION_BILINEAR && r.augment.flip == 0.5);
+    assert_memory_equal(r.augment.color_jitter, jitter, sizeof jitter);
+    assert_true(r.augment.jitter_prob == 0.8 && r.augment.grey[0] == 0.2 && r.augment.grey[1] == 0.2);
+    assert_true(r.augment.blur[0] == 1 && r.augment.blur[1] == 0.1);
+    assert_true(r.augment.solarise[0] == 0 && r.augment.solarise[1] == 0.2);
+}
+
 static void check_named(void *context, const char *name, const char *path)
 {
     (void)path;
@@ -323,6 +365,8 @@ int main(void)
                                        cmocka_unit_test(dbot_clip),
                                        cmocka_unit_test(features_beside_pixels),
                                        cmocka_unit_test(hybrid),
+                                       cmocka_unit_test(supervised),
+                                       cmocka_unit_test(mocov3),
                                        cmocka_unit_test(every_recipe_is_whole)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,7 +10,7 @@
 static bool compute(ParityCase *c, const ParityOptions *options)
 {
     const char *kind = parity_case_kind(c);
-    if (!strcmp(kind, "pretrain"))
+    if (!strcmp(kind, "pretrain") || !strcmp(kind, "classify") || !strcmp(kind, "contrast"))
         return parity_pretrain(c, options);
     if (!strcmp(kind, "posembed"))
         return parity_positions(c);
@@ -27,7 +27,8 @@ static bool compute(ParityCase *c, const ParityOptions *options)
         return parity_similarity(c);
     if (!strcmp(kind, "svd_share"))
         return parity_spectrum(c);
-    return error_set("case.kind '%s' is not carried out yet; this version does pretrain, posembed, schedule, resize, augment, "
+    return error_set("case.kind '%s' is not carried out yet; this version does pretrain, classify, contrast, posembed, "
+                     "schedule, resize, augment, "
                      "attention_distance, attention_entropy, head_kl, head_cosine, cka and svd_share",
                      kind);
 }

@@ -62,7 +62,7 @@ size_t parity_case_judge(const ParityCase *c, size_t *lines);
 bool parity_case_write(const ParityCase *c, const char *folder);
 
 /* The kinds of cases. Each fills the results; false after error_set(). */
-bool parity_pretrain(ParityCase *c, const ParityOptions *options);
+bool parity_pretrain(ParityCase *c, const ParityOptions *options); /* pretrain, classify, contrast */
 bool parity_positions(ParityCase *c);
 bool parity_schedule(ParityCase *c);
 bool parity_resize(ParityCase *c);

@@ -1,4 +1,4 @@
-/* Golden cases of training: kind `pretrain`. */
+/* Golden cases of training: kinds `pretrain`, `classify` and `contrast`. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +25,10 @@ typedef struct {
     float *images;   /* of the present step */
     uint8_t *hidden, *kept;
     int32_t *codes; /* (batch, L), when the case gives them */
+    RecipeMethod method;
+    float *second; /* views of the present step */
+    int32_t *labels;
+    float *soft; /* in place of labels */
     TrainerBatch input;
 } Run;
 
@@ -59,8 +63,8 @@ static bool read_sizes(Run *run)
 /* Inputs that this kind of case does not have would be skipped without a word. */
 static bool check_names(const Run *run)
 {
-    static const char *const known[] = {"weight2.", "weight3.", "weight4.", "image.",  "noise.", "mask.", "keep.",
-                                        "token.",   "weight.",  "teacher.", "expect.", "grad.",  "after."};
+    static const char *const known[] = {"weight2.", "weight3.", "weight4.", "image.", "noise.", "mask.",  "keep.", "weight.",
+                                        "token.",   "teacher.", "expect.",  "grad.",  "after.", "label.", "soft.", "second."};
     const SafeTensors *stored = run->golden->stored;
     for (size_t i = 0; i < safetensors_count(stored); i++) {
         const char *name = safetensors_at(stored, i)->name;
@@ -227,10 +231,51 @@ static void hide_by_noise(const float *noise, int places, int visible, uint8_t *
     }
 }
 
+/* Classes, or probabilities of them. */
+static bool read_labels(Run *run, int step)
+{
+    char name[64];
+    int64_t shape[] = {run->batch, run->recipe.head.classes};
+    tensor_name(name, run->how.soft_labels ? "soft" : "label", step);
+    memory_free(run->soft);
+    run->soft = NULL;
+    float *values = parity_input(run->golden, name, run->how.soft_labels ? 2 : 1, shape);
+    if (!values)
+        return false;
+    if (run->how.soft_labels) {
+        run->soft = values;
+    } else {
+        for (int i = 0; i < run->batch; i++)
+            run->labels[i] = (int32_t)values[i];
+        memory_free(values);
+    }
+    run->input.labels = run->labels;
+    run->input.soft = run->soft;
+    return true;
+}
+
+/* The second views, and how far the momentum encoder follows. */
+static bool read_second(Run *run, int step)
+{
+    char name[64];
+    const Recipe *r = &run->recipe;
+    tensor_name(name, "second", step);
+    memory_free(run->second);
+    run->second =
+        parity_input(run->golden, name, 4, (int64_t[]){run->batch, r->image.channels, r->image.size[0], r->image.size[1]});
+    run->input.second = run->second;
+    run->input.momentum = schedule_momentum(r, (double)(step + 1) / run->steps_per_epoch);
+    return run->second != NULL;
+}
+
 static bool read_masks(Run *run, int step)
 {
     char name[64];
     const Recipe *r = &run->recipe;
+    if (run->method == METHOD_CLASSIFY)
+        return read_labels(run, step);
+    if (run->method == METHOD_CONTRAST)
+        return read_second(run, step);
     bool given = tensor_name(name, "mask", step) && safetensors_find(run->golden->stored, name);
     if (!given)
         tensor_name(name, "noise", step);
@@ -311,9 +356,8 @@ static bool read_step(Run *run, int step)
 
 /* ---- results */
 
-static bool take_params(Run *run, const char *prefix, const float *buffer)
+static bool take_params(Run *run, const char *prefix, const ParamSet *set, const float *buffer)
 {
-    const ParamSet *set = trainer_params(run->train);
     for (size_t i = 0; i < set->count; i++) {
         const Param *p = &set->params[i];
         if (p->kind != PARAM_TRAINED)
@@ -334,8 +378,16 @@ static bool take_params(Run *run, const char *prefix, const float *buffer)
 static bool look(Run *run)
 {
     TrainerMetrics metrics;
+    if (run->method == METHOD_CONTRAST)
+        return true; /* there is nothing to look at */
     if (!trainer_step(run->looker, &run->input, &metrics))
         return false;
+    if (run->method == METHOD_CLASSIFY) {
+        float *logits = parity_result(run->golden, "expect.logits", 2, (int64_t[]){run->batch, run->recipe.head.classes});
+        if (logits)
+            trainer_prediction(run->looker, 0, logits);
+        return logits != NULL;
+    }
     for (int k = 0; k < run->recipe.decoder_count; k++) {
         char name[64];
         int64_t shape[] = {run->batch, trainer_places(run->looker, k), trainer_outputs(run->looker, k)};
@@ -374,7 +426,7 @@ static bool do_steps(Run *run)
         if (!enter_stage(run, step) || !read_step(run, step) || (step == 0 && !look(run)) ||
             !trainer_step(run->train, &run->input, &metrics))
             return false;
-        if (step == 0 && !take_params(run, "grad", trainer_gradient(run->train)))
+        if (step == 0 && !take_params(run, "grad", trainer_params(run->train), trainer_gradient(run->train)))
             return false;
         series[0][step] = (float)run->input.lr;
         series[1][step] = (float)metrics.loss;
@@ -382,7 +434,9 @@ static bool do_steps(Run *run)
         for (int k = 0; k < decoders; k++)
             series[3 + k][step] = (float)metrics.losses[k];
     }
-    return take_params(run, "after", trainer_weights(run->train));
+    return take_params(run, "after", trainer_params(run->train), trainer_weights(run->train)) &&
+           (run->method != METHOD_CONTRAST ||
+            take_params(run, "expect.averaged", trainer_teacher_params(run->train), trainer_teacher_weights(run->train)));
 }
 
 bool parity_pretrain(ParityCase *c, const ParityOptions *options)
@@ -393,6 +447,10 @@ bool parity_pretrain(ParityCase *c, const ParityOptions *options)
     bool ok = false;
     if (!recipe_load_case(&run.recipe, c->path))
         goto done;
+    bool classifies = !strcmp(parity_case_kind(c), "classify");
+    how.soft_labels = classifies && safetensors_find(c->stored, "soft.0");
+    if (classifies)
+        run.recipe.decoder_count = 0; /* which a recipe says itself */
     if (safetensors_find(c->stored, "mask.0"))
         run.recipe.mask.kind = MASK_RANDOM; /* masks are given: whether this kind could be drawn does not matter */
     /* The case brings its teacher, as a file would. */
@@ -407,6 +465,7 @@ bool parity_pretrain(ParityCase *c, const ParityOptions *options)
         goto done;
     if (codes && !(run.codes = memory_new((size_t)run.batch * (size_t)run.places, sizeof *run.codes)))
         goto done;
+    run.method = recipe_method(&run.recipe);
     run.recipe.run.precision = options->bf16 ? RUN_PRECISION_BF16 : RUN_PRECISION_F32;
     c->loss_tolerance = options->bf16 ? BF16_LOSS : 0;
     if (codes) {
@@ -434,7 +493,8 @@ bool parity_pretrain(ParityCase *c, const ParityOptions *options)
     size_t branches = (size_t)trainer_branches(run.train) + 1, batch = (size_t)run.batch;
     run.hidden = memory_new(batch, (size_t)run.places);
     run.kept = memory_new(batch, branches);
-    if (!run.hidden || !run.kept)
+    run.labels = memory_new(batch, sizeof *run.labels);
+    if (!run.hidden || !run.kept || !run.labels)
         goto done;
     memset(run.kept, 1, batch * branches);
     ok = check_names(&run) && load_weights(&run, run.train, 0, true) && load_weights(&run, run.looker, 0, false) &&
@@ -446,5 +506,8 @@ done:
     memory_free(run.hidden);
     memory_free(run.kept);
     memory_free(run.codes);
+    memory_free(run.labels);
+    memory_free(run.soft);
+    memory_free(run.second);
     return ok;
 }

@@ -63,8 +63,14 @@ static void add_model(Text *t, const Forecast *f)
     text_add(t, "recipe      %s: %s, width %d, %d blocks, %d heads, patch %d, %d x %d pixels, %d channel%s, %.4g %% hidden\n",
              r->name[0] ? r->name : "no name", recipe_word("encoder.kind", (int)r->encoder.kind), r->encoder.width,
              r->encoder.depth, r->encoder.heads, r->encoder.patch, r->image.size[0], r->image.size[1], r->image.channels,
-             r->image.channels == 1 ? "" : "s", 100 * r->mask.ratio);
+             r->image.channels == 1 ? "" : "s", recipe_method(r) == METHOD_MASKED ? 100 * r->mask.ratio : 0);
     text_add(t, "encoder     %.2f million parameters\n", (double)f->encoder_parameters / 1e6);
+    if (recipe_method(r) == METHOD_CLASSIFY)
+        text_add(t, "head        %.2f million parameters, for labels of %d classes; loss cross_entropy\n",
+                 (double)f->head_parameters / 1e6, r->head.classes);
+    else if (recipe_method(r) == METHOD_CONTRAST)
+        text_add(t, "heads       %.2f million parameters, and a momentum encoder; %d pictures are compared with each other\n",
+                 (double)f->head_parameters / 1e6, r->run.micro_batch);
     for (int k = 0, next; k < r->decoder_count; k = next) {
         const RecipeDecoder *d = &r->decoders[k];
         for (next = k + 1; next < r->decoder_count && are_alike(d, &r->decoders[next]); next++)

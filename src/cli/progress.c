@@ -1,5 +1,6 @@
 #include "cli/progress.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -8,7 +9,7 @@
 #include "base/clock.h"
 #include "cli/cli.h"
 
-enum { BAR_WIDTH = 20, WIDTH_UNKNOWN = 80, PARTS_MOST = 9 };
+enum { BAR_WIDTH = 20, WIDTH_UNKNOWN = 80, PARTS_MOST = 11 };
 
 Progress progress_open(bool json, bool quiet)
 {
@@ -65,8 +66,12 @@ static void make_parts(Line *line, const PretrainProgress *p)
             at += (size_t)snprintf(part + at, size - at, "%s%.4f%s", k ? " " : "(", p->metrics->losses[k],
                                    k + 1 < p->decoders ? "" : ")");
     }
+    if (!isnan(p->metrics->accuracy))
+        snprintf(new_part(line, 4), size, "accuracy %.1f%%", 100 * p->metrics->accuracy);
     if (p->validated)
         snprintf(new_part(line, 1), size, "val %.4f", p->val_loss);
+    if (p->validated && !isnan(p->val_accuracy))
+        snprintf(new_part(line, 1), size, "val accuracy %.2f%%", 100 * p->val_accuracy);
     snprintf(new_part(line, 7), size, "lr %.2e", p->lr);
     snprintf(new_part(line, 3), size, "%.*f pictures/s", p->images_per_second < 10 ? 1 : 0, p->images_per_second);
     snprintf(new_part(line, 5), size, "data_wait %.0f%%", 100 * p->data_wait);

@@ -1,4 +1,5 @@
 /* Progress on a terminal of a given width, with and without colour, and in a pipe. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,12 +18,13 @@ static void show(int columns, bool coloured, int decoders, char *out, size_t siz
 {
     int ours, theirs;
     struct winsize window = {.ws_row = 24, .ws_col = (unsigned short)columns};
-    TrainerMetrics metrics = {.loss = 1.5, .losses = {0.25, 0.5, 0.75}};
+    TrainerMetrics metrics = {.loss = 1.5, .losses = {0.25, 0.5, 0.75}, .accuracy = NAN};
     assert_int_equal(openpty(&ours, &theirs, NULL, NULL, &window), 0);
     Progress p = {.out = fdopen(theirs, "w"), .bar = true, .coloured = coloured};
     assert_non_null(p.out);
     for (int step = 1; step <= 3; step++) {
         PretrainProgress at = {.step = step,
+                               .val_accuracy = NAN,
                                .last = 10,
                                .epoch = 0.1 * step,
                                .metrics = &metrics,
@@ -89,11 +91,12 @@ static void a_pipe_gets_few_lines(void **state)
     (void)state;
     char *text = NULL;
     size_t size = 0;
-    TrainerMetrics metrics = {.loss = 1.5};
+    TrainerMetrics metrics = {.loss = 1.5, .accuracy = NAN};
     Progress p = {.out = open_memstream(&text, &size)};
     for (int step = 1; step <= 1000; step++)
         progress_step(&p,
                       &(PretrainProgress){.step = step,
+                                          .val_accuracy = NAN,
                                           .last = 1000,
                                           .metrics = &metrics,
                                           .decoders = 1,

@@ -66,7 +66,7 @@ static bool read_file(Job *job, const char *path, ResizeScratch *scratch, float 
                           : r->augment.interpolation == INTERPOLATION_LANCZOS ? RESIZE_LANCZOS
                                                                               : RESIZE_BICUBIC;
     bool ok = image_prepare(&image, (ImageBox){0, 0, image.height, image.width}, r->image.size[0], r->image.size[1], filter,
-                            false, mean, std, scratch, room, out);
+                            NULL, false, mean, std, scratch, room, out);
     image_free(&image);
     return ok;
 }

@@ -1,5 +1,6 @@
 /* lacuna show: what a run, a checkpoint or a recipe is; of two, what differs. */
 #include <dirent.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,9 +76,15 @@ static bool open_subject(const char *name, Subject *s)
 
 static void add_model(Text *t, const Recipe *r)
 {
-    text_add(t, "%s, width %d, %d blocks, %d heads, patch %d, %d x %d pixels; %d decoder%s behind ",
+    text_add(t, "%s, width %d, %d blocks, %d heads, patch %d, %d x %d pixels; ",
              recipe_word("encoder.kind", (int)r->encoder.kind), r->encoder.width, r->encoder.depth, r->encoder.heads,
-             r->encoder.patch, r->image.size[0], r->image.size[1], r->decoder_count, r->decoder_count == 1 ? "" : "s");
+             r->encoder.patch, r->image.size[0], r->image.size[1]);
+    if (recipe_method(r) == METHOD_CLASSIFY)
+        text_add(t, "a head for labels on the %s", r->head.pool == HEAD_MEAN ? "mean of the patches" : "class token");
+    else if (recipe_method(r) == METHOD_CONTRAST)
+        text_add(t, "two views are contrasted (%s)", recipe_word("contrast.kind", (int)r->contrast.kind));
+    else
+        text_add(t, "%d decoder%s behind ", r->decoder_count, r->decoder_count == 1 ? "" : "s");
     for (int k = 0; k < r->decoder_count; k++) {
         text_add(t, "%s", k == 0 ? "" : k + 1 == r->decoder_count ? " and " : ", ");
         if (r->decoders[k].tap == TAP_LAST)
@@ -87,9 +94,11 @@ static void add_model(Text *t, const Recipe *r)
     }
 }
 
-static void add_losses(Text *t, double total, const double *losses, int decoders, int64_t step)
+static void add_losses(Text *t, double total, const double *losses, int decoders, double accuracy, int64_t step)
 {
     text_add(t, "%.4f", total);
+    if (!isnan(accuracy))
+        text_add(t, ", accuracy %.2f%%,", 100 * accuracy);
     for (int k = 0; decoders > 1 && k < decoders; k++)
         text_add(t, "%s%.4f%s", k ? " " : " (", losses[k], k + 1 == decoders ? ")" : "");
     text_add(t, " at step %lld", (long long)step);
@@ -132,11 +141,11 @@ static void add_run(Text *t, const Subject *s)
     text_add(t, "\npictures    %s", s->recipe.data.train);
     if (run->step) {
         text_add(t, "\nloss        ");
-        add_losses(t, run->loss, run->losses, s->recipe.decoder_count, run->step);
+        add_losses(t, run->loss, run->losses, s->recipe.decoder_count, run->accuracy, run->step);
     }
     if (run->val_step) {
         text_add(t, "\nval loss    ");
-        add_losses(t, run->val_loss, run->val_losses, s->recipe.decoder_count, run->val_step);
+        add_losses(t, run->val_loss, run->val_losses, s->recipe.decoder_count, run->val_accuracy, run->val_step);
     }
     if (run->step) {
         text_add(t, "\ntime        ");
@@ -219,6 +228,8 @@ static void add_results(Text *t, const Subject *a, const Subject *b)
     add_row(t, "epochs", true, x->epoch, true, y->epoch, 2);
     add_row(t, "loss", x->step, x->loss, y->step, y->loss, 4);
     add_row(t, "val loss", x->val_step, x->val_loss, y->val_step, y->val_loss, 4);
+    if (!isnan(x->val_accuracy) || !isnan(y->val_accuracy))
+        add_row(t, "val accuracy", !isnan(x->val_accuracy), x->val_accuracy, !isnan(y->val_accuracy), y->val_accuracy, 4);
     for (int k = 0; decoders > 1 && k < decoders; k++) {
         snprintf(what, sizeof what, "val loss %d", k);
         add_row(t, what, x->val_step && k < a->recipe.decoder_count, x->val_losses[k],

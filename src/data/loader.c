@@ -20,7 +20,7 @@ enum { LOWER_PRIORITY = 5, LARGEST_ITEM = 16 };
 /* Bytes of a slot's pictures, a multiple of the alignment. */
 static bool slot_bytes(const LoaderOptions *o, size_t *bytes)
 {
-    if (!size_multiply(loader_picture_size(o) + loader_other_size(o), sizeof(float), bytes) ||
+    if (!size_multiply(loader_picture_size(o) * (o->views == 2 ? 2 : 1) + loader_other_size(o), sizeof(float), bytes) ||
         !size_multiply(*bytes, o->batch, bytes) || *bytes > SIZE_MAX - MEMORY_ALIGN)
         return false;
     *bytes = (*bytes + MEMORY_ALIGN - 1) / MEMORY_ALIGN * MEMORY_ALIGN;
@@ -348,7 +348,10 @@ bool loader_next(Loader *l, LoaderBatch *out)
     if (slot->error[0])
         return error_set("%s", slot->error);
     *out = (LoaderBatch){.images = slot->images,
-                         .other = loader_other_size(&l->o) ? slot->images + l->o.batch * loader_picture_size(&l->o) : NULL,
+                         .second = l->o.views == 2 ? slot->images + l->o.batch * loader_picture_size(&l->o) : NULL,
+                         .other = loader_other_size(&l->o)
+                                      ? slot->images + l->o.batch * loader_picture_size(&l->o) * (l->o.views == 2 ? 2 : 1)
+                                      : NULL,
                          .samples = slot->samples,
                          .labels = slot->labels,
                          .count = slot->count,

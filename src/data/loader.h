@@ -11,6 +11,7 @@
 
 #include "data/cache.h"
 #include "data/source.h"
+#include "image/colour.h"
 #include "image/resize.h"
 
 enum { LOADER_CHANNELS = IMAGE_CHANNELS_MAX }; /* most channels of a result */
@@ -36,6 +37,9 @@ typedef struct {
     double crop_scale[2];        /* shares of the area; {0, 0}: {1, 1} */
     double crop_ratio[2];        /* width / height; {0, 0}: {3/4, 4/3} */
     double flip;                 /* probability */
+    ColourOptions colours;       /* changes in training, behind the crop */
+    int views;                   /* of each picture in training, each with draws of its own: 1 or 2; 0: 1 */
+    bool shallow;                /* 16-bit samples become bytes and floats are refused, as changes of colours need it */
     ResizeFilter filter;
     bool exif;                   /* pictures are turned upright as their tags say, before they are cropped */
     int draft[2];                /* rows and columns that are enough of a JPEG picture, as in ImageRequest; {0, 0}: full size */
@@ -61,6 +65,7 @@ typedef struct {
 
 typedef struct {
     const float *images;     /* (count, channels, height, width) */
+    const float *second;     /* the second view of each, likewise; NULL: there is one view */
     const float *other;      /* (count, channels, rows, columns) of LoaderOptions.other; NULL: none */
     const uint64_t *samples; /* (count) index in the source of the picture that is there (of the replacement of a bad one) */
     const int32_t *labels;   /* (count) -1: none */

@@ -12,7 +12,7 @@
 
 ImageRequest loader_form(const LoaderOptions *o)
 {
-    return (ImageRequest){.channels = o->channels, .deep = true, .exif = o->exif, .draft = {o->draft[0], o->draft[1]}};
+    return (ImageRequest){.channels = o->channels, .deep = !o->shallow, .exif = o->exif, .draft = {o->draft[0], o->draft[1]}};
 }
 
 size_t loader_picture_size(const LoaderOptions *o)
@@ -60,7 +60,17 @@ typedef struct {
     Image image;
     ImageBox box; /* of the image, that is wanted */
     bool kept, flip;
+    Random random; /* from which a training picture's crop, flip and colours are drawn, view by view */
 } Pick;
+
+/* The crop of the next view. */
+static ImageBox draw_box(Pick *pick, int height, int width)
+{
+    const LoaderOptions *o = pick->o;
+    ImageBox box = crop_draw(&pick->random, height, width, o->crop_scale, o->crop_ratio);
+    pick->flip = random_uniform(&pick->random) < o->flip;
+    return box;
+}
 
 /* Which part of a picture is wanted, as soon as its size is known. */
 static ImageBox choose_box(void *context, int height, int width)
@@ -71,10 +81,8 @@ static ImageBox choose_box(void *context, int height, int width)
         return (ImageBox){0, 0, height, width};
     if (!o->train)
         return crop_centre(height, width, o->height, o->width);
-    Random r = random_stream(o->seed, RANDOM_AUGMENT, o->stage, pick->epoch, pick->sample);
-    ImageBox box = crop_draw(&r, height, width, o->crop_scale, o->crop_ratio);
-    pick->flip = random_uniform(&r) < o->flip;
-    return box;
+    pick->random = random_stream(o->seed, RANDOM_AUGMENT, o->stage, pick->epoch, pick->sample);
+    return o->views == 2 ? (ImageBox){0, 0, height, width} : draw_box(pick, height, width);
 }
 
 /* Finds the picture for a place of the batch: the one of the order, or the next readable one behind it. */
@@ -120,6 +128,22 @@ static bool evaluate(Worker *worker, const Image *image, float *to)
     return true;
 }
 
+/* The crop that was chosen, or of several views the next one; with LoaderOptions.other the same in that size too. */
+static bool prepare_view(Worker *worker, Pick *pick, int view, float *to, float *other)
+{
+    const LoaderOptions *o = pick->o;
+    ColourChange colours = {0};
+    if (o->train && o->views == 2)
+        pick->box = draw_box(pick, pick->image.height, pick->image.width);
+    if (o->train)
+        colours = colour_draw(&pick->random, &o->colours, view);
+    return image_prepare(&pick->image, pick->box, o->height, o->width, o->filter, &colours, pick->flip, o->mean, o->std,
+                         &worker->scratch, worker->pixels, to) &&
+           (!other || !loader_other_size(o) ||
+            image_prepare(&pick->image, pick->box, o->other[0], o->other[1], o->filter, &colours, pick->flip, o->mean, o->std,
+                          &worker->scratch, worker->pixels, other));
+}
+
 bool loader_fill(Worker *worker, Slot *slot, size_t place)
 {
     Loader *l = worker->loader;
@@ -131,13 +155,12 @@ bool loader_fill(Worker *worker, Slot *slot, size_t place)
     float *to = slot->images + place * loader_picture_size(o);
     if (!o->train && o->evaluate)
         ok = evaluate(worker, &pick.image, to);
+    else if (o->train && o->views == 2)
+        ok = prepare_view(worker, &pick, 0, to, NULL) &&
+             prepare_view(worker, &pick, 1, to + (size_t)o->batch * loader_picture_size(o), NULL);
     else
-        ok = image_prepare(&pick.image, pick.box, o->height, o->width, o->filter, pick.flip, o->mean, o->std, &worker->scratch,
-                           worker->pixels, to);
-    if (ok && loader_other_size(o))
-        ok = image_prepare(&pick.image, pick.box, o->other[0], o->other[1], o->filter, pick.flip, o->mean, o->std,
-                           &worker->scratch, worker->pixels,
-                           slot->images + o->batch * loader_picture_size(o) + place * loader_other_size(o));
+        ok =
+            prepare_view(worker, &pick, 0, to, slot->images + o->batch * loader_picture_size(o) + place * loader_other_size(o));
     slot->samples[place] = pick.sample;
     slot->labels[place] = source_label(o->source, pick.sample);
     if (!pick.kept)

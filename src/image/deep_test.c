@@ -372,8 +372,8 @@ static void deep_samples_meet_those_of_bytes(void **state)
     }
     for (int flip = 0; flip < 2; flip++) {
         ImageBox crop = {1, 2, 17, 15};
-        assert_true(image_prepare(&bytes, crop, SIDE, SIDE, RESIZE_BILINEAR, flip, mean, std, &scratch, room, of_bytes));
-        assert_true(image_prepare(&wide, crop, SIDE, SIDE, RESIZE_BILINEAR, flip, mean, std, &scratch, room, of_wide));
+        assert_true(image_prepare(&bytes, crop, SIDE, SIDE, RESIZE_BILINEAR, NULL, flip, mean, std, &scratch, room, of_bytes));
+        assert_true(image_prepare(&wide, crop, SIDE, SIDE, RESIZE_BILINEAR, NULL, flip, mean, std, &scratch, room, of_wide));
         for (int i = 0; i < SIDE * SIDE * 2; i++)
             assert_true(fabsf(of_bytes[i] - of_wide[i]) * std[i / SIDE / SIDE] < 1.1f / 255);
     }

@@ -280,16 +280,7 @@ void mim_feed(Program *p, const Mim *m, const MimPictures *pictures, int64_t cou
         if (scale)
             program_write_real(p, scale, &value, 1);
     }
-    for (int b = 0; b < m->branch_count; b++) {
-        char name[64];
-        snprintf(name, sizeof name, "drop_path.%d", b);
-        char *factors = program_input(p, name);
-        for (int64_t i = 0; factors && i < m->batch; i++) {
-            bool stays = !kept || kept[b * stride + (i < count ? i : 0)];
-            float factor = stays ? (float)(1 / (1 - m->rates[b])) : 0;
-            program_write_real(p, factors + (size_t)i * real, &factor, 1);
-        }
-    }
+    drop_path_feed(p, &m->drop, m->batch, count, kept, stride);
 }
 
 void mim_read_places(Program *p, Segment segment, const Mim *m, int decoder, bool target, float *out)

@@ -17,74 +17,9 @@ const char *const mim_view_names[MIM_VIEWS] = {"masked", "all", "masked_class", 
 
 /* ---- from recipe to sizes */
 
-static InitFamily family_of(const Recipe *r)
-{
-    if (r->encoder.init == ENCODER_INIT_BEIT)
-        return FAMILY_BEIT;
-    if (r->encoder.init == ENCODER_INIT_XAVIER)
-        return FAMILY_XAVIER;
-    if (r->encoder.init == ENCODER_INIT_MASKFEAT)
-        return FAMILY_MASKFEAT;
-    return r->encoder.input == ENCODER_INPUT_MASK_TOKEN ? FAMILY_BEIT : FAMILY_XAVIER;
-}
-
-static VitPosition position_of(const Recipe *r)
-{
-    switch (r->encoder.position) {
-    case ENCODER_POSITION_SINCOS:
-        return VIT_POSITION_SINCOS;
-    case ENCODER_POSITION_LEARNED:
-        return VIT_POSITION_LEARNED;
-    case ENCODER_POSITION_RELATIVE:
-        return VIT_POSITION_RELATIVE;
-    case ENCODER_POSITION_RELATIVE_PER_BLOCK:
-        return VIT_POSITION_RELATIVE_PER_BLOCK;
-    default:
-        return VIT_POSITION_NONE;
-    }
-}
-
-static VitConfig encoder_of(const Recipe *r)
-{
-    int rows, columns;
-    recipe_grid(r, &rows, &columns);
-    return (VitConfig){.block = {.width = r->encoder.width,
-                                 .heads = r->encoder.heads,
-                                 .mlp_ratio = r->encoder.mlp_ratio,
-                                 .norm_eps = r->encoder.norm_eps,
-                                 .activation = r->encoder.activation == ENCODER_ACTIVATION_QUICK_GELU ? ACTIVATION_QUICK_GELU
-                                                                                                      : ACTIVATION_GELU,
-                                 .qkv_bias = r->encoder.qkv_bias == QKV_BIAS_NO_K    ? VIT_BIAS_NO_K
-                                             : r->encoder.qkv_bias == QKV_BIAS_FALSE ? VIT_BIAS_NONE
-                                                                                     : VIT_BIAS_ALL,
-                                 .layer_scale = r->encoder.layer_scale,
-                                 .family = family_of(r)},
-                       .channels = r->image.channels,
-                       .patch = r->encoder.patch,
-                       .rows = rows,
-                       .columns = columns,
-                       .depth = r->encoder.depth,
-                       .class_tokens = r->encoder.class_token,
-                       .position = position_of(r),
-                       .patch_bias = r->encoder.patch_bias,
-                       .norm_pre = r->encoder.norm_pre,
-                       .mask_token = r->encoder.input == ENCODER_INPUT_MASK_TOKEN};
-}
-
-/* Two branches for each of `depth` blocks, rate rising linearly from 0 (5.2). */
-static bool add_branches(Mim *m, double rate, int depth)
-{
-    if (m->branch_count + 2 * depth > MIM_BRANCHES_MOST)
-        return error_set("encoder and decoders have more than %d blocks together", MIM_BRANCHES_MOST / 2);
-    for (int i = 0; i < depth; i++)
-        for (int k = 0; k < 2; k++)
-            m->rates[m->branch_count++] = depth > 1 ? rate * i / (depth - 1) : 0;
-    return true;
-}
-
 MimTeacher mim_teacher_alike(const Recipe *r, int depth)
 {
-    MimTeacher teacher = {.vit = encoder_of(r), .codes = r->target.codes};
+    MimTeacher teacher = {.vit = encoder_config(r), .codes = r->target.codes};
     teacher.vit.depth = depth;
     teacher.vit.mask_token = false;
     return teacher;
@@ -150,7 +85,7 @@ bool mim_open(Mim *m, const Recipe *r, const MimTeacher *teacher, ParamSet *teac
               bool evaluate, bool keep)
 {
     *m = (Mim){.recipe = r,
-               .encoder = encoder_of(r),
+               .encoder = encoder_config(r),
                .teacher_params = teacher_params,
                .batch = batch,
                .places = recipe_patches(r),
@@ -170,10 +105,10 @@ bool mim_open(Mim *m, const Recipe *r, const MimTeacher *teacher, ParamSet *teac
     m->tokens = m->encoder.class_tokens + (m->encoder.mask_token ? m->places : m->visible);
     for (int i = 0; i < r->optimizer.no_decay.count; i++)
         m->no_decay[i] = r->optimizer.no_decay.names[i];
-    if (!add_branches(m, r->encoder.drop_path, r->encoder.depth))
+    if (!drop_path_add(&m->drop, r->encoder.drop_path, r->encoder.depth))
         return false;
     for (int k = 0; k < r->decoder_count; k++)
-        if (!add_branches(m, r->decoders[k].drop_path, r->decoders[k].depth))
+        if (!drop_path_add(&m->drop, r->decoders[k].drop_path, r->decoders[k].depth))
             return false;
     return true;
 }
@@ -252,19 +187,6 @@ Ref mim_view_input(Tape *t, MimView view, const char *what, DType dtype, Shape s
     return tape_input(t, name, dtype, shape);
 }
 
-/* The factors of a block's two branches. */
-static void keep_of(Tape *t, const Mim *m, int branch, Ref keep[2])
-{
-    for (int k = 0; k < 2; k++) {
-        keep[k] = REF_NONE;
-        if (m->rates[branch + k] == 0 || m->evaluate)
-            continue;
-        char name[64];
-        snprintf(name, sizeof name, "drop_path.%d", branch + k);
-        keep[k] = tape_input(t, name, DTYPE_REAL, shape_1(m->batch));
-    }
-}
-
 /* ---- encoder */
 
 /* The class token of each picture, of a block's tokens. */
@@ -306,7 +228,7 @@ static void encode(Tape *t, const Mim *m, Ref image, bool class_only, Ref *state
     Ref bias = REF_NONE;
     for (int i = 0; i < c->depth; i++) {
         Ref keep[2];
-        keep_of(t, m, 2 * i, keep);
+        drop_path_keep(t, m->evaluate ? NULL : &m->drop, 2 * i, m->batch, keep);
         bool shared = c->position == VIT_POSITION_RELATIVE;
         tape_layer(t, shared ? c->depth + 1 : i + 1);
         if (!shared || i == 0)
@@ -339,6 +261,10 @@ void mim_encode(Tape *t, const Mim *m, bool class_only, Ref *states)
 
 bool mim_has_norm(const Recipe *r)
 {
+    if (recipe_method(r) == METHOD_CLASSIFY && r->head.pool != HEAD_CLASS_TOKEN)
+        return false; /* the head has one of its own */
+    if (recipe_method(r) != METHOD_MASKED)
+        return r->encoder.final_norm;
     for (int k = 0; k < r->decoder_count; k++)
         if (r->decoders[k].tap == TAP_LAST)
             return r->encoder.final_norm;
@@ -399,13 +325,14 @@ static VitTokens decoder_tokens(Tape *t, const Mim *m, Ref x, int64_t width)
 {
     const VitConfig *c = &m->encoder;
     int64_t n = m->batch, length = c->class_tokens + m->places;
-    GatherArgs in = {.x = x,
-                     .index = REF_NONE,
-                     .inverse = REF_NONE,
-                     .tokens = REF_NONE,
-                     .table = param_fixed(t, "pos_embed", shape_3(1, length, width), init_sincos(c->rows, c->columns)),
-                     .place = REF_NONE,
-                     .shape = shape_3(n, length, width)};
+    GatherArgs in = {
+        .x = x,
+        .index = REF_NONE,
+        .inverse = REF_NONE,
+        .tokens = REF_NONE,
+        .table = param_fixed(t, "pos_embed", shape_3(1, length, width), init_sincos(FAMILY_XAVIER, c->rows, c->columns)),
+        .place = REF_NONE,
+        .shape = shape_3(n, length, width)};
     if (c->mask_token)
         return (VitTokens){.own = gather(t, in), .shared = REF_NONE};
     Ref token = param(t, "mask_token", shape_3(1, 1, width), init_token(c->block.family));
@@ -446,7 +373,7 @@ static Ref transformer_decoder(Tape *t, const Mim *m, const RecipeDecoder *d, Re
         bool last = fewer && i == d->depth - 1;
         if (last)
             wanted = ref_given(tokens.shared) ? view_tokens(t, m, view) : view_rows(t, m, view);
-        keep_of(t, m, branch + 2 * i, keep);
+        drop_path_keep(t, m->evaluate ? NULL : &m->drop, branch + 2 * i, m->batch, keep);
         scope_push(t, "blocks.%d", i);
         tokens = (VitTokens){.own = vit_block_part(t, &tokens, last ? &wanted : NULL, &block, keep, i), .shared = REF_NONE};
         scope_pop(t);
@@ -505,13 +432,13 @@ Ref mim_reconstruction(Tape *t, const Mim *m, Ref image, MimView view)
 {
     const MimHybrid *h = &m->teacher.hybrid;
     const RecipeDecoder *d = &h->recipe.decoders[0];
-    Ref states[MIM_BRANCHES_MOST / 2 + 1], x = REF_NONE;
+    Ref states[DROP_PATH_MOST / 2 + 1], x = REF_NONE;
     Mim *frozen = memory_new(1, sizeof *frozen);
     if (!frozen || !mim_open(frozen, &h->recipe, NULL, NULL, m->batch, m->plain, m->evaluate, false)) {
         memory_free(frozen);
         return tape_fail(t, NULL);
     }
-    memset(frozen->rates, 0, sizeof frozen->rates); /* it drops nothing */
+    memset(frozen->drop.rates, 0, sizeof frozen->drop.rates); /* it drops nothing */
     ParamsInUse student = tape_params_in_use(t);
     tape_use_params(t, m->teacher_params, "teacher", false);
     scope_push(t, "hybrid");
@@ -537,7 +464,7 @@ void mim_forward(Tape *t, const Mim *m, Ref losses[RECIPE_DECODERS_MAX])
 {
     const Recipe *r = m->recipe;
     const VitConfig *c = &m->encoder;
-    enum { DEPTH_MOST = MIM_BRANCHES_MOST / 2 };
+    enum { DEPTH_MOST = DROP_PATH_MOST / 2 };
     Ref states[DEPTH_MOST + 1];
     tape_decay_rule(t, m->no_decay, r->optimizer.no_decay.count, r->optimizer.decay_all);
     Ref image = image_input(t, m);

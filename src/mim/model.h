@@ -3,10 +3,8 @@
 #define LACUNA_MIM_MODEL_H
 
 #include "graph/program.h"
-#include "nn/vit.h"
+#include "nn/encoder.h"
 #include "recipe/recipe.h"
-
-enum { MIM_BRANCHES_MOST = 1024 };
 
 /* Where the codes of targets of kind `tokens` come from (12): the nearest row of a code book to a patch, or to a token of the
  * teacher; or from the caller. */
@@ -48,14 +46,13 @@ typedef struct {
     MimTeacher teacher;       /* when mim_needs_teacher() */
     ParamSet *teacher_params; /* its set, in storages "teacher" and "teacher.fixed"; borrowed */
     int64_t batch;
-    int places;                      /* L */
-    int visible;                     /* patches that stay; hidden ones are places - visible */
-    int tokens;                      /* rows of a picture in the encoder, class token included */
-    bool plain;                      /* without the exact savings */
-    bool evaluate;                   /* no drop path; each place has a weight, so that a batch need not be full */
-    bool keep;                       /* predictions and targets can be read: "pred.K", "target.K" */
-    int branch_count;                /* drop path: two a block, encoder first */
-    double rates[MIM_BRANCHES_MOST]; /* 0: never dropped */
+    int places;    /* L */
+    int visible;   /* patches that stay; hidden ones are places - visible */
+    int tokens;    /* rows of a picture in the encoder, class token included */
+    bool plain;    /* without the exact savings */
+    bool evaluate; /* no drop path; each place has a weight, so that a batch need not be full */
+    bool keep;     /* predictions and targets can be read: "pred.K", "target.K" */
+    DropPath drop; /* of the encoder's blocks, then of each decoder's */
     const char *no_decay[RECIPE_NAMES_MAX];
 } Mim;
 
@@ -73,7 +70,8 @@ void mim_forward(Tape *tape, const Mim *mim, Ref losses[RECIPE_DECODERS_MAX]);
  * computed, states[depth] is (batch, 1, width). The inputs are filled by mim_feed(). */
 void mim_encode(Tape *tape, const Mim *mim, bool class_only, Ref *states);
 
-/* Whether the encoder has a final norm: a decoder's tap is `last` and encoder.final_norm is set. mim_norm() applies it to
+/* Whether the encoder has a final norm: encoder.final_norm is set, and a decoder's tap is `last` or another method uses it.
+ * mim_norm() applies it to
  * tokens. */
 bool mim_has_norm(const Recipe *recipe);
 Ref mim_norm(Tape *tape, const Mim *mim, Ref x);

@@ -95,9 +95,9 @@ static void drop_path_rises_from_zero(void **state)
     Mim mim;
     assert_true(mim_open(&mim, &recipe, NULL, NULL, 2, false, false, false));
     static const double rates[] = {0, 0, .1, .1, .2, .2, 0, 0, 0, 0, .4, .4};
-    assert_int_equal(mim.branch_count, 12);
+    assert_int_equal(mim.drop.count, 12);
     for (int b = 0; b < 12; b++)
-        assert_true(mim.rates[b] == rates[b]);
+        assert_true(mim.drop.rates[b] == rates[b]);
 }
 
 static void masks_that_do_not_fit_are_refused(void **state)

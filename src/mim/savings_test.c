@@ -152,7 +152,7 @@ static double compare_step(void)
     Built plain;
     double expect[RECIPE_DECODERS_MAX], losses[RECIPE_DECODERS_MAX], share = 0;
     build(&plain, PICTURES, true, false);
-    assert_true(plain.mim.branch_count * PICTURES <= (int)sizeof kept);
+    assert_true(plain.mim.drop.count * PICTURES <= (int)sizeof kept);
     step(&plain, PICTURES, expect);
     const double *right = program_storage(plain.program, "params.grad");
     for (int batch = PICTURES; batch >= 1; batch /= 3) { /* 12, 4, and 1, of which nothing is shared */

@@ -1,6 +1,7 @@
 #include "nn/init.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/random.h"
@@ -15,6 +16,21 @@ Init init_weight(InitFamily family, int64_t out, int64_t in, int branch)
     return (Init){INIT_UNIFORM, sqrt(6.0 / (double)(in + out)), 0};
 }
 
+Init init_qkv_weight(InitFamily family, int64_t width)
+{
+    return init_weight(family, family == FAMILY_MOCO ? width : 3 * width, width, -1);
+}
+
+Init init_head_weight(double deviation)
+{
+    return (Init){INIT_NORMAL, deviation, 0};
+}
+
+Init init_contrast_weight(int64_t in)
+{
+    return (Init){INIT_UNIFORM, 1 / sqrt((double)in), 0};
+}
+
 Init init_patch_weight(InitFamily family, int64_t width, int64_t numbers)
 {
     return init_weight(family, width, numbers, -1);
@@ -22,13 +38,15 @@ Init init_patch_weight(InitFamily family, int64_t width, int64_t numbers)
 
 Init init_patch_bias(InitFamily family, int64_t numbers)
 {
-    if (family == FAMILY_BEIT)
+    if (family == FAMILY_BEIT || family == FAMILY_MOCO)
         return init_constant(0);
     return (Init){INIT_UNIFORM, 1 / sqrt((double)numbers), 0};
 }
 
 Init init_token(InitFamily family)
 {
+    if (family == FAMILY_MOCO)
+        return (Init){INIT_NORMAL, 1e-6, 0};
     return family == FAMILY_BEIT ? (Init){INIT_CUT_NORMAL, 0.02, 1} : (Init){INIT_NORMAL, 0.02, 0};
 }
 
@@ -47,9 +65,9 @@ Init init_constant(double value)
     return (Init){INIT_CONSTANT, value, 0};
 }
 
-Init init_sincos(int rows, int columns)
+Init init_sincos(InitFamily family, int rows, int columns)
 {
-    return (Init){INIT_SINCOS, rows, columns};
+    return (Init){INIT_SINCOS, family == FAMILY_MOCO ? -rows : rows, columns};
 }
 
 static void draw(const Param *p, Random *random, float *to)
@@ -80,6 +98,17 @@ static void draw(const Param *p, Random *random, float *to)
     }
 }
 
+/* The halves of each row change places: columns before rows, or rows before columns. */
+static void swap_halves(float *table, int64_t rows, int width)
+{
+    for (int64_t i = 0; i < rows; i++, table += width)
+        for (int k = 0; k < width / 2; k++) {
+            float kept = table[k];
+            table[k] = table[width / 2 + k];
+            table[width / 2 + k] = kept;
+        }
+}
+
 void init_params(const ParamSet *set, uint64_t seed, uint32_t stage, float *trained, float *fixed)
 {
     memset(trained, 0, (size_t)set->trained_count * sizeof *trained);
@@ -87,10 +116,12 @@ void init_params(const ParamSet *set, uint64_t seed, uint32_t stage, float *trai
     for (size_t i = 0; i < set->count; i++) {
         const Param *p = &set->params[i];
         float *to = (p->kind == PARAM_TRAINED ? trained : fixed) + p->offset;
-        if (p->init.kind == INIT_SINCOS) {
-            int rows = (int)p->init.a, columns = (int)p->init.b, width = (int)shape_columns(&p->shape);
+        if (p->init.kind == INIT_SINCOS) { /* a below 0: the row's numbers come first */
+            int rows = abs((int)p->init.a), columns = (int)p->init.b, width = (int)shape_columns(&p->shape);
             int64_t places = (int64_t)rows * columns * width; /* rows of class tokens stay zero */
             position_sincos(rows, columns, width, false, to + p->count - places);
+            if (p->init.a < 0)
+                swap_halves(to + p->count - places, (int64_t)rows * columns, width);
             continue;
         }
         Random random = random_stream(seed, RANDOM_INIT, stage, 0, random_hash(p->name));

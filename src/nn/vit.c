@@ -45,7 +45,12 @@ static Ref block_attention(Tape *t, const VitTokens *x, const VitRows *rows, Ref
                            Ref bias)
 {
     int64_t d = c->width;
-    LinearArgs map = norm_before(layer_map(t, "qkv", 3 * d, d, c->qkv_bias == VIT_BIAS_ALL, c->family, -1), norm1);
+    scope_push(t, "qkv");
+    LinearArgs map = norm_before(layer_none(), norm1);
+    map.w = param(t, "weight", shape_2(3 * d, d), init_qkv_weight(c->family, d));
+    if (c->qkv_bias == VIT_BIAS_ALL)
+        map.b = param(t, "bias", shape_1(3 * d), init_bias(c->family));
+    scope_pop(t);
     map.dtype = tape_activation(t);
     Ref q_bias = REF_NONE, v_bias = REF_NONE;
     if (c->qkv_bias == VIT_BIAS_NO_K) {
@@ -143,17 +148,22 @@ VitInput vit_whole(Tape *t, const VitConfig *c, int64_t batch)
                    .index = REF_NONE,
                    .inverse = REF_NONE,
                    .place = REF_NONE};
-    int32_t *index = memory_new((size_t)(batch * tokens), sizeof *index);
-    if (!index) {
+    int32_t *index = memory_new((size_t)(batch * tokens), sizeof *index),
+            *inverse = memory_new((size_t)(batch * places), sizeof *inverse);
+    if (index && inverse) {
+        for (int64_t i = 0; i < batch * tokens; i++) {
+            int64_t at = i % tokens - c->class_tokens, from = i / tokens * places + at;
+            index[i] = (int32_t)(at < 0 ? -1 - i % tokens : from);
+            if (at >= 0)
+                inverse[from] = (int32_t)i;
+        }
+        in.index = tape_constant_i32(t, shape_1(batch * tokens), index);
+        in.inverse = tape_constant_i32(t, shape_1(batch * places), inverse);
+    } else {
         tape_fail(t, NULL);
-        return in;
     }
-    for (int64_t i = 0; i < batch * tokens; i++) {
-        int64_t at = i % tokens - c->class_tokens;
-        index[i] = (int32_t)(at < 0 ? -1 - i % tokens : i / tokens * places + at);
-    }
-    in.index = tape_constant_i32(t, shape_1(batch * tokens), index);
     memory_free(index);
+    memory_free(inverse);
     return in;
 }
 
@@ -164,9 +174,13 @@ Ref vit_embed(Tape *t, Ref image, const VitConfig *c, const VitInput *in)
     Ref cut = patches(t, image, in->patches, c->patch, PATCH_CHANNEL_FIRST);
     scope_push(t, "patch_embed");
     LinearArgs map = layer_none();
+    ParamsInUse all = tape_params_in_use(t);
+    if (b->family == FAMILY_MOCO) /* drawn, saved and read as trained ones are, but without a gradient */
+        tape_params_use_again(t, (ParamsInUse){.use = all.use});
     map.w = param(t, "proj.weight", shape_4(d, c->channels, c->patch, c->patch), init_patch_weight(b->family, d, numbers));
     if (c->patch_bias)
         map.b = param(t, "proj.bias", shape_1(d), init_patch_bias(b->family, numbers));
+    tape_params_use_again(t, all);
     scope_pop(t);
     Ref x = layer_apply(t, map, cut);
     if (c->mask_token) {
@@ -184,7 +198,7 @@ Ref vit_embed(Tape *t, Ref image, const VitConfig *c, const VitInput *in)
         token = param(t, "cls_token", shape_3(1, c->class_tokens, d), init_token(b->family));
     Shape table_shape = shape_3(1, places + c->class_tokens, d);
     if (c->position == VIT_POSITION_SINCOS)
-        table = param_fixed(t, "pos_embed", table_shape, init_sincos(c->rows, c->columns));
+        table = param_fixed(t, "pos_embed", table_shape, init_sincos(b->family, c->rows, c->columns));
     else if (c->position == VIT_POSITION_LEARNED)
         table = param(t, "pos_embed", table_shape, init_token(b->family));
     x = gather(t, (GatherArgs){.x = x,

@@ -632,6 +632,55 @@ static void steps_of_lars(void **state)
     memory_free(nothing);
 }
 
+static void averages_follow_weights(void **state)
+{
+    (void)state;
+    static const double take[] = {0.01}, status[][STATUS_COUNT] = {{3, 0.25, 1}, {NAN, 1, 0}};
+    static const int64_t counts[] = {5, 1024, 40000};
+    for (int k = 0; k < 3; k++)
+        for (int skipped = 0; skipped < 2; skipped++)
+            check_case(&(Case){.op = "average",
+                               .in = {argument(NORMAL, shape_1(counts[k] + 48)), /* longer than what follows it */
+                                      {.filling = GIVEN, .given = take},
+                                      {.filling = GIVEN, .shape = shape_1(STATUS_COUNT), .given = status[skipped]}},
+                               .out = {argument(NORMAL, shape_1(counts[k]))},
+                               .accumulate = 1});
+}
+
+static void hits_are_counted(void **state)
+{
+    (void)state;
+    enum { ROWS = 131, CLASSES = 37 };
+    static const double scale[] = {0.25};
+    static int32_t labels[ROWS];
+    static double logits[ROWS * CLASSES];
+    Random random = random_stream(31, RANDOM_TEST, 0, 0, 0);
+    for (int row = 0; row < ROWS; row++) {
+        labels[row] = row % 11 == 10 ? -1 : row % CLASSES;
+        for (int i = 0; i < CLASSES; i++)
+            logits[row * CLASSES + i] = (float)random_normal(&random);
+        if (row % 3)
+            logits[row * CLASSES + row % CLASSES] = 9;
+        if (row % 5 == 0) /* as good as the label: the lower class counts */
+            logits[row * CLASSES + (row % 2 ? 0 : CLASSES - 1)] = 9;
+        if (row % 17 == 0)
+            logits[row * CLASSES + 3] = NAN;
+    }
+    check_case(&(Case){.op = "hits",
+                       .in = {{.filling = GIVEN, .shape = shape_2(ROWS, CLASSES), .given = logits},
+                              {.filling = INDEX, .shape = shape_1(ROWS), .index = labels},
+                              {.filling = GIVEN, .given = scale}},
+                       .out = {argument(NORMAL, shape_0())}});
+    static const double few[] = {1, 3, 2, 5, 5, 0, 1, 1, 1}, one[] = {1};
+    static const int32_t right[] = {1, 1, 2};
+    Case known = {.op = "hits",
+                  .in = {{.filling = GIVEN, .shape = shape_2(3, 3), .given = few},
+                         {.filling = INDEX, .shape = shape_1(3), .index = right},
+                         {.filling = GIVEN, .given = one}},
+                  .out = {argument(NORMAL, shape_0())}};
+    check_case(&known);
+}
+
 static void running_statistics(void **state)
 {
     (void)state;
@@ -979,6 +1028,8 @@ int main(void)
 #endif
         cmocka_unit_test(steps_of_lars),
         cmocka_unit_test(running_statistics),
+        cmocka_unit_test(averages_follow_weights),
+        cmocka_unit_test(hits_are_counted),
 #ifndef KERNELS_ON_GPU
         cmocka_unit_test(lowered_linear),
         cmocka_unit_test(products_of_several_tiles),

@@ -286,8 +286,8 @@ static bool assign_decoders(Reader *in, const Place *at, const yaml_node_t *node
     if (node->type != YAML_SEQUENCE_NODE)
         return fail(in, at, "a list with a mapping per decoder is expected here");
     size_t count = (size_t)(node->data.sequence.items.top - node->data.sequence.items.start);
-    if (count < 1 || count > RECIPE_DECODERS_MAX)
-        return fail(in, at, "%zu decoders; give 1 to %d", count, RECIPE_DECODERS_MAX);
+    if (count > RECIPE_DECODERS_MAX)
+        return fail(in, at, "%zu decoders; give at most %d", count, RECIPE_DECODERS_MAX);
     in->r->decoder_count = (int)count;
     memset(in->r->decoders, 0, sizeof in->r->decoders);
     for (size_t i = 0; i < count; i++) {

@@ -86,9 +86,18 @@ int recipe_least_block(const Recipe *r)
     return (int)fmax(1, nearbyint(16 * recipe_patches(r) / 196.0));
 }
 
+RecipeMethod recipe_method(const Recipe *r)
+{
+    if (r->contrast.kind != CONTRAST_OFF)
+        return METHOD_CONTRAST;
+    return r->decoder_count == 0 && r->loss.kind == LOSS_CROSS_ENTROPY ? METHOD_CLASSIFY : METHOD_MASKED;
+}
+
 int recipe_visible(const Recipe *r)
 {
     int rows, columns, side, step, patches = recipe_patches(r);
+    if (recipe_method(r) != METHOD_MASKED)
+        return patches;
     recipe_grid(r, &rows, &columns);
     switch (r->mask.kind) {
     case MASK_BLOCK:
@@ -151,6 +160,14 @@ static bool check_pictures(const Recipe *r)
         return error_set("augment.crop_scale: the first number must not be larger than the second");
     if (r->augment.crop_ratio[0] > r->augment.crop_ratio[1])
         return error_set("augment.crop_ratio: the first number must not be larger than the second");
+    bool colours = r->augment.grey[0] > 0 || r->augment.grey[1] > 0;
+    for (int i = 0; i < 4; i++)
+        colours = colours || r->augment.color_jitter[i] > 0;
+    if (colours && r->image.channels != 3)
+        return error_set("augment.color_jitter and augment.grey change colours, but image.channels is %d, not 3",
+                         r->image.channels);
+    if (r->augment.color_jitter[3] > 0.5)
+        return error_set("augment.color_jitter: the fourth number turns the hue and must be at most 0.5");
     if ((int64_t)patch * patch * r->image.channels > 1 << 24)
         return error_set("encoder.patch %d with image.channels %d makes patches of more than 2^24 numbers", patch,
                          r->image.channels);
@@ -248,9 +265,9 @@ static bool check_target(const Recipe *r, int k)
                          recipe_word("decoders.K.kind", (int)d->kind));
     if (t->class_token && (t->kind != TARGET_FEATURES || r->encoder.class_token == 0))
         return error_set("decoders.%d: target.class_token needs target.kind features and an encoder.class_token", k);
-    if ((d->loss.kind == LOSS_CROSS_ENTROPY) != (t->kind == TARGET_TOKENS))
-        return error_set("decoders.%d: loss.kind %s does not go with target.kind %s: tokens and cross_entropy belong together",
-                         k, recipe_word("loss.kind", (int)d->loss.kind), kind);
+    if (t->kind == TARGET_TOKENS && d->loss.kind != LOSS_CROSS_ENTROPY)
+        return error_set("decoders.%d: loss.kind %s does not go with target.kind tokens, which are codes; use cross_entropy", k,
+                         recipe_word("loss.kind", (int)d->loss.kind));
     if (t->kind == TARGET_TOKENS && !strcmp(t->teacher, "initial"))
         return error_set(
             "decoders.%d: target.teacher initial has no codes: with target.kind tokens give random for a code book of "
@@ -279,6 +296,11 @@ static bool check_decoder(const Recipe *r, int k)
     }
     if (!check_target(r, k))
         return false;
+    if (d->loss.kind == LOSS_CROSS_ENTROPY && d->target.kind != TARGET_TOKENS)
+        return error_set(
+            "decoders.%d: loss.kind cross_entropy does not go with target.kind %s; a head that learns labels has no "
+            "decoders (decoders: [])",
+            k, recipe_word("target.kind", (int)d->target.kind));
     int numbers = r->encoder.patch * r->encoder.patch * r->image.channels;
     if (d->target.normalise == NORMALISE_PATCH && numbers < 2)
         return error_set(
@@ -439,16 +461,84 @@ static bool check_schedule(const Recipe *r)
     return true;
 }
 
-bool recipe_check(const Recipe *r)
+static bool check_masked(const Recipe *r)
 {
-    if (!check_pictures(r) || !check_masks(r) || !check_positions(r) ||
-        !check_blocks(r, "encoder", r->encoder.width, r->encoder.heads, r->encoder.position == ENCODER_POSITION_SINCOS))
+    if (!check_masks(r) || !check_positions(r))
         return false;
     if (r->decoder_count < 1)
-        return error_set("decoders is empty; give at least one");
+        return error_set("decoders is empty; give at least one, or loss.kind cross_entropy for a head that learns labels, or "
+                         "contrast.kind mocov3");
     for (int k = 0; k < r->decoder_count; k++)
         if (!check_decoder(r, k))
             return false;
+    return true;
+}
+
+static bool check_classifier(const Recipe *r)
+{
+    if (r->head.pool == HEAD_CLASS_TOKEN && r->encoder.class_token != 1)
+        return error_set("head.pool class_token needs encoder.class_token 1, not %d", r->encoder.class_token);
+    if (r->head.pool == HEAD_CLASS_TOKEN && !r->encoder.final_norm)
+        return error_set("head.pool class_token stands behind the final norm, but encoder.final_norm is false");
+    return true;
+}
+
+static bool check_contrast(const Recipe *r)
+{
+    int batch = r->schedule.batch_size, group = r->contrast.group == RECIPE_AUTO ? batch : r->contrast.group;
+    if (r->decoder_count)
+        return error_set("contrast.kind mocov3 has no decoders; give decoders: []");
+    if (r->encoder.class_token != 1 || !r->encoder.final_norm)
+        return error_set("contrast.kind mocov3 compares class tokens behind the final norm: it needs encoder.class_token 1 and "
+                         "encoder.final_norm true");
+    if (r->encoder.drop_path > 0)
+        return error_set("encoder.drop_path %g does not go with contrast.kind mocov3", r->encoder.drop_path);
+    if (r->data.val_every > 0)
+        return error_set("data.val_every %d: contrast.kind mocov3 has no validation, as its loss hangs on the batch; give "
+                         "data.val_every 0 and use a probe",
+                         r->data.val_every);
+    if (group < 2 || batch % group)
+        return error_set("contrast.group %d must be at least 2 and divide schedule.batch_size %d", group, batch);
+    if ((r->run.micro_batch > 0 && r->run.micro_batch != group) ||
+        (r->schedule.accumulate > 0 && r->schedule.accumulate != batch / group))
+        return error_set(
+            "contrast.kind mocov3 compares %d pictures with each other (contrast.group) and computes them at once: "
+            "run.micro_batch and schedule.accumulate follow from it; leave them out",
+            group);
+    return true;
+}
+
+/* What only decoders have a use for, where there are none. */
+static bool check_idle(const Recipe *r)
+{
+    const char *what =
+        recipe_method(r) == METHOD_CONTRAST ? "contrast.kind mocov3" : "loss.kind cross_entropy with decoders: []";
+    const char *idle = r->target.final_norm                        ? "target.final_norm"
+                       : r->target.projection                      ? "target.projection"
+                       : strcmp(r->target.teacher, "initial") != 0 ? "target.teacher"
+                       : r->stages.count                           ? "stages"
+                                                                   : NULL;
+    return !idle || error_set("%s belongs to decoders of target.kind features; %s has none", idle, what);
+}
+
+/* The method's own keys. */
+static bool check_method(const Recipe *r)
+{
+    RecipeMethod method = recipe_method(r);
+    if (method != METHOD_CLASSIFY && r->loss.smoothing > 0)
+        return error_set("loss.smoothing %g smooths labels: it needs loss.kind cross_entropy and decoders: []",
+                         r->loss.smoothing);
+    if (method == METHOD_MASKED)
+        return check_masked(r);
+    return check_idle(r) && (method == METHOD_CLASSIFY ? check_classifier(r) : check_contrast(r));
+}
+
+bool recipe_check(const Recipe *r)
+{
+    if (!check_pictures(r) ||
+        !check_blocks(r, "encoder", r->encoder.width, r->encoder.heads, r->encoder.position == ENCODER_POSITION_SINCOS) ||
+        !check_method(r))
+        return false;
     if (r->schedule.warmup_epochs >= r->schedule.epochs)
         return error_set("schedule.warmup_epochs %g must be smaller than schedule.epochs %d", r->schedule.warmup_epochs,
                          r->schedule.epochs);

@@ -59,6 +59,8 @@ typedef enum { NORMALISE_NONE, NORMALISE_PATCH, NORMALISE_WINDOW, NORMALISE_TOKE
 typedef enum { LOSS_L2, LOSS_L1, LOSS_SMOOTH_L1, LOSS_COSINE, LOSS_CROSS_ENTROPY } LossKind;
 typedef enum { LOSS_ON_MASKED, LOSS_ON_ALL } LossOn;
 typedef enum { CONTRAST_OFF, CONTRAST_MOCOV3 } ContrastKind;
+typedef enum { HEAD_MEAN, HEAD_CLASS_TOKEN, HEAD_ATTENTION } HeadPool;
+typedef enum { HEAD_AFTER_POOL, HEAD_BEFORE_POOL } HeadNorm;
 typedef enum { OPTIMIZER_ADAMW } OptimizerKind;
 typedef enum { SCHEDULE_COSINE, SCHEDULE_MULTISTEP } ScheduleKind;
 typedef enum { GUARD_STOP, GUARD_SKIP } GuardNonfinite;
@@ -152,7 +154,7 @@ typedef struct Recipe {
     struct {
         double crop_scale[2], crop_ratio[2], flip;
         RecipeInterpolation interpolation;
-        double color_jitter[4], jitter_prob, grey, blur, solarise;
+        double color_jitter[4], jitter_prob, grey[2], blur[2], solarise[2]; /* probabilities of the first and second view */
     } augment;
     struct {
         char train[RECIPE_PATH_BYTES]; /* "world", or a path */
@@ -193,6 +195,12 @@ typedef struct Recipe {
     RecipeTarget target;
     RecipeLoss loss;
     RecipeHybrid hybrid; /* target.hybrid */
+    struct {
+        int classes; /* or RECIPE_AUTO */
+        HeadPool pool;
+        HeadNorm norm;
+        double init_std;
+    } head;
     struct {
         ContrastKind kind;
         int dim, hidden;
@@ -281,6 +289,14 @@ bool recipe_set_flag(Recipe *r, const char *name, const char *value, bool *known
  * the names of the keys. To be called once all sources are read. */
 bool recipe_check(const Recipe *r);
 
+/* What a recipe trains. */
+typedef enum {
+    METHOD_MASKED,   /* decoders predict what is hidden from the encoder */
+    METHOD_CLASSIFY, /* a head predicts the pictures' labels: no decoders, and loss.kind cross_entropy */
+    METHOD_CONTRAST  /* two views of a picture are told from those of others: contrast.kind */
+} RecipeMethod;
+RecipeMethod recipe_method(const Recipe *r);
+
 /* Whether two targets are the same in every key. */
 bool recipe_target_equal(const RecipeTarget *a, const RecipeTarget *b);
 
@@ -306,9 +322,9 @@ double recipe_lr(const Recipe *r);
 void recipe_grid(const Recipe *r, int *rows, int *columns);
 int recipe_patches(const Recipe *r);
 
-/* Patches that stay visible (docs/spec/pretraining.md 4), in double arithmetic: floor(patches x (1 - mask.ratio)) with
- * `random`; what the hidden units leave with `unit`; those of the grid; with `block` the fewest, as masks of this kind may fall
- * short. */
+/* Patches that stay visible (docs/spec/pretraining.md 4): all of them unless the method is METHOD_MASKED, then in double
+ * arithmetic: floor(patches x (1 - mask.ratio)) with `random`; what the hidden units leave with `unit`; those of the grid; with
+ * `block` the fewest, as masks of this kind may fall short. */
 int recipe_visible(const Recipe *r);
 
 /* Of `grid`: a patch stays whose row and column this number divides. Of `block`: mask.min_block as a number. */

@@ -22,6 +22,8 @@ static const char *const targets[] = {"pixels", "hog", "features", "tokens", NUL
 static const char *const normalises[] = {"none", "patch", "window", "token", "patch_channel", NULL};
 static const char *const losses[] = {"l2", "l1", "smooth_l1", "cosine", "cross_entropy", NULL};
 static const char *const loss_places[] = {"masked", "all", NULL};
+static const char *const pools[] = {"mean", "class_token", "attention", NULL};
+static const char *const head_norms[] = {"after_pool", "before_pool", NULL};
 static const char *const contrasts[] = {"off", "mocov3", NULL};
 static const char *const optimizers[] = {"adamw", NULL};
 static const char *const schedules[] = {"cosine", "multistep", NULL};
@@ -54,14 +56,14 @@ static const RecipeKey rows[] = {
      .help = "Probability of a mirrored picture."},
     {"augment.interpolation", KEY_WORD, AT(augment.interpolation), "bicubic", .names = interpolations,
      .now = ONLY(INTERPOLATION_BICUBIC) | ONLY(INTERPOLATION_BILINEAR), .help = "Filter with which crops are resized."},
-    {"augment.color_jitter", KEY_REALS, AT(augment.color_jitter), "[0, 0, 0, 0]", 0, 10, .count = 4, .now = NOT_YET,
+    {"augment.color_jitter", KEY_REALS, AT(augment.color_jitter), "[0, 0, 0, 0]", 0, 10, .count = 4, .now = CARRIED_OUT,
      .help = "Strength of random changes of brightness, contrast, saturation and hue."},
-    {"augment.jitter_prob", KEY_REAL, AT(augment.jitter_prob), "1", 0, 1, .now = NOT_YET,
+    {"augment.jitter_prob", KEY_REAL, AT(augment.jitter_prob), "1", 0, 1, .now = CARRIED_OUT,
      .help = "Probability that a picture's colours are changed."},
-    {"augment.grey", KEY_REAL, AT(augment.grey), "0", 0, 1, .now = NOT_YET, .help = "Probability of a grey picture."},
-    {"augment.blur", KEY_REAL, AT(augment.blur), "0", 0, 1, .now = NOT_YET, .help = "Probability of a blurred picture."},
-    {"augment.solarise", KEY_REAL, AT(augment.solarise), "0", 0, 1, .now = NOT_YET,
-     .help = "Probability that bright pixels are inverted."},
+    {"augment.grey", KEY_VIEWS, AT(augment.grey), "0", 0, 1, .now = CARRIED_OUT, .help = "Probability of a grey picture; two numbers where the views of `contrast` differ."},
+    {"augment.blur", KEY_VIEWS, AT(augment.blur), "0", 0, 1, .now = CARRIED_OUT, .help = "Probability of a blurred picture, likewise."},
+    {"augment.solarise", KEY_VIEWS, AT(augment.solarise), "0", 0, 1, .now = CARRIED_OUT,
+     .help = "Probability that bright pixels are inverted, likewise."},
 
     {"data.train", KEY_TEXT, AT(data.train), "world", .now = CARRIED_OUT,
      .help = "Training pictures: a folder, a list (.csv), tar shards, CIFAR files, or `world`, which the program draws."},
@@ -117,8 +119,8 @@ static const RecipeKey rows[] = {
     {"encoder.position_resize", KEY_WORD, AT(encoder.position_resize), "bicubic", .names = resizes,
      .now = ONLY(POSITION_RESIZE_BICUBIC), .help = "How a table is resized when the weights come from another grid."},
     {"encoder.init", KEY_WORD, AT(encoder.init), "auto", .names = inits,
-     .now = ONLY(ENCODER_INIT_AUTO) | ONLY(ENCODER_INIT_XAVIER) | ONLY(ENCODER_INIT_BEIT) | ONLY(ENCODER_INIT_MASKFEAT),
-     .help = "Initial weights; `auto` is `xavier` with input `visible` and `beit` with `mask_token`."},
+     .now = ONLY(ENCODER_INIT_AUTO) | ONLY(ENCODER_INIT_XAVIER) | ONLY(ENCODER_INIT_BEIT) | ONLY(ENCODER_INIT_MASKFEAT) | ONLY(ENCODER_INIT_MOCO),
+     .help = "Initial weights; `auto` is `xavier` with input `visible` and `beit` with `mask_token`. `moco` also fixes the patch embedding."},
     {"encoder.input", KEY_WORD, AT(encoder.input), "visible", .names = inputs, .now = CARRIED_OUT,
      .help = "Leave hidden patches out of the encoder, or put a trained token in their place."},
     {"encoder.keep_blocks", KEY_INT, AT(encoder.keep_blocks), "all", 1, 1024, "all", 0, .now = NOT_YET,
@@ -173,27 +175,34 @@ static const RecipeKey rows[] = {
      .help = "Side of the window of `normalise: window` in pixels, an odd number."},
     {"loss.kind", KEY_WORD, AT(loss.kind), "l2", .names = losses,
      .now = CARRIED_OUT,
-     .help = "Distance between prediction and target; `cosine` is 2 - 2 cos, `cross_entropy` is for codes."},
+     .help = "Distance between prediction and target; `cosine` is 2 - 2 cos, `cross_entropy` is for codes. With `cross_entropy` and `decoders: []` a head learns the pictures' labels."},
     {"loss.beta", KEY_REAL, AT(loss.beta), "2", 1e-9, 1e9, .now = CARRIED_OUT,
      .help = "Error at which `smooth_l1` turns from square to straight."},
     {"loss.on", KEY_WORD, AT(loss.on), "masked", .names = loss_places, .now = CARRIED_OUT,
      .help = "Which patches count: the hidden ones or all."},
-    {"loss.smoothing", KEY_REAL, AT(loss.smoothing), "0", 0, 0.999, .now = NOT_YET, .help = "Smoothing of class labels."},
+    {"loss.smoothing", KEY_REAL, AT(loss.smoothing), "0", 0, 0.999, .now = CARRIED_OUT, .help = "Smoothing of class labels."},
     {"target.hybrid", KEY_HYBRID, AT(hybrid), "none", .now = CARRIED_OUT,
      .help = "Mixes the targets of taps with what a frozen model (`from`) makes of the masked picture; alpha is the picture's share."},
 
-    {"head", KEY_RESERVED, .help = "A classifier in place of mask, decoders and target."},
+    {"head.classes", KEY_INT, AT(head.classes), "auto", 1, 1 << 24, "auto", RECIPE_AUTO, .now = CARRIED_OUT,
+     .help = "Classes that a head tells apart; `auto` takes those of the pictures."},
+    {"head.names", KEY_OTHER, 0, "auto", .now = NOT_YET, .help = "Names of the classes."},
+    {"head.pool", KEY_WORD, AT(head.pool), "mean", .names = pools, .now = ONLY(HEAD_MEAN) | ONLY(HEAD_CLASS_TOKEN),
+     .help = "What a head looks at: the mean of the patches, or the class token behind the final norm."},
+    {"head.norm", KEY_WORD, AT(head.norm), "after_pool", .names = head_norms, .now = ONLY(HEAD_AFTER_POOL),
+     .help = "Where the norm of a mean stands."},
+    {"head.init_std", KEY_REAL, AT(head.init_std), "2e-5", 0, 10, .now = CARRIED_OUT, .help = "Deviation of a head's first weights."},
 
-    {"contrast.kind", KEY_WORD, AT(contrast.kind), "off", .names = contrasts, .now = ONLY(CONTRAST_OFF),
-     .help = "Contrastive pre-training, as a control."},
-    {"contrast.dim", KEY_INT, AT(contrast.dim), "256", 1, 65536, .now = NOT_YET, .help = "Width of the projection."},
-    {"contrast.hidden", KEY_INT, AT(contrast.hidden), "4096", 1, 65536, .now = NOT_YET, .help = "Width of hidden layers."},
-    {"contrast.temperature", KEY_REAL, AT(contrast.temperature), "0.2", 1e-6, 1e3, .now = NOT_YET,
+    {"contrast.kind", KEY_WORD, AT(contrast.kind), "off", .names = contrasts, .now = CARRIED_OUT,
+     .help = "Contrastive pre-training with two views of each picture, as a control; it has `decoders: []`."},
+    {"contrast.dim", KEY_INT, AT(contrast.dim), "256", 1, 65536, .now = CARRIED_OUT, .help = "Width of the projection."},
+    {"contrast.hidden", KEY_INT, AT(contrast.hidden), "4096", 1, 65536, .now = CARRIED_OUT, .help = "Width of hidden layers."},
+    {"contrast.temperature", KEY_REAL, AT(contrast.temperature), "0.2", 1e-6, 1e3, .now = CARRIED_OUT,
      .help = "Temperature of the similarities."},
-    {"contrast.momentum", KEY_REAL, AT(contrast.momentum), "0.99", 0, 1, .now = NOT_YET,
-     .help = "Momentum of the averaged encoder."},
-    {"contrast.group", KEY_INT, AT(contrast.group), "auto", 1, BIG, "auto", RECIPE_AUTO, .now = NOT_YET,
-     .help = "Pictures that are compared with each other; `auto` is the batch."},
+    {"contrast.momentum", KEY_REAL, AT(contrast.momentum), "0.99", 0, 1, .now = CARRIED_OUT,
+     .help = "Momentum of the averaged encoder at the start; it rises to 1."},
+    {"contrast.group", KEY_INT, AT(contrast.group), "auto", 1, BIG, "auto", RECIPE_AUTO, .now = CARRIED_OUT,
+     .help = "Pictures that are compared with each other, which are computed at once; `auto` is the batch."},
 
     {"stages", KEY_STAGES, AT(stages), "[]", .now = CARRIED_OUT,
      .help = "Stages of distillation, each with epochs, teacher_depth (blocks of its teacher; left out: all) and optimizer (keep or reset)."},
@@ -234,7 +243,7 @@ static const RecipeKey rows[] = {
     {"schedule.accumulate", KEY_INT, AT(schedule.accumulate), "auto", 1, 1 << 24, "auto", RECIPE_AUTO, .now = CARRIED_OUT,
      .help = "Micro-batches of a step; `auto` follows from run.micro_batch."},
 
-    {"ema.decay", KEY_REAL, AT(ema.decay), "0", 0, 1, .now = NOT_YET, .help = "Decay of the averaged weights; 0 means none."},
+    {"ema.decay", KEY_REAL, AT(ema.decay), "0", 0, 1, .now = CARRIED_OUT, .help = "Decay of the averaged weights; 0 means none."},
 
     {"guard.nonfinite", KEY_WORD, AT(guard.nonfinite), "stop", .names = guards, .now = CARRIED_OUT,
      .help = "What to do when loss or gradient is not finite: `stop` says where it began and leaves a state that does it again, `skip` leaves the step out."},
@@ -274,6 +283,7 @@ static const RecipeKey rows[] = {
     {"run.from", KEY_TEXT, AT(run.from), "none", .word = "none", .now = CARRIED_OUT,
      .help = "A run, a checkpoint or another project's file whose weights the run starts with."},
 
+    {"head.kind", KEY_RESERVED, .help = "Heads of dense tasks."},
     {"augment.auto", KEY_RESERVED, .help = "Learned policies of augmentation."},
     {"augment.repeats", KEY_RESERVED, .help = "Several augmented views of a picture in a batch."},
     {"augment.erase", KEY_RESERVED, .help = "Random erasing."},
@@ -394,6 +404,8 @@ size_t schema_field_bytes(const RecipeKey *row)
         return sizeof(double);
     case KEY_REALS:
         return sizeof(double) * (size_t)row->count;
+    case KEY_VIEWS:
+        return 2 * sizeof(double);
     case KEY_BOOL:
         return sizeof(bool);
     case KEY_SIZE:

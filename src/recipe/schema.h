@@ -15,6 +15,7 @@ typedef enum {
     KEY_SEED,       /* uint64_t, up to 2^63 - 1 */
     KEY_REAL,       /* double */
     KEY_REALS,      /* double[count] */
+    KEY_VIEWS,      /* double[2], of two views; one number means both */
     KEY_BOOL,       /* bool */
     KEY_WORD,       /* an enumeration; `names` in the order of its enumerators */
     KEY_SIZE,       /* int[2] rows and columns; one number means both */

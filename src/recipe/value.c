@@ -248,6 +248,13 @@ static bool read_type(const RecipeKey *row, const RecipeValue *value, void *fiel
             if (!read_real(row, &s[i], (double *)field + i))
                 return false;
         return true;
+    case KEY_VIEWS:
+        if (value->list && value->count != 2)
+            return false;
+        for (size_t i = 0; i < 2; i++)
+            if (!read_real(row, &s[value->list ? i : 0], (double *)field + i))
+                return false;
+        return true;
     default:
         break;
     }
@@ -490,6 +497,14 @@ void value_write(const RecipeKey *row, const void *field, Text *out)
         }
         text_add(out, "]");
         break;
+    case KEY_VIEWS:
+        text_add(out, ((const double *)field)[0] == ((const double *)field)[1] ? "" : "[");
+        for (int i = 0; i < (((const double *)field)[0] == ((const double *)field)[1] ? 1 : 2); i++) {
+            text_add(out, i ? ", " : "");
+            value_write_real(((const double *)field)[i], out);
+        }
+        text_add(out, ((const double *)field)[0] == ((const double *)field)[1] ? "" : "]");
+        break;
     case KEY_BOOL:
         text_add(out, *(const bool *)field ? "true" : "false");
         break;
@@ -601,6 +616,10 @@ void schema_describe(const RecipeKey *row, Text *out)
     case KEY_REALS:
         snprintf(what, sizeof what, "a list of %d numbers", row->count);
         describe_range(row, what, out);
+        break;
+    case KEY_VIEWS:
+        describe_range(row, "a number", out);
+        text_add(out, ", or [first view, second view]");
         break;
     case KEY_BOOL:
         text_add(out, "true or false");

@@ -82,7 +82,7 @@ static void write_decoders(const Recipe *r, Text *out)
 {
     size_t count;
     const RecipeKey *rows = schema_rows(&count);
-    text_add(out, "decoders:\n");
+    text_add(out, r->decoder_count ? "decoders:\n" : "decoders: []\n");
     for (int k = 0; k < r->decoder_count; k++) {
         const RecipeDecoder *d = &r->decoders[k];
         const char *lead = "  - ";

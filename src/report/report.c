@@ -62,6 +62,11 @@ static void cell_encoder(Text *out, const RunData *d)
 
 static void cell_decoders(Text *out, const RunData *d)
 {
+    if (d->recipe->decoder_count == 0) {
+        text_add(out, "none: %s",
+                 recipe_method(d->recipe) == METHOD_CLASSIFY ? "a head learns labels" : "views of pictures are contrasted");
+        return;
+    }
     text_add(out, "%d: ", d->recipe->decoder_count);
     for (int k = 0; k < d->recipe->decoder_count; k++) {
         char name[NAME_BYTES];
@@ -83,16 +88,20 @@ static void cell_losses(Text *out, const RunData *d)
         return;
     }
     const RunValidation *v = &d->validations[d->validation_count - 1];
-    for (int k = 0; k < d->recipe->decoder_count; k++) {
+    for (int k = 0; k < run_data_terms(d); k++) {
         char name[NAME_BYTES];
         run_data_decoder(d, k, name, sizeof name);
         text_add(out, "%s%s %.4f", k ? ", " : "", name, v->losses[1 + k]);
     }
+    if (!isnan(v->accuracy))
+        text_add(out, ", accuracy %.2f %%", v->accuracy);
 }
 
 static void cell_batch(Text *out, const RunData *d)
 {
-    text_add(out, "%d pictures, mask ratio %g", d->recipe->schedule.batch_size, d->recipe->mask.ratio);
+    text_add(out, "%d pictures", d->recipe->schedule.batch_size);
+    if (recipe_method(d->recipe) == METHOD_MASKED)
+        text_add(out, ", mask ratio %g", d->recipe->mask.ratio);
 }
 
 static void cell_time(Text *out, const RunData *d)

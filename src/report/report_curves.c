@@ -100,8 +100,9 @@ static bool loss_chart(const Report *r, int run, Chart *chart)
     char name[NAME_BYTES];
     bool ok = true;
     report_run_name(r, run, name);
-    snprintf(chart->title, sizeof chart->title, r->count > 1 ? "Loss of every decoder: %s" : "Loss of every decoder", name);
-    for (int k = 0; ok && k < d->recipe->decoder_count; k++) {
+    const char *what = d->recipe->decoder_count ? "Loss of every decoder" : "Loss";
+    snprintf(chart->title, sizeof chart->title, r->count > 1 ? "%s: %s" : "%s", what, name);
+    for (int k = 0; ok && k < run_data_terms(d); k++) {
         run_data_decoder(d, k, name, sizeof name);
         ok = add_raw(chart, d, RUN_LOSS + 1 + k, k, CHART_FAINT, name) && add_smooth(chart, d, RUN_LOSS + 1 + k, k, name) &&
              add_held_out(chart, d, k, k, name);
@@ -168,10 +169,35 @@ static bool add_comparison(Report *r)
     return ok;
 }
 
+/* Share of right answers, where a run has it. */
+static bool add_accuracy(Report *r)
+{
+    Chart chart = {.title = "Accuracy in percent", .zero = true};
+    bool ok = true, any = false;
+    for (int run = 0; ok && run < r->count; run++) {
+        const RunData *d = &r->runs[run];
+        char name[NAME_BYTES];
+        if (recipe_method(d->recipe) == METHOD_MASKED)
+            continue;
+        any = true;
+        report_run_name(r, run, name);
+        ok = add_raw(&chart, d, RUN_ACCURACY, run, CHART_FAINT, name) && add_smooth(&chart, d, RUN_ACCURACY, run, name);
+        ChartSeries *s =
+            ok && d->validation_count ? chart_series(&chart, d->validation_count, run, CHART_DOTS, "%s, held out", name) : NULL;
+        for (size_t i = 0; s && i < d->validation_count; i++)
+            s->points[s->count++] = (ChartPoint){d->validations[i].epoch, d->validations[i].accuracy};
+        ok = ok && (s || !d->validation_count);
+    }
+    ok = ok && (!any || chart_draw(&chart, &r->out));
+    chart_free(&chart);
+    return ok;
+}
+
 bool report_add_curves(Report *r)
 {
     text_add(&r->out, "<h2>Curves</h2>\n<div class=\"grid2\">\n");
-    bool ok = (r->count < 2 || add_comparison(r)) && add_loss_charts(r) && add_common_chart(r, "Learning rate", RUN_LR, 0) &&
+    bool ok = (r->count < 2 || add_comparison(r)) && add_loss_charts(r) && add_accuracy(r) &&
+              add_common_chart(r, "Learning rate", RUN_LR, 0) &&
               add_common_chart(r, "Norm of the gradient", RUN_GRAD_NORM, 0) &&
               add_common_chart(r, "Pictures per second", RUN_SPEED, 0) &&
               add_common_chart(r, "Time that steps waited for data, in percent", RUN_WAIT, 2);

@@ -37,7 +37,7 @@ static void add_number(RunBin *bin, int series, const json_t *line, const char *
     const json_t *number = json_object_get(line, key);
     if (!json_is_number(number))
         return; /* null: it was not finite */
-    bin->sums[series] += json_number_value(number);
+    bin->sums[series] += (series == RUN_ACCURACY ? 100 : 1) * json_number_value(number);
     bin->counts[series]++;
 }
 
@@ -56,12 +56,16 @@ static bool add_validation(RunData *d, const json_t *line, double epoch)
         const json_t *number = json_object_get(line, key);
         v->losses[k + 1] = json_is_number(number) ? json_number_value(number) : NAN;
     }
+    if (d->recipe->decoder_count == 0)
+        v->losses[1] = v->losses[0];
+    const json_t *accuracy = json_object_get(line, "val_accuracy");
+    v->accuracy = json_is_number(accuracy) ? 100 * json_number_value(accuracy) : NAN;
     return true;
 }
 
 static bool add_line(RunData *d, const json_t *line, int *width)
 {
-    static const char *const keys[] = {"lr", "grad_norm", "images_per_second", NULL, "loss"};
+    static const char *const keys[] = {"lr", "grad_norm", "images_per_second", NULL, "accuracy", "loss"};
     double epoch = json_number_value(json_object_get(line, "epoch"));
     RunBin *last = d->bin_count ? &d->bins[d->bin_count - 1] : NULL;
     if (!last || last->steps >= *width) {
@@ -75,9 +79,10 @@ static bool add_line(RunData *d, const json_t *line, int *width)
     for (int k = 0; k <= RUN_LOSS; k++)
         if (keys[k])
             add_number(last, k, line, keys[k]);
-    for (int k = 0; k < d->recipe->decoder_count; k++) {
-        char key[32];
-        snprintf(key, sizeof key, "loss.%d", k);
+    for (int k = 0; k < run_data_terms(d); k++) {
+        char key[32] = "loss";
+        if (d->recipe->decoder_count)
+            snprintf(key, sizeof key, "loss.%d", k);
         add_number(last, RUN_LOSS + 1 + k, line, key);
     }
     d->steps = json_integer_value(json_object_get(line, "step"));
@@ -192,8 +197,17 @@ void run_data_free(RunData *d)
     *d = (RunData){0};
 }
 
+int run_data_terms(const RunData *d)
+{
+    return d->recipe->decoder_count ? d->recipe->decoder_count : 1;
+}
+
 void run_data_decoder(const RunData *d, int decoder, char *name, size_t size)
 {
+    if (d->recipe->decoder_count == 0) {
+        snprintf(name, size, "loss");
+        return;
+    }
     int tap = d->recipe->decoders[decoder].tap, same = 0;
     char number[16] = "";
     for (int k = 0; k < d->recipe->decoder_count; k++)

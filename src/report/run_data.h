@@ -8,9 +8,10 @@
 enum {
     RUN_LR,
     RUN_GRAD_NORM,
-    RUN_SPEED, /* pictures per second */
-    RUN_WAIT,  /* percent of a step's time that it waited for data */
-    RUN_LOSS,  /* and behind it the decoders' */
+    RUN_SPEED,    /* pictures per second */
+    RUN_WAIT,     /* percent of a step's time that it waited for data */
+    RUN_ACCURACY, /* percent, of methods that have one */
+    RUN_LOSS,     /* and behind it the decoders'; of methods without decoders the same once more */
     RUN_SERIES = RUN_LOSS + 1 + RECIPE_DECODERS_MAX
 };
 
@@ -28,6 +29,7 @@ typedef struct {
 typedef struct {
     double epoch;
     double losses[1 + RECIPE_DECODERS_MAX]; /* the sum, then each decoder's */
+    double accuracy;                        /* percent */
 } RunValidation;
 
 typedef struct {
@@ -51,6 +53,9 @@ typedef struct {
  * is no run or its files cannot be understood; run_data_free() is due in any case. */
 bool run_data_read(RunData *data, const char *run);
 void run_data_free(RunData *data);
+
+/* Series of losses behind RUN_LOSS: the decoders', or one. */
+int run_data_terms(const RunData *data);
 
 /* "block 6" or "last block": what decoder k reads; "block 6 (1)" with its number where several read it. */
 void run_data_decoder(const RunData *data, int decoder, char *name, size_t size);

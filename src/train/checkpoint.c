@@ -52,8 +52,9 @@ static void add_model_recipe(const Recipe *recipe, const CheckpointMeta *meta, T
     recipe_write(&r, out);
 }
 
-static bool write_model(const char *folder, const Trainer *t, const TrainerState *state, const Recipe *recipe,
-                        const CheckpointMeta *meta)
+/* All parameters, the trained ones from that buffer. */
+static bool write_model(const char *folder, const char *file, const Trainer *t, const float *weights, const float *fixed,
+                        const Recipe *recipe, const CheckpointMeta *meta)
 {
     const ParamSet *set = trainer_params(t);
     Text yaml = {0};
@@ -62,11 +63,11 @@ static bool write_model(const char *folder, const Trainer *t, const TrainerState
     bool ok = tensors && !yaml.failed;
     for (size_t i = 0; ok && i < set->count; i++) {
         const Param *p = &set->params[i];
-        tensors[i] = tensor_of(p, p->name, p->kind == PARAM_TRAINED ? state->weights : state->fixed);
+        tensors[i] = tensor_of(p, p->name, p->kind == PARAM_TRAINED ? weights : fixed);
     }
     if (ok) {
         SafeMetadata metadata[] = {{"format", "lacuna"}, {"version", LACUNA_VERSION}, {"recipe", yaml.data}};
-        ok = write_tensors(folder, CHECKPOINT_MODEL, tensors, set->count, metadata, sizeof metadata / sizeof *metadata);
+        ok = write_tensors(folder, file, tensors, set->count, metadata, sizeof metadata / sizeof *metadata);
     }
     memory_free(tensors);
     text_free(&yaml);
@@ -111,11 +112,11 @@ static void add_floats(Text *out, const char *name, const float *values, int cou
     text_add(out, "]");
 }
 
-static bool add_hashes(Text *out, const char *folder)
+static bool add_hashes(Text *out, const char *folder, bool average)
 {
     bool ok = true;
     text_add(out, "  \"files\": {");
-    for (int i = 0; ok && i < CHECKPOINT_FILES; i++) {
+    for (int i = 0; ok && i < (average ? CHECKPOINT_FILES : CHECKPOINT_FILES_ALWAYS); i++) {
         FileHash hash;
         ok = checkpoint_hash(folder, checkpoint_files[i], &hash);
         text_add(out, "%s\"%s\": {\"bytes\": %" PRId64 ", \"crc32\": %" PRIu32 "}", i ? ", " : "", checkpoint_files[i],
@@ -143,7 +144,7 @@ static bool write_meta(const char *folder, Trainer *t, const CheckpointMeta *met
              meta->guard.draw, meta->guard.skipped, meta->guard.losses, meta->guard.mean, meta->guard.variance);
     if (meta->stage_ends)
         text_add(&out, "  \"stage_ends\": true,\n");
-    bool ok = add_hashes(&out, folder) && path && !out.failed;
+    bool ok = add_hashes(&out, folder, trainer_average(t) != NULL) && path && !out.failed;
     if (ok)
         text_add(&out, CHECKPOINT_META_CRC "%lu\n}\n", crc32_z(crc32(0, NULL, 0), (const Bytef *)out.data, out.length));
     ok = ok && !out.failed && file_write(path, out.data, out.length);
@@ -231,8 +232,10 @@ bool checkpoint_save(const char *run, Trainer *t, const Recipe *recipe, const Ch
     bool ok = trainer_fetch(t, &state) && folder && file_make_folder(folder) && (!made || file_sync(run)) &&
               checkpoint_steps(folder, true, &steps, &count);
     ok = ok && (aside = file_join(folder, name)) && (final = checkpoint_folder(folder, meta->step)) && file_make_folder(aside);
-    ok = ok && write_model(aside, t, &state, recipe, meta) && write_state(aside, t, &state) && write_meta(aside, t, meta) &&
-         file_sync(aside) && put_in_place(aside, final) && file_sync(folder);
+    ok = ok && write_model(aside, CHECKPOINT_MODEL, t, state.weights, state.fixed, recipe, meta) &&
+         (!state.average || write_model(aside, CHECKPOINT_AVERAGE, t, state.average, state.fixed, recipe, meta)) &&
+         write_state(aside, t, &state) && write_meta(aside, t, meta) && file_sync(aside) && put_in_place(aside, final) &&
+         file_sync(folder);
     if (!ok && aside) {
         char *why = memory_string(error_text());
         file_remove(aside);

@@ -2,10 +2,11 @@
  *
  * model.safetensors holds all parameters by name in f32 and, as metadata, the recipe, so that it can be opened alone;
  * state.safetensors AdamW's moments, and of a frozen teacher the weights (teacher.NAME); meta.json where the run stood, and
- * checksums of all three. No clock, no number of threads, no name of a file: the same run leaves the same bytes. A checkpoint
- * is written into a folder whose name starts with a dot and renamed when all of it is on the disk, so every folder of a proper
- * name is whole. The link RUN/checkpoints/latest leads to the newest. One process at a time writes to a run (run_folder.h locks
- * it). */
+ * checksums of all. With ema.decay average.safetensors holds the averaged weights, in the form of model.safetensors; a run or
+ * checkpoint that is named for its weights means these. No clock, no number of threads, no name of a file: the same run leaves
+ * the same bytes. A checkpoint is written into a folder whose name starts with a dot and renamed when all of it is on the disk,
+ * so every folder of a proper name is whole. The link RUN/checkpoints/latest leads to the newest. One process at a time writes
+ * to a run (run_folder.h locks it). */
 #ifndef LACUNA_TRAIN_CHECKPOINT_H
 #define LACUNA_TRAIN_CHECKPOINT_H
 

@@ -120,6 +120,14 @@ bool checkpoint_load(const char *folder, Trainer *t, CheckpointMeta *meta)
               fill(model, origin, set, "", trainer_weights(t), trainer_fixed(t));
     memory_free(origin);
     origin = NULL;
+    if (ok && trainer_moment1(t) && trainer_average(t)) {
+        SafeTensors *average = checkpoint_part(folder, CHECKPOINT_AVERAGE);
+        ok = average && (origin = file_join(folder, CHECKPOINT_AVERAGE)) &&
+             fill(average, origin, set, "", trainer_average(t), trainer_fixed(t));
+        safetensors_close(average);
+        memory_free(origin);
+        origin = NULL;
+    }
     if (ok && trainer_moment1(t))
         ok = (state = checkpoint_part(folder, CHECKPOINT_STATE)) && (origin = file_join(folder, CHECKPOINT_STATE)) &&
              check_state_names(state, folder) && fill(state, origin, set, "moment1.", trainer_moment1(t), NULL) &&

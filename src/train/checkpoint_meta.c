@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "train/checkpoint_parts.h"
 
-const char *const checkpoint_files[CHECKPOINT_FILES] = {CHECKPOINT_MODEL, CHECKPOINT_STATE};
+const char *const checkpoint_files[CHECKPOINT_FILES] = {CHECKPOINT_MODEL, CHECKPOINT_STATE, CHECKPOINT_AVERAGE};
 
 static bool meta_number(const json_t *root, const char *path, const char *key, int64_t least, int64_t *value)
 {
@@ -84,6 +84,9 @@ bool checkpoint_meta_hashes(const char *text, size_t size, const char *path, Fil
     for (int i = 0; ok && i < CHECKPOINT_FILES; i++) {
         const json_t *file = json_object_get(files, checkpoint_files[i]);
         int64_t crc = 0;
+        hashes[i] = (FileHash){.bytes = -1};
+        if (i >= CHECKPOINT_FILES_ALWAYS && !file)
+            continue;
         ok = meta_number(file, path, "bytes", 0, &hashes[i].bytes) && meta_number(file, path, "crc32", 0, &crc);
         hashes[i].crc = (uint32_t)crc;
     }

@@ -8,9 +8,10 @@
 #include "graph/param.h"
 #include "train/checkpoint.h"
 
-#define CHECKPOINT_MODEL "model.safetensors"
-#define CHECKPOINT_STATE "state.safetensors"
-#define CHECKPOINT_META  "meta.json"
+#define CHECKPOINT_MODEL   "model.safetensors"
+#define CHECKPOINT_STATE   "state.safetensors"
+#define CHECKPOINT_META    "meta.json"
+#define CHECKPOINT_AVERAGE "average.safetensors"
 
 /* How folders and links begin that are not finished, or about to go. */
 #define CHECKPOINT_ASIDE ".tmp-"
@@ -18,13 +19,13 @@
 /* How the last line of meta.json begins: CRC-32 of all before this. */
 #define CHECKPOINT_META_CRC "  \"crc32\": "
 
-/* The files whose checksums meta.json holds. */
-enum { CHECKPOINT_FILES = 2 };
+/* The files whose checksums meta.json holds; the last one need not be there. */
+enum { CHECKPOINT_FILES = 3, CHECKPOINT_FILES_ALWAYS = 2 };
 extern const char *const checkpoint_files[CHECKPOINT_FILES];
 
 typedef struct {
-    int64_t bytes;
-    uint32_t crc; /* CRC-32 as zlib has it */
+    int64_t bytes; /* -1: there is no such file */
+    uint32_t crc;  /* CRC-32 as zlib has it */
 } FileHash;
 
 /* Reads the text of a meta.json, and from it the checksums of the other files; `path` names it in errors. False after

@@ -37,10 +37,24 @@ static void add_shapes(Text *out, const Weight *w, const Param *p)
     text_add(out, "])");
 }
 
+/* A head of another method counts as one decoder more. */
+enum { HEAD = RECIPE_DECODERS_MAX };
+
+static bool is_head(const char *name)
+{
+    static const char *const groups[] = {"head.", "fc_norm.", "projector.", "predictor."};
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
+        if (!strncmp(name, groups[i], strlen(groups[i])))
+            return true;
+    return false;
+}
+
 /* The number of the decoder that a name belongs to, -1: of the encoder. */
 static int decoder_of(const char *name)
 {
     int k;
+    if (is_head(name))
+        return HEAD;
     return sscanf(name, "decoders.%d.", &k) == 1 && k >= 0 && k < RECIPE_DECODERS_MAX ? k : -1;
 }
 
@@ -49,6 +63,12 @@ static int decoder_of(const char *name)
 static bool is_optional(const char *name)
 {
     return !strcmp(name, "mask_token") || !strncmp(name, "projection.", 11);
+}
+
+/* A head on the mean of the patches has a norm of its own in the place of the encoder's (docs/spec/transfer.md A.1). */
+static bool lacks_norm(const Recipe *r)
+{
+    return recipe_method(r) == METHOD_CLASSIFY && r->head.pool == HEAD_MEAN;
 }
 
 /* A learned table of another grid; both must have as many class rows, at most one. */
@@ -111,7 +131,7 @@ static bool load_encoder(const Weights *file, const Recipe *from, const Recipe *
         if (p->kind != PARAM_TRAINED || decoder_of(p->name) >= 0)
             continue;
         const Weight *t = weights_find(file, p->name);
-        if (!t && is_optional(p->name))
+        if (!t && (is_optional(p->name) || (!strncmp(p->name, "norm.", 5) && lacks_norm(from))))
             text_add(note, "%s starts anew: it is not there. ", p->name);
         else if (!t)
             return error_set("%s is missing", p->name);
@@ -129,7 +149,8 @@ static bool load_encoder(const Weights *file, const Recipe *from, const Recipe *
     }
     for (size_t i = 0; i < weights_count(file); i++) {
         const char *name = weights_at(file, i)->name;
-        if (decoder_of(name) >= 0 || is_optional(name) || !strcmp(name, "pos_embed"))
+        if (decoder_of(name) >= 0 || is_optional(name) || !strcmp(name, "pos_embed") ||
+            (!strncmp(name, "norm.", 5) && lacks_norm(to)))
             continue;
         if (!strcmp(name, "norm.weight") && param_find(set, name) < 0 && weights_foreign(file))
             text_add(note, "Its final norm is left out, since no decoder's tap is last. ");
@@ -139,6 +160,22 @@ static bool load_encoder(const Weights *file, const Recipe *from, const Recipe *
             return error_set("%.200s has no place in this encoder", name);
     }
     return true;
+}
+
+/* What both have in the same shape. */
+static void load_head(const Weights *file, const ParamSet *set, float *weights, Text *note)
+{
+    Text why = {0};
+    bool differs = decoder_differs(file, set, HEAD, &why);
+    if (differs)
+        text_add(note, "The head starts anew: %s. ", why.data ? why.data : "it differs");
+    for (size_t i = 0; i < set->count && !differs; i++) {
+        const Param *p = &set->params[i];
+        const Weight *t = decoder_of(p->name) == HEAD ? weights_find(file, p->name) : NULL;
+        if (t && p->kind == PARAM_TRAINED)
+            weight_to_f32(t, weights + p->offset);
+    }
+    text_free(&why);
 }
 
 static void load_decoders(const Weights *file, const Recipe *from, const Recipe *to, const ParamSet *set, float *weights,
@@ -160,6 +197,7 @@ static void load_decoders(const Weights *file, const Recipe *from, const Recipe 
     }
     for (int k = to->decoder_count; k < from->decoder_count; k++)
         text_add(note, "Decoder %d of the file is passed over. ", k);
+    load_head(file, set, weights, note);
 }
 
 /* Those of a set's parameters that begin with `prefix`, or, when it is empty, are of the teacher's network. */

@@ -102,14 +102,18 @@ static bool plan_programs(const Recipe *r, const Device *device, int micro_batch
             continue;
         if (sscanf(param->name, "decoders.%d.", &k) == 1)
             f->decoder_parameters[k] += param->count;
+        else if (!strncmp(param->name, "head.", 5) || !strncmp(param->name, "fc_norm.", 8) ||
+                 !strncmp(param->name, "projector.", 10) || !strncmp(param->name, "predictor.", 10))
+            f->head_parameters += param->count;
         else
             f->encoder_parameters += param->count;
     }
     if (f) {
         const ParamSet *teacher = trainer_teacher_params(t);
-        f->parameters = (int64_t)sizeof(float) *
-                        (4 * params->trained_count + params->fixed_count + teacher->trained_count + teacher->fixed_count);
-        f->checkpoint = (int64_t)sizeof(float) * (3 * params->trained_count + params->fixed_count + teacher->trained_count);
+        f->parameters = (int64_t)sizeof(float) * ((r->ema.decay > 0 ? 5 : 4) * params->trained_count + params->fixed_count +
+                                                  teacher->trained_count + teacher->fixed_count);
+        f->checkpoint = (int64_t)sizeof(float) *
+                        ((r->ema.decay > 0 ? 4 : 3) * params->trained_count + params->fixed_count + teacher->trained_count);
     }
     trainer_close(t);
     if (!evaluates)
@@ -188,9 +192,15 @@ static bool time_steps(const Recipe *r, const Pictures *pictures, Forecast *f)
         if (!loader_next(loader, &batch))
             goto done;
         pictures_masks(r, false, 0, batch.epoch, batch.samples, batch.count, hidden);
-        TrainerBatch input = {
-            .images = batch.images, .teacher_images = batch.other, .hidden = hidden, .kept = kept, .lr = 1e-6};
-        if (!trainer_step(t, &input, &metrics))
+        if (!trainer_step(t,
+                          &(TrainerBatch){.images = batch.images,
+                                          .teacher_images = batch.other,
+                                          .hidden = hidden,
+                                          .kept = kept,
+                                          .labels = batch.labels,
+                                          .second = batch.second,
+                                          .lr = 1e-6},
+                          &metrics))
             goto done;
         loader_release(loader);
         now = clock_seconds();
@@ -249,7 +259,7 @@ bool forecast_make(const Recipe *recipe, bool time, Forecast *f)
     bool ok = false;
     memset(f, 0, sizeof *f);
     *r = *recipe;
-    if (!recipe_check(r) || !pictures_open(r, &pictures) || !count_pictures(&pictures, f))
+    if (!recipe_check(r) || !pictures_open(r, &pictures) || !pictures_classes(&pictures, r) || !count_pictures(&pictures, f))
         goto done;
     bool parts_are_open = r->run.micro_batch == RECIPE_AUTO && r->schedule.accumulate == RECIPE_AUTO;
     settle_recipe(r, f->steps);

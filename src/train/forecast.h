@@ -13,6 +13,7 @@ typedef struct {
     int64_t steps_per_epoch, steps;
 
     int64_t encoder_parameters, decoder_parameters[RECIPE_DECODERS_MAX]; /* trained ones */
+    int64_t head_parameters;                                             /* of methods without decoders */
     double step_flops;                                                   /* forward, backward, update of a whole batch */
 
     /* Bytes that are taken as long as the run lasts. */

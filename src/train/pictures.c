@@ -49,11 +49,22 @@ static void thin_out(SampleList *list, size_t most)
     list->count = most;
 }
 
+static ColourOptions colours_of(const Recipe *r)
+{
+    ColourOptions o = {.jitter_prob = r->augment.jitter_prob};
+    memcpy(o.jitter, r->augment.color_jitter, sizeof o.jitter);
+    memcpy(o.grey, r->augment.grey, sizeof o.grey);
+    memcpy(o.blur, r->augment.blur, sizeof o.blur);
+    memcpy(o.solarise, r->augment.solarise, sizeof o.solarise);
+    return o;
+}
+
 /* With image.draft pictures keep so many pixels that the smallest crop has no fewer than the result. That is a matter of the
  * picture alone, so that it can be kept decoded. */
 ImageRequest pictures_form(const Recipe *r)
 {
-    ImageRequest form = {.channels = r->image.channels, .deep = true, .exif = r->image.exif};
+    ColourOptions colours = colours_of(r);
+    ImageRequest form = {.channels = r->image.channels, .deep = !colour_changes(&colours), .exif = r->image.exif};
     for (int side = 0; r->image.draft && side < 2; side++) {
         int own = r->image.size[side], its = recipe_teacher_resizes(r) ? r->target.image_size[side] : 0;
         form.draft[side] = (int)ceil((own > its ? own : its) / sqrt(r->augment.crop_scale[0]));
@@ -75,6 +86,7 @@ static LoaderOptions common_options(const Recipe *r)
                                  : r->augment.interpolation == INTERPOLATION_LANCZOS ? RESIZE_LANCZOS
                                                                                      : RESIZE_BICUBIC,
                        .exif = form.exif,
+                       .shallow = !form.deep,
                        .draft = {form.draft[0], form.draft[1]},
                        .workers = workers,
                        .max_bad = r->data.max_bad};
@@ -115,7 +127,37 @@ void pictures_close(Pictures *p)
     sample_list_free(&p->val);
     source_close(p->source);
     source_close(p->val_source);
+    memory_free(p->val_classes);
     *p = (Pictures){0};
+}
+
+bool pictures_classes(Pictures *p, Recipe *r)
+{
+    int count = source_class_count(p->source), val_count = p->val_source ? source_class_count(p->val_source) : 0;
+    if (recipe_method(r) != METHOD_CLASSIFY)
+        return true;
+    if (count == 0)
+        return error_set("data.train: loss.kind cross_entropy learns labels, but %s has none", source_where(p->source));
+    if (r->head.classes == RECIPE_AUTO)
+        r->head.classes = count;
+    if (count > r->head.classes)
+        return error_set("head.classes %d: %s has %d classes", r->head.classes, source_where(p->source), count);
+    if (!p->val_source)
+        return true;
+    if (val_count == 0)
+        return error_set("data.val: loss.kind cross_entropy learns labels, but %s has none", source_where(p->val_source));
+    if (!(p->val_classes = memory_new((size_t)val_count, sizeof *p->val_classes)))
+        return false;
+    for (int c = 0; c < val_count; c++) {
+        int own = 0;
+        while (own < count && strcmp(source_class_name(p->source, own), source_class_name(p->val_source, c)) != 0)
+            own++;
+        if (own == count)
+            return error_set("the class %.100s of %s is not among those of %s", source_class_name(p->val_source, c),
+                             source_where(p->val_source), source_where(p->source));
+        p->val_classes[c] = own;
+    }
+    return true;
 }
 
 bool pictures_statistics(const Pictures *p, Recipe *r)
@@ -147,6 +189,8 @@ LoaderOptions pictures_train_options(const Pictures *p, const Recipe *r)
     memcpy(o.crop_scale, r->augment.crop_scale, sizeof o.crop_scale);
     memcpy(o.crop_ratio, r->augment.crop_ratio, sizeof o.crop_ratio);
     o.flip = r->augment.flip;
+    o.colours = colours_of(r);
+    o.views = recipe_method(r) == METHOD_CONTRAST ? 2 : 1;
     return o;
 }
 
@@ -209,6 +253,10 @@ void pictures_masks(const Recipe *r, bool validate, uint32_t stage, uint32_t epo
                     uint8_t *hidden)
 {
     size_t places = (size_t)recipe_patches(r);
+    if (recipe_method(r) != METHOD_MASKED) {
+        memset(hidden, 0, count * places);
+        return;
+    }
     for (size_t i = 0; i < count; i++) {
         Random random = validate ? random_stream(r->run.seed, RANDOM_VALIDATE, 0, 0, samples[i])
                                  : random_stream(r->run.seed, RANDOM_MASK, stage, epoch, samples[i]);

@@ -21,6 +21,7 @@ typedef struct {
     double seconds_left;      /* a guess; validation and saving left out */
     bool validated;           /* val_loss is set */
     double val_loss;
+    double val_accuracy; /* NaN for methods that have none */
 } PretrainProgress;
 
 typedef struct {

@@ -53,6 +53,9 @@ static TrainerBatch trainer_batch(const Run *run, const StepInput *in, int64_t s
                           .teacher_images = in->batch.other,
                           .hidden = in->hidden,
                           .kept = in->kept,
+                          .labels = in->batch.labels,
+                          .second = in->batch.second,
+                          .momentum = schedule_momentum(&run->recipe, (double)(step + 1) / (double)run->per_epoch),
                           .lr = schedule_rate(&run->recipe, epoch),
                           .epoch = epoch};
 }

@@ -1,10 +1,12 @@
 /* Validation, and the line of a step. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "train/method.h"
 #include "train/run.h"
 
 /* ---- pictures that cannot be read */
@@ -38,9 +40,11 @@ static bool validate(Run *run, TrainerMetrics *mean)
     options.bad = note_bad_held_out;
     options.bad_context = run;
     Loader *loader = loader_open(&options);
+    int32_t *labels = memory_new((size_t)r->run.micro_batch, sizeof *labels);
     uint8_t *hidden = memory_new(options.batch, (size_t)recipe_patches(r));
-    bool ok = loader && hidden;
-    double counted[RECIPE_DECODERS_MAX] = {0};
+    bool ok = loader && labels && hidden;
+    double counted[RECIPE_DECODERS_MAX] = {0}, weights[RECIPE_DECODERS_MAX];
+    int terms = method_terms(r, weights);
     *mean = (TrainerMetrics){.finite = true};
     while (ok) {
         LoaderBatch batch;
@@ -49,23 +53,29 @@ static bool validate(Run *run, TrainerMetrics *mean)
         if (!ok || batch.count == 0)
             break;
         pictures_masks(r, true, 0, 0, batch.samples, batch.count, hidden);
+        for (size_t i = 0; i < batch.count; i++)
+            labels[i] = run->pictures.val_classes ? run->pictures.val_classes[batch.labels[i]] : batch.labels[i];
         TrainerBatch input = {.images = batch.images,
                               .teacher_images = batch.other,
                               .hidden = hidden,
+                              .labels = labels,
                               .epoch = (double)run->step / (double)run->per_epoch};
         ok = trainer_evaluate(run->trainer, &input, (int)batch.count, &metrics);
         loader_release(loader);
-        for (int k = 0; ok && k < r->decoder_count; k++) {
-            double here = trainer_counts(run->trainer, k, hidden, (int)batch.count);
+        for (int k = 0; ok && k < terms; k++) {
+            double here = trainer_counts(run->trainer, k, &input, (int)batch.count);
             mean->losses[k] += metrics.losses[k] * here;
+            mean->accuracy += k == 0 ? metrics.accuracy * here : 0;
             counted[k] += here;
         }
     }
-    for (int k = 0; k < r->decoder_count; k++) {
+    for (int k = 0; k < terms; k++) {
         mean->losses[k] /= counted[k];
-        mean->loss += r->decoders[k].weight * mean->losses[k];
+        mean->loss += weights[k] * mean->losses[k];
     }
+    mean->accuracy /= counted[0];
     loader_close(loader);
+    memory_free(labels);
     memory_free(hidden);
     run->val_seen = true;
     ok = ok && !run->bad_failed;
@@ -88,9 +98,12 @@ static void add_number(Text *line, const char *key, double value)
     log_number(line, value);
 }
 
-static void add_losses(Text *line, const char *key, const TrainerMetrics *m, int decoders)
+/* `accuracy` names the share of right answers, of methods that have one. */
+static void add_losses(Text *line, const char *key, const char *accuracy, const TrainerMetrics *m, int decoders)
 {
     add_number(line, key, m->loss);
+    if (!isnan(m->accuracy))
+        add_number(line, accuracy, m->accuracy);
     for (int k = 0; k < decoders; k++) {
         char name[32];
         snprintf(name, sizeof name, "%s.%d", key, k);
@@ -107,9 +120,11 @@ static bool event_is_due(const Run *run)
     return run->step == 1 || run->step == run->last || run->step % (1 + (run->total - 1) / EVENTS_MOST) == 0;
 }
 
-static void event_losses(EventDraft *event, const char *key, const TrainerMetrics *m, int decoders)
+static void event_losses(EventDraft *event, const char *key, const char *accuracy, const TrainerMetrics *m, int decoders)
 {
     event_add_scalar(event, key, m->loss);
+    if (!isnan(m->accuracy))
+        event_add_scalar(event, accuracy, m->accuracy);
     for (int k = 0; k < decoders; k++) {
         char name[32];
         snprintf(name, sizeof name, "%s.%d", key, k);
@@ -123,11 +138,11 @@ static bool write_event(Run *run, const TrainerMetrics *m, const TrainerMetrics 
     EventDraft *event = &run->event;
     if (!val && !event_is_due(run))
         return true;
-    event_losses(event, "loss", m, run->recipe.decoder_count);
+    event_losses(event, "loss", "accuracy", m, run->recipe.decoder_count);
     event_add_scalar(event, "lr", lr);
     event_add_scalar(event, "grad_norm", m->grad_norm);
     if (val)
-        event_losses(event, "val_loss", val, run->recipe.decoder_count);
+        event_losses(event, "val_loss", "val_accuracy", val, run->recipe.decoder_count);
     event_add_scalar(event, "images_per_second", run->recipe.schedule.batch_size / pace);
     event_add_scalar(event, "data_wait", waited);
     return run_folder_events(run->folder, event, run->step);
@@ -147,7 +162,7 @@ bool run_log_step(Run *run, const TrainerMetrics *m, double lr, const StepTimes 
     line->length = 0;
     text_add(line, "{\"step\":%" PRId64, run->step);
     add_number(line, "epoch", epoch);
-    add_losses(line, "loss", m, r->decoder_count);
+    add_losses(line, "loss", "accuracy", m, r->decoder_count);
     add_number(line, "lr", lr);
     add_number(line, "grad_norm", m->grad_norm);
     if (!m->finite)
@@ -156,7 +171,7 @@ bool run_log_step(Run *run, const TrainerMetrics *m, double lr, const StepTimes 
         text_add(line, ",\"went_back_from\":%" PRId64, run->went_back);
     run->went_back = 0;
     if (validated) {
-        add_losses(line, "val_loss", &val, r->decoder_count);
+        add_losses(line, "val_loss", "val_accuracy", &val, r->decoder_count);
         text_add(line, ",\"val_images\":%zu", run->pictures.val.count);
     }
     /* Timings are for people: no more digits than they mean. */
@@ -187,7 +202,8 @@ bool run_log_step(Run *run, const TrainerMetrics *m, double lr, const StepTimes 
                                                    .data_wait = run->waited / run->pace,
                                                    .seconds_left = (double)(run->last - run->step) * run->pace,
                                                    .validated = validated,
-                                                   .val_loss = val.loss});
+                                                   .val_loss = val.loss,
+                                                   .val_accuracy = val.accuracy});
     if (validated)
         run_draw_samples(run);
     return true;

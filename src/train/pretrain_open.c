@@ -189,7 +189,8 @@ bool run_open(Run *run)
         }
     }
     Recipe *r = &run->recipe;
-    if (!recipe_check(r) || !pictures_open(r, &run->pictures) || !count_steps(run) || !pictures_statistics(&run->pictures, r))
+    if (!recipe_check(r) || !pictures_open(r, &run->pictures) || !count_steps(run) || !pictures_classes(&run->pictures, r) ||
+        !pictures_statistics(&run->pictures, r))
         goto done;
     if (run_is_stopped(run)) {
         run->stopped = ok = true;

@@ -45,7 +45,7 @@ bool reconstruct_can(const Recipe *r)
     for (int k = 0; k < r->decoder_count; k++)
         if (!draws_pixels(&r->decoders[k].target))
             return false;
-    return true;
+    return r->decoder_count > 0;
 }
 
 static void drawing_free(Drawing *d)
@@ -67,6 +67,8 @@ static bool drawing_make(Drawing *d, const Recipe *r)
     recipe_grid(r, &rows, &d->columns);
     d->places = rows * d->columns;
     d->numbers = d->channels * d->patch * d->patch;
+    if (r->decoder_count == 0)
+        return error_set("the model has no decoders, so there is nothing that it could reconstruct");
     for (int k = 0; k < r->decoder_count; k++)
         if (!draws_pixels(&r->decoders[k].target))
             return error_set("decoders.%d predicts no pixels that could be drawn", k);

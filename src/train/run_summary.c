@@ -51,6 +51,12 @@ static void read_losses(const json_t *line, const char *key, double *total, doub
     }
 }
 
+static double read_accuracy(const json_t *line, const char *key)
+{
+    const json_t *number = json_object_get(line, key);
+    return json_is_number(number) ? json_number_value(number) : (double)NAN;
+}
+
 static void read_line(const json_t *line, RunSummary *s)
 {
     json_int_t step = json_integer_value(json_object_get(line, "step"));
@@ -61,9 +67,11 @@ static void read_line(const json_t *line, RunSummary *s)
     s->seconds += json_number_value(json_object_get(line, "seconds"));
     s->images_per_second = json_number_value(json_object_get(line, "images_per_second"));
     read_losses(line, "loss", &s->loss, s->losses);
+    s->accuracy = read_accuracy(line, "accuracy");
     if (json_object_get(line, "val_loss")) {
         s->val_step = step;
         read_losses(line, "val_loss", &s->val_loss, s->val_losses);
+        s->val_accuracy = read_accuracy(line, "val_accuracy");
     }
 }
 
@@ -95,6 +103,7 @@ static bool read_log(const char *path, RunSummary *s)
 bool run_summary_read(const char *path, RunSummary *s)
 {
     memset(s, 0, sizeof *s);
+    s->accuracy = s->val_accuracy = (double)NAN;
     bool found;
     if (!run_folder_read_recipe(path, &s->recipe, &found))
         return found ? false : error_set("there is no run at %s: it has no recipe.yaml", path);

@@ -19,6 +19,7 @@ typedef struct {
     int64_t step;                                    /* of the last line of the log; 0: none */
     int64_t steps;                                   /* of the schedule; 0: not known yet */
     double epoch, loss, losses[RECIPE_DECODERS_MAX]; /* of that line */
+    double accuracy, val_accuracy;                   /* of that line and of the last validation; NaN: none */
     int64_t val_step;                                /* of the last validation; 0: none */
     double val_loss, val_losses[RECIPE_DECODERS_MAX];
     double seconds;           /* that all logged steps took */

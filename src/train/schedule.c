@@ -41,3 +41,8 @@ double schedule_rate(const Recipe *r, double epoch)
         stages[i] = r->stages.items[i].epochs;
     return schedule_rate_of(r, stages, r->stages.count, epoch);
 }
+
+double schedule_momentum(const Recipe *r, double epoch)
+{
+    return 1 - (1 - r->contrast.momentum) * (1 + cos(M_PI * epoch / r->schedule.epochs)) / 2;
+}

@@ -22,6 +22,10 @@ double schedule_at(const Schedule *schedule, double epoch);
  * cosine of its own. */
 double schedule_rate(const Recipe *recipe, double epoch);
 
+/* Momentum of the momentum encoder at a fractional epoch (docs/spec/pretraining.md 14): contrast.momentum at the start, 1 at
+ * the end, half a cosine between. */
+double schedule_momentum(const Recipe *recipe, double epoch);
+
 /* As schedule_rate() of a run in stages of so many epochs, each with a warm-up and cosine of its own; without stages the same.
  * An epoch at or behind the end of all stages is an epoch of the recipe's whole length behind them. */
 double schedule_rate_of(const Recipe *recipe, const double *stages, int count, double epoch);

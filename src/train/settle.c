@@ -13,6 +13,8 @@ enum { SAVES_PER_RUN = 10, EPOCHS_PER_SAVE = 10, WORKERS_MOST = 4 };
 
 int settle_micro_batch(const Recipe *r)
 {
+    if (recipe_method(r) == METHOD_CONTRAST) /* what is compared with each other is computed at once */
+        return r->contrast.group == RECIPE_AUTO ? r->schedule.batch_size : r->contrast.group;
     int batch = r->schedule.batch_size, places = recipe_patches(r), first = r->encoder.class_token;
     double tokens = first + (r->encoder.input == ENCODER_INPUT_VISIBLE ? recipe_visible(r) : places);
     double picture = tokens * r->encoder.width * r->encoder.depth;
@@ -81,6 +83,8 @@ bool settle_resumed(const Recipe *given, const Recipe *stored, Recipe *out)
     *out = *given;
     take_statistics(&given->image.mean, &stored->image.mean, false, &out->image.mean);
     take_statistics(&given->image.std, &stored->image.std, true, &out->image.std);
+    if (given->head.classes == RECIPE_AUTO)
+        out->head.classes = stored->head.classes;
     if (given->run.micro_batch == RECIPE_AUTO)
         out->run.micro_batch = stored->run.micro_batch;
     if (given->schedule.accumulate == RECIPE_AUTO && given->run.micro_batch == RECIPE_AUTO)

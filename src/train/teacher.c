@@ -258,6 +258,8 @@ static bool copy_student(Trainer *from, Trainer *to)
 bool teacher_begin(const Recipe *r, Trainer *t)
 {
     CodeFile file;
+    if (!trainer_begin_averages(t))
+        return false;
     if (r->hybrid.from[0] && !checkpoint_load_hybrid(r->hybrid.from, r, t))
         return error_context("target.hybrid.from");
     if (!mim_needs_teacher(r) || !strcmp(r->target.teacher, "random"))

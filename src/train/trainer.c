@@ -9,6 +9,7 @@
 #include "nn/init.h"
 #include "ops/adamw/adamw.h"
 #include "ops/add/add.h"
+#include "ops/average/average.h"
 #include "ops/fill/fill.h"
 #include "ops/grad_norm/grad_norm.h"
 #include "ops/weighted_sum/weighted_sum.h"
@@ -16,40 +17,46 @@
 
 /* ---- building */
 
-static int metric_count(const Recipe *r)
+/* Places among the metrics behind the terms of the loss. */
+static int total_place(const Trainer *t)
 {
-    return r->decoder_count + 1 + STATUS_COUNT;
+    return t->terms;
+}
+
+static int status_place(const Trainer *t)
+{
+    return t->terms + 1;
+}
+
+static int hits_place(const Trainer *t)
+{
+    return t->terms + 1 + STATUS_COUNT;
 }
 
 /* One micro-batch: forward, losses into the metrics, and the gradient. */
 static void build_micro_batch(Trainer *t, Built *b, Segment segment)
 {
     const Recipe *r = &t->recipe;
-    Ref losses[RECIPE_DECODERS_MAX];
-    double weights[RECIPE_DECODERS_MAX];
+    ModelResult result = {.hits = REF_NONE};
+    bool adds = segment == SEGMENT_MORE || segment == SEGMENT_LAST;
     tape_segment(b->tape, segment);
     tape_set_activation(b->tape, r->run.precision == RUN_PRECISION_BF16 ? DTYPE_BF16 : DTYPE_REAL);
     tape_use_params(b->tape, &t->params, "params", segment != SEGMENT_EVALUATE);
-    tape_storage(b->tape, "metrics", metric_count(r));
-    mim_forward(b->tape, &b->mim, losses);
-    for (int k = 0; k < r->decoder_count && !tape_failed(b->tape); k++) {
-        bool adds = segment == SEGMENT_MORE || segment == SEGMENT_LAST;
-        add_to(b->tape, tape_storage_part(b->tape, "metrics", k, shape_0()), losses[k], adds);
-        weights[k] = r->decoders[k].weight;
-    }
+    tape_storage(b->tape, "metrics", hits_place(t) + 1);
+    t->method->forward(b->tape, &b->model, &result);
+    for (int k = 0; k < t->terms && !tape_failed(b->tape); k++)
+        add_to(b->tape, tape_storage_part(b->tape, "metrics", k, shape_0()), result.losses[k], adds);
+    if (ref_given(result.hits))
+        add_to(b->tape, tape_storage_part(b->tape, "metrics", hits_place(t), shape_0()), result.hits, adds);
+    t->has_hits = ref_given(result.hits);
     if (segment != SEGMENT_EVALUATE)
-        tape_gradient(b->tape, losses, weights, r->decoder_count, fill);
+        tape_gradient(b->tape, result.losses, t->factors, t->terms, fill);
 }
 
 static Ref build_total(Trainer *t, Built *b)
 {
-    const Recipe *r = &t->recipe;
-    double weights[RECIPE_DECODERS_MAX];
-    for (int k = 0; k < r->decoder_count; k++)
-        weights[k] = r->decoders[k].weight;
-    Ref total = tape_storage_part(b->tape, "metrics", r->decoder_count, shape_0());
-    weighted_sum(b->tape, total, tape_storage_part(b->tape, "metrics", 0, shape_1(r->decoder_count)), weights,
-                 r->decoder_count);
+    Ref total = tape_storage_part(b->tape, "metrics", total_place(t), shape_0());
+    weighted_sum(b->tape, total, tape_storage_part(b->tape, "metrics", 0, shape_1(t->terms)), t->factors, t->terms);
     return tape_latest(b->tape, total);
 }
 
@@ -61,7 +68,7 @@ static AdamwRange *optimizer_ranges(const Trainer *t, int *count)
     *count = 0;
     for (size_t i = 0; ranges && i < t->params.count; i++) {
         const Param *p = &t->params.params[i];
-        if (p->kind != PARAM_TRAINED)
+        if (p->kind != PARAM_TRAINED || encoder_freezes(r, p->name))
             continue;
         double rate = pow(r->optimizer.layer_decay, r->encoder.depth + 1 - p->layer);
         double decay = p->decay ? r->optimizer.weight_decay : 0;
@@ -75,12 +82,46 @@ static AdamwRange *optimizer_ranges(const Trainer *t, int *count)
     return ranges;
 }
 
+/* Whether a set's trained parameters are the first ones of the trained set, in the same places. */
+static bool is_beginning(const ParamSet *whole, const ParamSet *part)
+{
+    for (size_t i = 0; i < part->count; i++) {
+        const Param *p = &part->params[i];
+        int at = p->kind == PARAM_TRAINED ? param_find(whole, p->name) : -1;
+        if (p->kind == PARAM_TRAINED && (at < 0 || whole->params[at].offset != p->offset))
+            return false;
+    }
+    return true;
+}
+
+/* Running averages of the new weights. */
+static void build_averages(Trainer *t, Built *b, Ref status)
+{
+    const double take = 1 - t->recipe.ema.decay;
+    Ref weights = tape_latest(b->tape, tape_params_whole(b->tape, "params", ""));
+    if (t->recipe.ema.decay > 0)
+        average(b->tape, (AverageArgs){.average = tape_params_whole(b->tape, "params", "average"),
+                                       .weights = weights,
+                                       .take = tape_constant(b->tape, shape_0(), &take),
+                                       .status = status});
+    if (!t->method->momentum)
+        return;
+    if (!is_beginning(&t->params, &t->teacher_params)) {
+        tape_fail(b->tape, "the momentum encoder is not laid out as what it follows");
+        return;
+    }
+    average(b->tape, (AverageArgs){.average = tape_params_whole(b->tape, "teacher", ""),
+                                   .weights = weights,
+                                   .take = tape_input(b->tape, "momentum", DTYPE_REAL, shape_0()),
+                                   .status = status});
+}
+
 static void build_update(Trainer *t, Built *b)
 {
     const Recipe *r = &t->recipe;
     tape_segment(b->tape, SEGMENT_UPDATE);
     Ref total = build_total(t, b);
-    Ref status = tape_storage_part(b->tape, "metrics", r->decoder_count + 1, shape_1(STATUS_COUNT));
+    Ref status = tape_storage_part(b->tape, "metrics", status_place(t), shape_1(STATUS_COUNT));
     Ref gradient = tape_params_whole(b->tape, "params", "grad");
     grad_norm(b->tape, status, gradient, total, r->optimizer.clip);
     int count;
@@ -101,10 +142,13 @@ static void build_update(Trainer *t, Built *b)
                                .ranges = ranges,
                                .range_count = count});
     memory_free(ranges);
+    build_averages(t, b, tape_latest(b->tape, status));
 }
 
 static int64_t buffer_count(const Trainer *t, int which)
 {
+    if (which == AVERAGE && t->recipe.ema.decay == 0)
+        return 0;
     const ParamSet *set = which == TEACHER || which == TEACHER_FIXED ? &t->teacher_params : &t->params;
     return which == FIXED || which == TEACHER_FIXED ? set->fixed_count : set->trained_count;
 }
@@ -164,7 +208,8 @@ bool trainer_fetch(Trainer *t, TrainerState *state)
                             .fixed = t->buffers[FIXED].host,
                             .moment1 = t->buffers[MOMENT1].host,
                             .moment2 = t->buffers[MOMENT2].host,
-                            .teacher = t->buffers[TEACHER].host};
+                            .teacher = t->buffers[TEACHER].host,
+                            .average = t->recipe.ema.decay > 0 ? t->buffers[AVERAGE].host : NULL};
     return !t->failed || error_context("copying what was learnt from the device");
 }
 
@@ -177,10 +222,10 @@ static bool finish(Trainer *t, Built *b)
         return (b->program = program_plan(b->tape, &t->options.device)) != NULL;
     if (!new_buffers(t))
         return false;
-    Binding bindings[] = {{"params", t->buffers[WEIGHTS].data},        {"params.fixed", t->buffers[FIXED].data},
-                          {"teacher", t->buffers[TEACHER].data},       {"teacher.fixed", t->buffers[TEACHER_FIXED].data},
-                          {"params.grad", t->buffers[GRADIENT].data},  {"params.moment1", t->buffers[MOMENT1].data},
-                          {"params.moment2", t->buffers[MOMENT2].data}};
+    Binding bindings[] = {{"params", t->buffers[WEIGHTS].data},         {"params.fixed", t->buffers[FIXED].data},
+                          {"teacher", t->buffers[TEACHER].data},        {"teacher.fixed", t->buffers[TEACHER_FIXED].data},
+                          {"params.grad", t->buffers[GRADIENT].data},   {"params.moment1", t->buffers[MOMENT1].data},
+                          {"params.moment2", t->buffers[MOMENT2].data}, {"params.average", t->buffers[AVERAGE].data}};
     return (b->program = program_make(b->tape, &t->options.device, bindings, sizeof bindings / sizeof *bindings)) != NULL;
 }
 
@@ -190,12 +235,27 @@ static void close_built(Built *b)
     tape_free(b->tape);
 }
 
+/* The model and an empty tape. */
+static bool begin(Trainer *t, Built *b, bool evaluate)
+{
+    const TrainerOptions *o = &t->options;
+    b->model.method = t->method;
+    return t->method->open(&b->model, &(ModelOptions){.recipe = &t->recipe,
+                                                      .teacher = &t->teacher,
+                                                      .teacher_params = &t->teacher_params,
+                                                      .batch = o->micro_batch,
+                                                      .plain = o->plain,
+                                                      .evaluate = evaluate,
+                                                      .keep = o->keep_predictions,
+                                                      .soft_labels = o->soft_labels}) &&
+           (b->tape = tape_new());
+}
+
 static bool build_train(Trainer *t)
 {
     const TrainerOptions *o = &t->options;
     Built *b = &t->train;
-    if (!mim_open(&b->mim, &t->recipe, &t->teacher, &t->teacher_params, o->micro_batch, o->plain, false, o->keep_predictions) ||
-        !(b->tape = tape_new()))
+    if (!begin(t, b, false))
         return false;
     int parts = o->batch / o->micro_batch;
     build_micro_batch(t, b, parts == 1 ? SEGMENT_ONLY : SEGMENT_FIRST);
@@ -209,12 +269,10 @@ static bool build_train(Trainer *t)
 
 static bool build_evaluate(Trainer *t)
 {
-    const TrainerOptions *o = &t->options;
     Built *b = &t->evaluate;
     if (b->program)
         return true;
-    if (!mim_open(&b->mim, &t->recipe, &t->teacher, &t->teacher_params, o->micro_batch, o->plain, true, o->keep_predictions) ||
-        !(b->tape = tape_new()))
+    if (!begin(t, b, true))
         return false;
     build_micro_batch(t, b, SEGMENT_EVALUATE);
     build_total(t, b);
@@ -232,6 +290,8 @@ Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options)
         return NULL;
     t->recipe = *recipe;
     t->options = *options;
+    t->method = method_of(recipe);
+    t->terms = method_terms(recipe, t->factors);
     t->teacher = options->teacher ? *options->teacher : mim_teacher_alike(recipe, recipe->encoder.depth);
     bool ok = !options->device.f64 || error_set("training keeps its weights in f32: use device ref, not ref64");
     if (ok && (options->micro_batch < 1 || options->batch % options->micro_batch))
@@ -245,8 +305,19 @@ Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options)
     if (!options->plan_only) {
         init_params(&t->params, recipe->run.seed, (uint32_t)options->stage, host_buffer(t, WEIGHTS), host_buffer(t, FIXED));
         init_params(&t->teacher_params, recipe->run.seed, INIT_TEACHER, host_buffer(t, TEACHER), host_buffer(t, TEACHER_FIXED));
+        trainer_begin_averages(t);
     }
     return t;
+}
+
+bool trainer_begin_averages(Trainer *t)
+{
+    const float *weights = host_buffer(t, WEIGHTS);
+    if (t->recipe.ema.decay > 0 && t->buffers[AVERAGE].host)
+        memcpy(host_buffer(t, AVERAGE), weights, (size_t)t->params.trained_count * sizeof *weights);
+    if (t->method->momentum)
+        memcpy(host_buffer(t, TEACHER), weights, (size_t)t->teacher_params.trained_count * sizeof *weights);
+    return !t->failed || error_context("copying the weights to their averages");
 }
 
 void trainer_close(Trainer *t)
@@ -289,44 +360,30 @@ size_t trainer_picture_floats(const Trainer *t)
     return (size_t)t->recipe.image.channels * (size_t)t->recipe.image.size[0] * (size_t)t->recipe.image.size[1];
 }
 
-/* The pictures of a batch from number `first` on. */
-static MimPictures pictures_of(const Mim *mim, const TrainerBatch *batch, int first)
-{
-    MimPictures all = {.images = batch->images,
-                       .teacher_images = batch->teacher_images,
-                       .hidden = batch->hidden,
-                       .codes = batch->codes,
-                       .epoch = batch->epoch};
-    return mim_pictures_from(mim, &all, first);
-}
-
 static Segment segment_of(const Trainer *t, int part)
 {
     int parts = t->options.batch / t->options.micro_batch;
     return parts == 1 ? SEGMENT_ONLY : part == 0 ? SEGMENT_FIRST : part + 1 == parts ? SEGMENT_LAST : SEGMENT_MORE;
 }
 
-Segment trainer_feed(Trainer *t, const TrainerBatch *batch, int part, int64_t hidden)
+Segment trainer_feed(Trainer *t, const TrainerBatch *batch, int part, int64_t counts)
 {
     Built *b = &t->train;
     int micro = t->options.micro_batch;
-    size_t first = (size_t)part * (size_t)micro;
-    MimPictures pictures = pictures_of(&b->mim, batch, part * micro);
-    mim_feed(b->program, &b->mim, &pictures, micro, batch->kept ? batch->kept + first : NULL, t->options.batch,
-             t->options.batch, hidden);
+    t->method->feed(b->program, &b->model, &(ModelPart){batch, (int64_t)part * micro, micro, t->options.batch, counts});
     t->ahead = false;
     return segment_of(t, part);
 }
 
 bool trainer_ahead(Trainer *t, const TrainerBatch *batch)
 {
-    int64_t hidden;
+    int64_t counts;
     t->ahead = false;
     if (!batch)
         return true;
-    if (!mim_accepts(&t->train.mim, batch->hidden, t->options.batch, &hidden))
+    if (!t->method->accepts(&t->train.model, batch, t->options.batch, &counts))
         return false;
-    trainer_feed(t, batch, 0, hidden);
+    trainer_feed(t, batch, 0, counts);
     t->ahead = program_upload(t->train.program);
     return t->ahead;
 }
@@ -336,12 +393,12 @@ bool trainer_begin(Trainer *t, const TrainerBatch *batch)
     Built *b = &t->train;
     int parts = t->options.batch / t->options.micro_batch;
     const Recipe *r = &t->recipe;
-    int64_t hidden;
-    if (!mim_accepts(&b->mim, batch->hidden, t->options.batch, &hidden) || !push_buffers(t))
+    int64_t counts;
+    if (!t->method->accepts(&b->model, batch, t->options.batch, &counts) || !push_buffers(t))
         return false;
     for (int part = 0; part < parts; part++) {
         if (part > 0 || !t->ahead)
-            trainer_feed(t, batch, part, hidden);
+            trainer_feed(t, batch, part, counts);
         t->ahead = false;
         if (!program_run(b->program, segment_of(t, part)))
             return false;
@@ -351,10 +408,13 @@ bool trainer_begin(Trainer *t, const TrainerBatch *batch)
     inputs[ADAMW_RATE] = (float)batch->lr;
     inputs[ADAMW_CORRECTION1] = (float)(1 - pow(r->optimizer.betas[0], step));
     inputs[ADAMW_CORRECTION2] = (float)(1 - pow(r->optimizer.betas[1], step));
+    if (t->method->momentum)
+        *(float *)program_input(b->program, "momentum") = (float)(1 - batch->momentum);
     if (!program_run(b->program, SEGMENT_UPDATE) || !program_fetch(b->program, "metrics", (int)(t->begun % PROGRAM_FETCHES)))
         return false;
     for (int i = 0; i < BUFFERS; i++)
-        t->buffers[i].stale = (i == WEIGHTS || i >= GRADIENT) && t->buffers[i].host != t->buffers[i].data;
+        t->buffers[i].stale = (i == WEIGHTS || i >= GRADIENT || (i == TEACHER && t->method->momentum)) &&
+                              t->buffers[i].host != t->buffers[i].data;
     t->steps++;
     t->begun++;
     t->last = b;
@@ -364,14 +424,15 @@ bool trainer_begin(Trainer *t, const TrainerBatch *batch)
 
 bool trainer_end(Trainer *t, TrainerMetrics *metrics)
 {
-    const Recipe *r = &t->recipe;
     const float *m = program_fetched(t->train.program, (int)(t->done++ % PROGRAM_FETCHES));
     if (!m)
         return false;
-    const float *status = m + r->decoder_count + 1;
-    *metrics =
-        (TrainerMetrics){.loss = m[r->decoder_count], .grad_norm = status[STATUS_NORM], .finite = status[STATUS_FINITE] != 0};
-    for (int k = 0; k < r->decoder_count; k++)
+    const float *status = m + status_place(t);
+    *metrics = (TrainerMetrics){.loss = m[total_place(t)],
+                                .accuracy = t->has_hits ? (double)m[hits_place(t)] : (double)NAN,
+                                .grad_norm = status[STATUS_NORM],
+                                .finite = status[STATUS_FINITE] != 0};
+    for (int k = 0; k < t->terms; k++)
         metrics->losses[k] = m[k];
     if (!metrics->finite)
         t->steps--;
@@ -385,25 +446,26 @@ bool trainer_step(Trainer *t, const TrainerBatch *batch, TrainerMetrics *metrics
 
 bool trainer_evaluate(Trainer *t, const TrainerBatch *batch, int count, TrainerMetrics *metrics)
 {
-    const Recipe *r = &t->recipe;
     Built *b = &t->evaluate;
     *metrics = (TrainerMetrics){.finite = true};
     if (!build_evaluate(t))
         return error_context("making the evaluation program");
-    int64_t all_hidden;
-    if (!mim_accepts(&b->mim, batch->hidden, count, &all_hidden) || !push_buffers(t))
+    metrics->accuracy = t->has_hits ? 0 : (double)NAN;
+    int64_t counts;
+    if (!t->method->accepts(&b->model, batch, count, &counts) || !push_buffers(t))
         return false;
     for (int first = 0; first < count; first += t->options.micro_batch) {
         int some = count - first < t->options.micro_batch ? count - first : t->options.micro_batch;
-        MimPictures pictures = pictures_of(&b->mim, batch, first);
-        mim_feed(b->program, &b->mim, &pictures, some, NULL, 0, count, all_hidden);
+        t->method->feed(b->program, &b->model, &(ModelPart){batch, first, some, count, counts});
         const float *m = NULL;
         if (!program_run(b->program, SEGMENT_EVALUATE) || !program_fetch(b->program, "metrics", 0) ||
             !(m = program_fetched(b->program, 0)))
             return false;
-        metrics->loss += (double)m[r->decoder_count];
-        for (int k = 0; k < r->decoder_count; k++)
+        metrics->loss += (double)m[total_place(t)];
+        for (int k = 0; k < t->terms; k++)
             metrics->losses[k] += (double)m[k];
+        if (t->has_hits)
+            metrics->accuracy += (double)m[hits_place(t)];
     }
     metrics->finite = isfinite(metrics->loss);
     t->last = b;
@@ -411,39 +473,39 @@ bool trainer_evaluate(Trainer *t, const TrainerBatch *batch, int count, TrainerM
     return true;
 }
 
-double trainer_counts(const Trainer *t, int decoder, const uint8_t *hidden, int count)
+int trainer_terms(const Trainer *t)
 {
-    const Mim *m = t->train.program ? &t->train.mim : &t->evaluate.mim;
-    bool all = t->recipe.decoders[decoder].loss.on == LOSS_ON_ALL;
-    double places = (double)count * (mim_target_places(m, decoder) - m->places); /* class tokens */
-    for (int64_t i = 0; i < (int64_t)count * m->places; i++)
-        places += all || hidden[i];
-    return places;
+    return t->terms;
 }
 
-int trainer_outputs(const Trainer *t, int decoder)
+static const Model *model_of(const Trainer *t)
 {
-    return mim_outputs(t->train.program ? &t->train.mim : &t->evaluate.mim, decoder);
+    return t->train.program ? &t->train.model : &t->evaluate.model;
 }
 
-int trainer_target_numbers(const Trainer *t, int decoder)
+double trainer_counts(const Trainer *t, int term, const TrainerBatch *batch, int count)
 {
-    return mim_target_numbers(t->train.program ? &t->train.mim : &t->evaluate.mim, decoder);
+    return t->method->counted(model_of(t), term, batch, count);
 }
 
-int trainer_places(const Trainer *t, int decoder)
+int trainer_outputs(const Trainer *t, int term)
 {
-    return mim_target_places(t->train.program ? &t->train.mim : &t->evaluate.mim, decoder);
+    return t->method->outputs(model_of(t), term);
 }
 
-void trainer_prediction(const Trainer *t, int decoder, float *out)
+int trainer_places(const Trainer *t, int term)
 {
-    mim_read_places(t->last->program, t->last_segment, &t->last->mim, decoder, false, out);
+    return t->method->places(model_of(t), term);
 }
 
-void trainer_target(const Trainer *t, int decoder, float *out)
+void trainer_prediction(const Trainer *t, int term, float *out)
 {
-    mim_read_places(t->last->program, t->last_segment, &t->last->mim, decoder, true, out);
+    t->method->read(t->last->program, t->last_segment, &t->last->model, term, false, out);
+}
+
+void trainer_target(const Trainer *t, int term, float *out)
+{
+    t->method->read(t->last->program, t->last_segment, &t->last->model, term, true, out);
 }
 
 /* ---- looking in */
@@ -478,6 +540,11 @@ float *trainer_moment2(Trainer *t)
     return host_buffer(t, MOMENT2);
 }
 
+float *trainer_average(Trainer *t)
+{
+    return t->recipe.ema.decay > 0 ? host_buffer(t, AVERAGE) : NULL;
+}
+
 const ParamSet *trainer_teacher_params(const Trainer *t)
 {
     return &t->teacher_params;
@@ -505,16 +572,16 @@ void trainer_set_steps(Trainer *t, int64_t steps)
 
 int trainer_branches(const Trainer *t)
 {
-    const Mim *m = t->train.program ? &t->train.mim : &t->evaluate.mim;
-    for (int b = 0; b < m->branch_count; b++)
-        if (m->rates[b] > 0)
-            return m->branch_count;
+    const DropPath *drop = t->method->drop(model_of(t));
+    for (int b = 0; drop && b < drop->count; b++)
+        if (drop->rates[b] > 0)
+            return drop->count;
     return 0;
 }
 
 double trainer_branch_rate(const Trainer *t, int branch)
 {
-    return (t->train.program ? &t->train.mim : &t->evaluate.mim)->rates[branch];
+    return t->method->drop(model_of(t))->rates[branch];
 }
 
 int64_t trainer_bytes(const Trainer *t)

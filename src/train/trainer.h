@@ -20,6 +20,7 @@ typedef struct {
     bool evaluate_only;        /* no gradients, no optimizer: forward passes */
     int stage;                 /* of distillation: which draw of initial weights */
     const MimTeacher *teacher; /* of targets of kind `features`; NULL: of the recipe's own architecture. Copied */
+    bool soft_labels;          /* of a classifier: batches have probabilities in place of labels, and no accuracy is known */
     bool plan_only;            /* sizes and costs alone: no weights, no arena, nothing can be run */
 } TrainerOptions;
 
@@ -34,11 +35,17 @@ typedef struct {
                                     as trainer_branches() */
     double lr;
     double epoch; /* a fraction too: where target.hybrid's table is read */
+    /* What other methods than masked image modelling want, else left out. */
+    const int32_t *labels; /* (batch): classes of the head */
+    const float *soft;     /* (batch, classes) probabilities, with TrainerOptions.soft_labels */
+    const float *second;   /* (batch, C, H, W): the second view of each picture */
+    double momentum;       /* of the momentum encoder in this step's update */
 } TrainerBatch;
 
 typedef struct {
     double loss;                        /* sum of weight x loss */
-    double losses[RECIPE_DECODERS_MAX]; /* of each decoder, before its weight */
+    double losses[RECIPE_DECODERS_MAX]; /* of each decoder, before its weight; of other methods the one there is */
+    double accuracy;                    /* share of right answers; NaN for methods that have none */
     double grad_norm;                   /* before clipping; 0 when evaluating */
     bool finite;                        /* false: the step changed nothing */
 } TrainerMetrics;
@@ -74,7 +81,7 @@ bool trainer_begin(Trainer *t, const TrainerBatch *batch);
 bool trainer_end(Trainer *t, TrainerMetrics *metrics);
 
 /* Between the two: says which batch the next trainer_begin() will have, so that its first micro-batch is uploaded while a GPU
- * works; it is then not looked at again (but for `lr`). NULL: another one after all. False after error_set() as
+ * works; it is then not looked at again (but for `lr` and `momentum`). NULL: another one after all. False after error_set() as
  * trainer_begin(). */
 bool trainer_ahead(Trainer *t, const TrainerBatch *batch);
 
@@ -83,19 +90,23 @@ bool trainer_ahead(Trainer *t, const TrainerBatch *batch);
  * False after error_set(). */
 bool trainer_diagnose(Trainer *t, const TrainerBatch *batch, TrainerFault *fault);
 
-/* Forward only, on `count` pictures of a batch, any number of them; losses are means over what counts in these pictures. The
- * first call builds the evaluation program: false after error_set() when that fails. */
+/* Forward only, on any number of pictures, `count` of the batch; losses are means over what counts in these pictures. The first
+ * call builds the evaluation program: false after error_set() when that fails, or for a method whose pictures must fill a
+ * micro-batch. */
 bool trainer_evaluate(Trainer *t, const TrainerBatch *batch, int count, TrainerMetrics *metrics);
 
-/* What the loss of decoder k counts in `count` pictures with these masks: means over parts are weighted with it. */
-double trainer_counts(const Trainer *t, int decoder, const uint8_t *hidden, int count);
+/* Terms of the loss: the decoders', or the single one of another method. */
+int trainer_terms(const Trainer *t);
 
-/* With keep_predictions: predictions and targets (as the loss sees them: normalised) of decoder k for micro_batch pictures of
- * the last trainer_step()'s last micro-batch, or of the last trainer_evaluate()'s last one: (micro_batch, places, outputs) or
- * (micro_batch, places, target numbers), the places those of trainer_places(): class tokens when they are predicted, then
- * patches in image order. Without `plain` places that the loss does not look at are zeros. */
+/* What term k counts in `count` pictures of a batch: means over parts are weighted with it. */
+double trainer_counts(const Trainer *t, int term, const TrainerBatch *batch, int count);
+
+/* With keep_predictions, of masked image modelling: predictions and targets (as the loss sees them: normalised) of decoder k
+ * for micro_batch pictures of the last trainer_step()'s last micro-batch, or of the last trainer_evaluate()'s last one:
+ * (micro_batch, places, outputs), or one code of `tokens`, the places those of trainer_places(): class tokens when they are
+ * predicted, then patches in image order. Without `plain` places that the loss does not look at are zeros. A classifier has one
+ * place, and its predictions are the logits. */
 int trainer_outputs(const Trainer *t, int decoder);
-int trainer_target_numbers(const Trainer *t, int decoder);
 int trainer_places(const Trainer *t, int decoder);
 void trainer_prediction(const Trainer *t, int decoder, float *out);
 void trainer_target(const Trainer *t, int decoder, float *out);
@@ -114,10 +125,17 @@ float *trainer_moment2(Trainer *t);
  * when a copy fails. */
 typedef struct {
     const float *weights, *fixed, *moment1, *moment2, *teacher;
+    const float *average; /* NULL without ema.decay */
 } TrainerState;
 bool trainer_fetch(Trainer *t, TrainerState *state);
 
-/* The frozen teacher, empty without one. */
+/* The averaged weights of ema.decay, in the layout of the trained ones; NULL without. */
+float *trainer_average(Trainer *t);
+
+/* Lets the averaged weights and the momentum encoder begin anew, as copies of the present weights. False after error_set(). */
+bool trainer_begin_averages(Trainer *t);
+
+/* The frozen teacher or the momentum encoder, empty without one. */
 const ParamSet *trainer_teacher_params(const Trainer *t);
 float *trainer_teacher_weights(Trainer *t);
 float *trainer_teacher_fixed(Trainer *t);

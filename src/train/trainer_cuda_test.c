@@ -185,7 +185,7 @@ static bool train_a_little(bool one_by_one)
     TrainerOptions options = options_on(&cuda, 4);
     ok = ok && fit_check(&recipe, &options) && (t = trainer_open(&recipe, &options)) && trainer_begin(t, &batch) &&
          trainer_ahead(t, &batch) && trainer_end(t, &metrics) && trainer_step(t, &batch, &metrics) &&
-         trainer_evaluate(t, &batch, 3, &metrics) && trainer_fetch(t, &state);
+         trainer_evaluate(t, &(TrainerBatch){.images = images, .hidden = hidden}, 3, &metrics) && trainer_fetch(t, &state);
     char *why = ok ? NULL : strdup(error_text());
     trainer_close(t);
     device_close(&cuda);

@@ -64,17 +64,19 @@ static bool find_node(Trainer *t, Segment segment, TrainerFault *fault)
 /* Each picture on its own; when that tells nothing, it takes them together. */
 static bool find_pictures(Trainer *t, const TrainerBatch *batch, TrainerFault *fault)
 {
-    const Mim *mim = &t->train.mim;
-    MimPictures all = {
-        .images = batch->images, .teacher_images = batch->teacher_images, .hidden = batch->hidden, .codes = batch->codes};
-    for (int i = 0; i < t->options.batch; i++) {
+    size_t size = trainer_picture_floats(t), places = (size_t)recipe_patches(&t->recipe),
+           classes = (size_t)t->recipe.head.classes,
+           its = (size_t)t->recipe.image.channels * (size_t)t->recipe.target.image_size[0] *
+                 (size_t)t->recipe.target.image_size[1];
+    for (int i = 0; i < t->options.batch && !t->method->couples; i++) {
         TrainerMetrics alone;
-        MimPictures one = mim_pictures_from(mim, &all, i);
-        TrainerBatch picture = {.images = one.images,
-                                .teacher_images = one.teacher_images,
-                                .hidden = one.hidden,
-                                .codes = one.codes,
-                                .epoch = batch->epoch};
+        TrainerBatch picture = {.images = batch->images + (size_t)i * size,
+                                .teacher_images = batch->teacher_images ? batch->teacher_images + (size_t)i * its : NULL,
+                                .hidden = batch->hidden ? batch->hidden + (size_t)i * places : NULL,
+                                .codes = batch->codes ? batch->codes + (size_t)i * places : NULL,
+                                .epoch = batch->epoch,
+                                .labels = batch->labels ? batch->labels + i : NULL,
+                                .soft = batch->soft ? batch->soft + (size_t)i * classes : NULL};
         if (!trainer_evaluate(t, &picture, 1, &alone))
             return false;
         fault->pictures[i] = !alone.finite;
@@ -90,16 +92,16 @@ static bool find_pictures(Trainer *t, const TrainerBatch *batch, TrainerFault *f
 bool trainer_diagnose(Trainer *t, const TrainerBatch *batch, TrainerFault *fault)
 {
     int parts = t->options.batch / t->options.micro_batch;
-    int64_t hidden;
+    int64_t counts;
     fault->picture_count = 0;
     snprintf(fault->place, sizeof fault->place, "no single value shows it");
     if (find_images(t, batch, fault))
         return true;
-    if (!mim_accepts(&t->train.mim, batch->hidden, t->options.batch, &hidden))
+    if (!t->method->accepts(&t->train.model, batch, t->options.batch, &counts))
         return false;
     bool found = find_weights(t, fault);
     for (int part = 0; !found && part < parts; part++)
-        found = find_node(t, trainer_feed(t, batch, part, hidden), fault);
+        found = find_node(t, trainer_feed(t, batch, part, counts), fault);
     if (!found)
         find_node(t, SEGMENT_UPDATE, fault);
     return find_pictures(t, batch, fault);

@@ -2,17 +2,17 @@
 #ifndef LACUNA_TRAIN_TRAINER_PARTS_H
 #define LACUNA_TRAIN_TRAINER_PARTS_H
 
-#include "mim/model.h"
+#include "train/method.h"
 #include "train/trainer.h"
 
 /* A tape with its program. */
 typedef struct {
-    Mim mim;
+    Model model;
     Tape *tape;
-    Program *program; /* storage "metrics": losses of the decoders, their weighted sum, status of grad_norm() */
+    Program *program; /* storage "metrics": the terms of the loss, their weighted sum, status of grad_norm(), share of hits */
 } Built;
 
-enum { WEIGHTS, FIXED, TEACHER, TEACHER_FIXED, GRADIENT, MOMENT1, MOMENT2, BUFFERS };
+enum { WEIGHTS, FIXED, TEACHER, TEACHER_FIXED, GRADIENT, MOMENT1, MOMENT2, AVERAGE, BUFFERS };
 
 /* Numbers of the device, and where the host sees them: the same memory, or a copy. */
 typedef struct {
@@ -27,6 +27,10 @@ struct Trainer {
     TrainerOptions options;
     ParamSet params, teacher_params;
     MimTeacher teacher;
+    const Method *method;
+    bool has_hits;
+    int terms; /* of the loss, with their factors: */
+    double factors[RECIPE_DECODERS_MAX];
     Built train, evaluate; /* evaluate is built when it is first asked for */
     Built *last;           /* whose predictions can be read */
     Segment last_segment;
@@ -37,9 +41,9 @@ struct Trainer {
     bool ahead;          /* the program's inputs hold the first micro-batch of the step that is begun next */
 };
 
-/* Writes one micro-batch of a step to the program's inputs; returns the segment that it is run with. hidden: of the whole
- * batch. */
-Segment trainer_feed(Trainer *trainer, const TrainerBatch *batch, int part, int64_t hidden);
+/* Writes one micro-batch of a step to the program's inputs; returns the segment that it is run with. counts: of the whole
+ * batch, as the method's accepts() has it. */
+Segment trainer_feed(Trainer *trainer, const TrainerBatch *batch, int part, int64_t counts);
 
 size_t trainer_picture_floats(const Trainer *trainer);
 

@@ -21,6 +21,16 @@ struct Weights {
 
 /* ---- which file is meant */
 
+/* The file of weights in a checkpoint's folder; fresh string. */
+static char *model_in(const char *folder)
+{
+    char *average = file_join(folder, CHECKPOINT_AVERAGE);
+    if (!average || file_exists(average))
+        return average;
+    memory_free(average);
+    return file_join(folder, CHECKPOINT_MODEL);
+}
+
 /* The model of a run's newest checkpoint. A sentence on what was passed over is appended to `note`. */
 static char *newest_model(const char *run, Text *note)
 {
@@ -32,7 +42,7 @@ static char *newest_model(const char *run, Text *note)
         text_add(note, "Checkpoints that cannot be used are passed over: %s. ", passed_over.data);
     text_free(&passed_over);
     if (folder)
-        model = file_join(folder, CHECKPOINT_MODEL);
+        model = model_in(folder);
     else
         error_set("%s holds no complete checkpoint: neither %s nor checkpoints/step-N is there", run, CHECKPOINT_MODEL);
     memory_free(folder);
@@ -49,7 +59,7 @@ char *weights_file(const char *path, Text *note)
     }
     if (!file_is_folder(path))
         return memory_string(path);
-    char *model = file_join(path, CHECKPOINT_MODEL), *config = file_join(path, "config.json");
+    char *model = model_in(path), *config = file_join(path, "config.json");
     bool alone = model && config && file_exists(model) && !file_exists(config);
     bool foreign = model && config && !alone && state_is_folder(path);
     memory_free(config);
