@@ -251,6 +251,9 @@ static void check_beit(const Recipe *r, int hidden)
     assert_string_equal(r->optimizer.no_decay.names[0], "cls_token");
     assert_string_equal(r->optimizer.no_decay.names[1], "pos_embed");
     assert_true(r->schedule.warmup_epochs == 10 && r->schedule.min_lr == 1e-5 && r->schedule.warmup_lr == 0);
+    for (int i = 0; i < 4; i++)
+        assert_true(r->augment.color_jitter[i] == (i < 3 ? 0.4 : 0));
+    assert_true(r->augment.jitter_prob == 1);
 }
 
 static void beit_codes(void **state)
