@@ -77,8 +77,10 @@ static double uniform_distance(const HeadLayout *h)
     double sum = 0;
     int n = h->rows * h->columns;
     for (int q = 0; q < n; q++)
-        for (int k = 0; k < n; k++)
-            sum += h->stride * hypot(q / h->columns - k / h->columns, q % h->columns - k % h->columns);
+        for (int k = 0; k < n; k++) {
+            int down = q / h->columns - k / h->columns, right = q % h->columns - k % h->columns;
+            sum += h->stride * hypot(down, right);
+        }
     return sum / n / n;
 }
 

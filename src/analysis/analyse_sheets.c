@@ -133,7 +133,7 @@ static bool components_sheet(const Analysis *a, const Model *model, Image *out)
     int patches = h.rows * h.columns, side = (int)h.stride;
     Grid g = {0};
     Pca pca = {0};
-    uint8_t *colours = memory_new((size_t)(a->looked * patches), PCA_COLOURS);
+    uint8_t *colours = memory_new((size_t)a->looked * (size_t)patches, PCA_COLOURS);
     bool ok = colours && grid_open(&g, 2, a->looked) &&
               pca_colours(model->tokens, (int64_t)a->looked * patches, inside_width(model->inside), &pca, colours);
     for (int i = 0; ok && i < a->looked; i++) {
