@@ -236,14 +236,14 @@ static double total_loss(const Recipe *r, Program *p)
 
 /* A direction in which every tensor matters: of length 1 in each, and more in those of small gradients. Returns what the
  * gradient says of the loss along it; *size: the sum of what it says tensor by tensor, without signs. */
-static double choose_direction(const ParamSet *set, const double *gradient, double *direction, double *size)
+static double choose_direction(const Recipe *r, const ParamSet *set, const double *gradient, double *direction, double *size)
 {
     double most = 0, slope = 0;
     *size = 0;
     for (int pass = 0; pass < 2; pass++)
         for (size_t i = 0; i < set->count; i++) {
             const Param *param = &set->params[i];
-            if (param->kind != PARAM_TRAINED)
+            if (param->kind != PARAM_TRAINED || encoder_freezes(r, param->name))
                 continue;
             double squares = 0, length = 0, part = 0;
             for (int64_t k = 0; k < param->count; k++)
@@ -321,7 +321,7 @@ static void check_gradient(const Recipe *r, const char *what)
     mim_feed(p, &mim, &pictures, BATCH, kept, BATCH, BATCH, batch_hidden);
     double *direction = memory_new((size_t)set.trained_count, sizeof *direction), size, first = total_loss(r, p);
     assert_non_null(direction);
-    double slope = choose_direction(&set, program_storage(p, "params.grad"), direction, &size), found = 0;
+    double slope = choose_direction(r, &set, program_storage(p, "params.grad"), direction, &size), found = 0;
     bool agrees = false;
     /* Between two losses there may be an edge (of l1): a shorter step passes it by. */
     for (double step = 1e-7; step > 5e-10 && !agrees; step /= 10) {
