@@ -178,6 +178,9 @@ static void examples_of_the_docs(void **state)
     assert_true(run_page("docs/own-pictures.md") >= 3);
     start_anew();
     assert_true(run_page("docs/checkpoints.md") >= 3);
+    run_example("before analysis.md", "lacuna pretrain mae-world --out runs/mae");
+    run_example("before analysis.md", "lacuna pretrain mae-world --out runs/deepmim run.seed=1");
+    assert_true(run_page("docs/analysis.md") >= 2);
 }
 
 int main(void)

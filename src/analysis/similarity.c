@@ -10,8 +10,9 @@ struct Similarity {
     int layers, batch;
     double *grams;         /* (layers, batch, batch), zero diagonals */
     double *sums, *totals; /* (layers, batch) of the rows, (layers) of all */
+    double *diagonals;     /* (layers, batch) of the grams */
     double *row;           /* (batch): the mean's products */
-    double *hsic;          /* (layers, layers) */
+    double *hsic, *biased; /* (layers, layers) */
 };
 
 Similarity *similarity_new(int layers, int batch)
@@ -27,7 +28,8 @@ Similarity *similarity_new(int layers, int batch)
     *s = (Similarity){.layers = layers, .batch = batch};
     if (!size_multiply(n, n, &square) || !size_multiply(square, m, &all) || !(s->grams = memory_new(all, sizeof *s->grams)) ||
         !(s->sums = memory_new(n * m, sizeof *s->sums)) || !(s->totals = memory_new(m, sizeof *s->totals)) ||
-        !(s->row = memory_new(n, sizeof *s->row)) || !(s->hsic = memory_new(m * m, sizeof *s->hsic))) {
+        !(s->row = memory_new(n, sizeof *s->row)) || !(s->hsic = memory_new(m * m, sizeof *s->hsic)) ||
+        !(s->diagonals = memory_new(n * m, sizeof *s->diagonals)) || !(s->biased = memory_new(m * m, sizeof *s->biased))) {
         similarity_free(s);
         return NULL;
     }
@@ -43,6 +45,8 @@ void similarity_free(Similarity *s)
     memory_free(s->totals);
     memory_free(s->row);
     memory_free(s->hsic);
+    memory_free(s->diagonals);
+    memory_free(s->biased);
     memory_free(s);
 }
 
@@ -75,8 +79,8 @@ static void gram(const LayerFeatures *f, int n, double *row, double *k)
             k[(size_t)i * (size_t)n + (size_t)j] += all - row[i] - row[j];
 }
 
-/* Section 4.2, K and L with zero diagonals. */
-static double hsic(const Similarity *s, int a, int b, int n)
+/* Section 4.2, K and L with zero diagonals; and the biased one, to which the diagonals belong. */
+static double hsic(const Similarity *s, int a, int b, int n, double *biased)
 {
     size_t square = (size_t)s->batch * (size_t)s->batch, count = (size_t)n * (size_t)n;
     const double *k = s->grams + (size_t)a * square, *l = s->grams + (size_t)b * square;
@@ -84,8 +88,11 @@ static double hsic(const Similarity *s, int a, int b, int n)
     double trace = 0, middle = 0;
     for (size_t i = 0; i < count; i++)
         trace += k[i] * l[i];
-    for (int i = 0; i < n; i++)
+    *biased = trace;
+    for (int i = 0; i < n; i++) {
         middle += u[i] * v[i];
+        *biased += s->diagonals[a * s->batch + i] * s->diagonals[b * s->batch + i];
+    }
     double m = n;
     return (trace + s->totals[a] * s->totals[b] / ((m - 1) * (m - 2)) - 2 / (m - 2) * middle) / (m * (m - 3));
 }
@@ -98,6 +105,7 @@ void similarity_add(Similarity *s, const LayerFeatures *layers, int n)
         gram(&layers[a], n, s->row, k);
         s->totals[a] = 0;
         for (int i = 0; i < n; i++) {
+            s->diagonals[a * s->batch + i] = k[(size_t)i * (size_t)n + (size_t)i];
             k[(size_t)i * (size_t)n + (size_t)i] = 0;
             u[i] = 0;
             for (int j = 0; j < n; j++)
@@ -106,8 +114,11 @@ void similarity_add(Similarity *s, const LayerFeatures *layers, int n)
         }
     }
     for (int a = 0; a < s->layers; a++)
-        for (int b = 0; b < s->layers; b++)
-            s->hsic[a * s->layers + b] += b < a ? 0 : hsic(s, a, b, n);
+        for (int b = a; b < s->layers; b++) {
+            double biased;
+            s->hsic[a * s->layers + b] += hsic(s, a, b, n, &biased);
+            s->biased[a * s->layers + b] += biased;
+        }
 }
 
 double similarity_hsic(const Similarity *s, int i, int j)
@@ -115,10 +126,21 @@ double similarity_hsic(const Similarity *s, int i, int j)
     return i < j ? s->hsic[i * s->layers + j] : s->hsic[j * s->layers + i];
 }
 
+/* Of two layers' sums: together, and each with itself. */
+static double alignment(double xy, double xx, double yy)
+{
+    return xx > 0 && yy > 0 ? xy / sqrt(xx * yy) : NAN;
+}
+
 double similarity_cka(const Similarity *s, int i, int j)
 {
-    double own = similarity_hsic(s, i, i) * similarity_hsic(s, j, j);
-    return similarity_hsic(s, i, i) > 0 && own > 0 ? similarity_hsic(s, i, j) / sqrt(own) : NAN;
+    return alignment(similarity_hsic(s, i, j), similarity_hsic(s, i, i), similarity_hsic(s, j, j));
+}
+
+double similarity_biased_cka(const Similarity *s, int i, int j)
+{
+    int low = i < j ? i : j, high = i < j ? j : i;
+    return alignment(s->biased[low * s->layers + high], s->biased[i * s->layers + i], s->biased[j * s->layers + j]);
 }
 
 bool similarity_biased(const LayerFeatures *x, const LayerFeatures *y, int n, double *cka)
@@ -135,7 +157,7 @@ bool similarity_biased(const LayerFeatures *x, const LayerFeatures *y, int n, do
             xx += k[i] * k[i];
             yy += l[i] * l[i];
         }
-        *cka = xx > 0 && yy > 0 ? xy / sqrt(xx * yy) : NAN;
+        *cka = alignment(xy, xx, yy);
     }
     memory_free(row);
     memory_free(k);

@@ -25,6 +25,9 @@ void similarity_add(Similarity *s, const LayerFeatures *layers, int n);
 double similarity_hsic(const Similarity *s, int i, int j);
 double similarity_cka(const Similarity *s, int i, int j);
 
+/* Likewise of the biased estimates: near 1 for wide features and few samples in a batch, whatever they are. */
+double similarity_biased_cka(const Similarity *s, int i, int j);
+
 /* The biased estimate of n samples: near 1 for wide features and few samples, whatever they are. False after error_set(). */
 bool similarity_biased(const LayerFeatures *x, const LayerFeatures *y, int n, double *cka);
 

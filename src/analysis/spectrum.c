@@ -131,18 +131,22 @@ static void eigenvalues(const double *d, const double *e, int m, double *out)
     }
 }
 
-const double *spectrum_values(Spectrum *s, const float *tokens)
+static void take_rows(Spectrum *s, const float *rows)
 {
-    int m = s->count;
     for (int i = 0; i < s->n; i++) {
-        const float *token = tokens + (size_t)i * (size_t)s->width;
+        const float *row = rows + (size_t)i * (size_t)s->width;
         double length = 0;
         for (int k = 0; k < s->width; k++)
-            length += (double)token[k] * token[k];
+            length += (double)row[k] * row[k];
         length = sqrt(length);
         for (int k = 0; k < s->width; k++)
-            s->unit[(size_t)i * (size_t)s->width + (size_t)k] = length > 0 ? token[k] / length : 0;
+            s->unit[(size_t)i * (size_t)s->width + (size_t)k] = length > 0 ? row[k] / length : 0;
     }
+}
+
+static const double *find_values(Spectrum *s)
+{
+    int m = s->count;
     /* Of rows when there are fewer of them, else of columns: either has the squares of the values. */
     bool rows = s->n <= s->width;
     size_t along = rows ? 1 : (size_t)s->width, across = rows ? (size_t)s->width : 1;
@@ -160,6 +164,25 @@ const double *spectrum_values(Spectrum *s, const float *tokens)
     for (int i = 0; i < m; i++)
         s->work[i] = sqrt(fmax(s->work[i], 0));
     return s->work;
+}
+
+const double *spectrum_values(Spectrum *s, const float *tokens)
+{
+    take_rows(s, tokens);
+    return find_values(s);
+}
+
+const double *spectrum_centred(Spectrum *s, const float *rows)
+{
+    take_rows(s, rows);
+    for (int k = 0; k < s->width; k++) {
+        double sum = 0;
+        for (int i = 0; i < s->n; i++)
+            sum += s->unit[(size_t)i * (size_t)s->width + (size_t)k];
+        for (int i = 0; i < s->n; i++)
+            s->unit[(size_t)i * (size_t)s->width + (size_t)k] -= sum / s->n;
+    }
+    return find_values(s);
 }
 
 void spectrum_shares(const double *values, int count, double *shares, int wanted)

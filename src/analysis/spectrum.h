@@ -15,6 +15,9 @@ void spectrum_free(Spectrum *s);
 const double *spectrum_values(Spectrum *s, const float *tokens);
 int spectrum_count(const Spectrum *s);
 
+/* The same of features of n pictures, whose mean is taken off once they have length 1 (docs/spec/transfer.md B.7). */
+const double *spectrum_centred(Spectrum *s, const float *rows);
+
 /* shares[j]: the sum of the first j + 1 values over the sum of all; 1 once there are no more. */
 void spectrum_shares(const double *values, int count, double *shares, int wanted);
 

@@ -18,6 +18,7 @@ extern const Verb reconstruct_verb;
 extern const Verb report_verb;
 extern const Verb embed_verb;
 extern const Verb probe_verb;
+extern const Verb analyse_verb;
 extern const Verb export_verb;
 extern const Verb recipes_verb;
 extern const Verb devices_verb;

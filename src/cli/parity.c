@@ -27,9 +27,11 @@ static bool compute(ParityCase *c, const ParityOptions *options)
         return parity_similarity(c);
     if (!strcmp(kind, "svd_share"))
         return parity_spectrum(c);
+    if (!strcmp(kind, "analyse"))
+        return parity_analyse(c, options);
     return error_set("case.kind '%s' is not carried out yet; this version does pretrain, classify, contrast, posembed, "
-                     "schedule, resize, augment, "
-                     "attention_distance, attention_entropy, head_kl, head_cosine, cka and svd_share",
+                     "schedule, resize, augment, attention_distance, attention_entropy, head_kl, head_cosine, cka, svd_share "
+                     "and analyse",
                      kind);
 }
 

@@ -178,7 +178,9 @@ static bool judge(const ParityCase *c, const char *name, const SafeTensor *want,
     if (values && safetensor_to_f32(want, values))
         error = relative_error(got, want, values);
     memory_free(values);
-    bool judged = c->loss_tolerance == 0 || !strncmp(name, "expect.loss", 11);
+    bool loss = !strncmp(name, "expect.loss", 11), judged = c->loss_tolerance == 0 || loss;
+    if ((loss || !strncmp(name, "expect.grad_norm", 16)) && tolerance < c->loss_least)
+        tolerance = c->loss_least;
     tolerance = c->loss_tolerance > 0 ? c->loss_tolerance : tolerance;
     bool held = error <= tolerance || (!judged && isfinite(error));
     printf("%-4s %-44s %.2e %.0e%s\n",

@@ -28,6 +28,7 @@ typedef struct {
     ParityResult *results;
     size_t count, capacity;
     double loss_tolerance; /* above 0 (bf16): losses must hold to this, and all else is shown but not judged */
+    double loss_least;     /* losses and norms need not hold to less: a GPU sums in an order of its own */
 } ParityCase;
 
 typedef struct {
@@ -70,5 +71,6 @@ bool parity_augment(ParityCase *c);
 bool parity_attention(ParityCase *c);
 bool parity_similarity(ParityCase *c);
 bool parity_spectrum(ParityCase *c);
+bool parity_analyse(ParityCase *c, const ParityOptions *options);
 
 #endif

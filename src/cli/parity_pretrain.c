@@ -441,7 +441,7 @@ static bool do_steps(Run *run)
 
 bool parity_pretrain(ParityCase *c, const ParityOptions *options)
 {
-    const double BF16_LOSS = 2e-2;
+    const double BF16_LOSS = 2e-2, GPU_LOSS = 1e-4;
     Run run = {.golden = c};
     TrainerOptions how = {.device = options->device, .plain = options->plain};
     bool ok = false;
@@ -468,6 +468,7 @@ bool parity_pretrain(ParityCase *c, const ParityOptions *options)
         goto done;
     run.recipe.run.precision = options->bf16 ? RUN_PRECISION_BF16 : RUN_PRECISION_F32;
     c->loss_tolerance = options->bf16 ? BF16_LOSS : 0;
+    c->loss_least = options->device.cuda ? GPU_LOSS : 0;
     if (codes) {
         run.teacher = mim_teacher_alike(&run.recipe, run.recipe.encoder.depth);
         run.teacher.codes_of = MIM_CODES_GIVEN;

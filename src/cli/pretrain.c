@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "analysis/watch.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
@@ -146,7 +147,8 @@ static int run_pretrain(void *options, const Arguments *arguments)
     catch_signals();
     ok = !why.length || tell(&progress, job, &why);
     text_free(&why);
-    if (!ok)
+    Watch *watch = ok ? watch_new() : NULL;
+    if (!watch)
         return cli_failed();
     PretrainOptions run = {.recipe = &job->recipe,
                            .out = job->out,
@@ -156,8 +158,11 @@ static int run_pretrain(void *options, const Arguments *arguments)
                            .progress = show_progress,
                            .say = show_sentence,
                            .stop = is_stopped,
-                           .context = &progress};
+                           .context = &progress,
+                           .probe = watch_look,
+                           .probe_context = watch};
     PretrainOutcome outcome = pretrain_run(&run);
+    watch_free(watch);
     progress_close(&progress);
     if (outcome == PRETRAIN_FAILED)
         return cli_failed();

@@ -9,11 +9,12 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "cli/cli.h"
+#include "transfer/dense_probe.h"
 #include "transfer/probe.h"
 
 typedef struct {
-    const char *from, *train, *val, *out, *blocks, *device, *k, *temperature, *lrs, *epochs;
-    int features, precision, batch, train_batch, threads, seeds;
+    const char *from, *train, *val, *out, *blocks, *device, *features, *k, *temperature, *lrs, *epochs;
+    int precision, batch, train_batch, threads, seeds, pictures, val_pictures;
     bool json;
 } Job;
 
@@ -36,63 +37,131 @@ static bool read_numbers(const char *flag, const char *text, int most, double *n
 
 static bool read_kind(const char *word, ProbeKind *kind)
 {
-    for (*kind = PROBE_KNN; *kind <= PROBE_LINEAR; ++*kind)
+    for (*kind = PROBE_KNN; *kind <= PROBE_DEPTH; ++*kind)
         if (!strcmp(word, probe_kind_name(*kind)))
             return true;
-    return error_set("there is no probe '%s': use knn or linear", word);
+    return error_set("there is no probe '%s': use knn, linear, attentive, segmentation or depth", word);
 }
 
-/* What the other kind takes would change nothing. */
+static bool is_dense(ProbeKind kind)
+{
+    return kind == PROBE_SEGMENTATION || kind == PROBE_DEPTH;
+}
+
+/* What only other kinds take would change nothing. */
 static bool fits_kind(const Job *job, ProbeKind kind)
 {
+    enum { KNN = 1 << PROBE_KNN, POOLED = KNN | 1 << PROBE_LINEAR, DENSE = 1 << PROBE_SEGMENTATION | 1 << PROBE_DEPTH };
+    enum { TRAINED = 1 << PROBE_LINEAR | 1 << PROBE_ATTENTIVE | DENSE };
     const struct {
         const char *flag;
         bool given;
-        ProbeKind kind;
-    } flags[] = {{"k", job->k, PROBE_KNN},
-                 {"temperature", job->temperature, PROBE_KNN},
-                 {"lrs", job->lrs, PROBE_LINEAR},
-                 {"epochs", job->epochs, PROBE_LINEAR},
-                 {"train-batch-size", job->train_batch, PROBE_LINEAR},
-                 {"seeds", job->seeds, PROBE_LINEAR}};
+        unsigned kinds;
+        const char *which;
+    } flags[] = {{"k", job->k, KNN, "knn takes"},
+                 {"temperature", job->temperature, KNN, "knn takes"},
+                 {"features", job->features, POOLED, "knn and linear take"},
+                 {"lrs", job->lrs, TRAINED, "trained probes take"},
+                 {"epochs", job->epochs, TRAINED, "trained probes take"},
+                 {"train-batch-size", job->train_batch, TRAINED, "trained probes take"},
+                 {"seeds", job->seeds, TRAINED, "trained probes take"},
+                 {"pictures", job->pictures, DENSE, "segmentation and depth take"},
+                 {"val-pictures", job->val_pictures, DENSE, "segmentation and depth take"}};
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
-        if (flags[i].given && flags[i].kind != kind)
-            return error_set("--%s says nothing to probe %s: only probe %s takes it", flags[i].flag, probe_kind_name(kind),
-                             probe_kind_name(flags[i].kind));
+        if (flags[i].given && !(flags[i].kinds & 1u << kind))
+            return error_set("--%s says nothing to probe %s: only %s it", flags[i].flag, probe_kind_name(kind), flags[i].which);
+    return !is_dense(kind) || (!strcmp(job->train, "world") && !strcmp(job->val, "world")) ||
+           error_set("probe %s wants --train world --val world: of no other pictures are masks and depths known",
+                     probe_kind_name(kind));
+}
+
+/* What a kind starts from, when neither a flag nor the run's recipe says otherwise. Learning rates are for a batch of 256. */
+static const struct {
+    const char *lrs, *epochs;
+    int batch, lrs_most;
+} DEFAULTS[] = {[PROBE_KNN] = {"1", "1", 1, 1},
+                [PROBE_LINEAR] = {"0.03,0.1,0.3,1,3,10,30", "90", 1024, PROBE_LRS_MAX},
+                [PROBE_ATTENTIVE] = {"3e-4,1e-3,3e-3", "30", 256, TOKEN_HEADS_MOST},
+                [PROBE_SEGMENTATION] = {"0.016,0.05,0.16", "20", 16, TOKEN_HEADS_MOST},
+                [PROBE_DEPTH] = {"0.016,0.05,0.16", "20", 16, TOKEN_HEADS_MOST}};
+
+/* Numbers of the flag, else of the run's recipe. */
+static bool read_rates(const Job *job, const Recipe *r, ProbeKind kind, double *lrs, int *count)
+{
+    int most = DEFAULTS[kind].lrs_most;
+    if (job->lrs || !r->probe.lrs.count)
+        return read_numbers("lrs", job->lrs ? job->lrs : DEFAULTS[kind].lrs, most, lrs, count);
+    if (r->probe.lrs.count > most)
+        return error_set("probe.lrs of the run names %d learning rates, and probe %s tries %d at most: give --lrs",
+                         r->probe.lrs.count, probe_kind_name(kind), most);
+    *count = r->probe.lrs.count;
+    memcpy(lrs, r->probe.lrs.values, (size_t)*count * sizeof *lrs);
     return true;
 }
 
-static bool read_options(const Job *job, ProbeKind kind, ProbeOptions *o)
+/* The recipe's k first, which decides. */
+static bool read_neighbours(const Job *job, const Recipe *r, ProbeOptions *o)
 {
+    static const int MORE[] = {10, 20, 100, 200};
     double ks[PROBE_NEIGHBOURS_MAX];
     int one;
-    if (!fits_kind(job, kind))
+    if (job->temperature && !read_numbers("temperature", job->temperature, 1, &o->temperature, &one))
         return false;
+    if (!job->temperature)
+        o->temperature = r->probe.temperature;
+    if (!job->k) {
+        o->k[o->k_count++] = r->probe.k;
+        for (size_t i = 0; i < sizeof MORE / sizeof *MORE; i++)
+            if (MORE[i] != r->probe.k)
+                o->k[o->k_count++] = MORE[i];
+        return true;
+    }
+    if (!read_numbers("k", job->k, PROBE_NEIGHBOURS_MAX, ks, &o->k_count))
+        return false;
+    for (int i = 0; i < o->k_count; i++)
+        if ((o->k[i] = (int)ks[i]) != ks[i])
+            return error_set("--k wants whole numbers, not '%s'", job->k);
+    return true;
+}
+
+static bool read_options(const Job *job, const Recipe *r, ProbeKind kind, const Device *device, ProbeOptions *o)
+{
+    int one;
     *o = (ProbeOptions){.kind = kind,
+                        .device = *device,
                         .train = job->train,
                         .val = job->val,
                         .blocks = job->blocks,
-                        .pool = (FeaturePool)job->features,
+                        .pool = (FeaturePool)r->probe.features,
                         .batch = job->batch,
                         .bf16 = job->precision == 1,
-                        .train_batch = job->train_batch ? job->train_batch : 1024,
+                        .train_batch = job->train_batch ? job->train_batch : DEFAULTS[kind].batch,
                         .seeds = job->seeds ? job->seeds : 1};
-    if (!device_open(job->device, job->threads, &o->device))
-        return false;
-    if (kind == PROBE_KNN) {
-        if (!read_numbers("k", job->k ? job->k : "20,10,100,200", PROBE_NEIGHBOURS_MAX, ks, &o->k_count) ||
-            !read_numbers("temperature", job->temperature ? job->temperature : "0.07", 1, &o->temperature, &one))
-            return false;
-        for (int i = 0; i < o->k_count; i++)
-            if ((o->k[i] = (int)ks[i]) != ks[i])
-                return error_set("--k wants whole numbers, not '%s'", job->k);
-        return true;
-    }
-    if (!read_numbers("lrs", job->lrs ? job->lrs : "0.03,0.1,0.3,1,3,10,30", PROBE_LRS_MAX, o->lrs, &o->lr_count) ||
-        !read_numbers("epochs", job->epochs ? job->epochs : "90", 1, &o->epochs, &one))
+    if (job->features && (!feature_pool_find(job->features, &o->pool) || o->pool > FEATURE_CONCAT))
+        return error_set("--features wants class_token, mean or concat, not '%s'", job->features);
+    if (kind == PROBE_KNN)
+        return read_neighbours(job, r, o);
+    if (!read_rates(job, r, kind, o->lrs, &o->lr_count) ||
+        !read_numbers("epochs", job->epochs ? job->epochs : DEFAULTS[kind].epochs, 1, &o->epochs, &one))
         return false;
     o->warmup_epochs = o->epochs / 9; /* 10 of 90 */
     return true;
+}
+
+static bool read_dense(const Job *job, const Recipe *r, ProbeKind kind, const Device *device, DenseOptions *o)
+{
+    int one;
+    *o = (DenseOptions){.kind = kind,
+                        .device = *device,
+                        .train = job->pictures ? job->pictures : 2000,
+                        .val = job->val_pictures ? job->val_pictures : 500,
+                        .blocks = job->blocks,
+                        .batch = job->batch,
+                        .bf16 = job->precision == 1,
+                        .train_batch = job->train_batch ? job->train_batch : DEFAULTS[kind].batch,
+                        .seeds = job->seeds ? job->seeds : 1};
+    return read_rates(job, r, kind, o->lrs, &o->lr_count) &&
+           read_numbers("epochs", job->epochs ? job->epochs : DEFAULTS[kind].epochs, 1, &o->epochs, &one);
 }
 
 /* ---- results */
@@ -136,63 +205,102 @@ static bool write_text(const char *folder, const char *name, const Text *text)
     return ok;
 }
 
+static void print_dense(const DenseResult *r, const DenseOptions *o)
+{
+    bool depth = o->kind == PROBE_DEPTH;
+    printf("%s probe, patch tokens: %d pictures of the world, %d held out\n", probe_kind_name(o->kind), o->train, o->val);
+    printf("  %-6s  %7s  %-15s  %8s  %8s\n", "block", depth ? "d1" : "mIoU", "95 % interval", depth ? "RMSE" : "pixels", "lr");
+    for (int b = 0; b < r->block_count; b++) {
+        const DenseBlock *block = &r->blocks[b];
+        char second[32];
+        snprintf(second, sizeof second, depth ? "%.3f m" : "%.2f%%",
+                 depth ? block->best.depth.rmse : 100 * block->best.mask.pixel_accuracy);
+        printf("  %-6d  %6.2f%%  %6.2f - %6.2f  %8s  %8g\n", block->block, 100 * dense_quality(o, &block->best),
+               100 * block->low, 100 * block->high, second, block->best.lr);
+    }
+}
+
 /* OUT/KIND.json and, when there is a curve, OUT/KIND.svg. */
-static bool write_results(const Job *job, const ProbeResult *r, const ProbeOptions *o)
+static bool write_results(const Job *job, ProbeKind kind, Text *json, const Text *svg)
 {
     char name[32];
-    Text json = {0}, svg = {0};
     char *folder = job->out ? memory_string(job->out) : file_join(job->from, "probes");
     bool ok = folder && file_make_folder(folder);
-    probe_json(r, o, job->from, &json);
     if (ok && job->json)
-        ok = !json.failed && printf("%s\n", json.data) > 0;
-    text_add(&json, "\n");
-    snprintf(name, sizeof name, "%s.json", probe_kind_name(o->kind));
-    ok = ok && write_text(folder, name, &json);
-    if (ok && r->block_count > 1) {
-        probe_svg(r, o, job->from, &svg);
-        snprintf(name, sizeof name, "%s.svg", probe_kind_name(o->kind));
-        ok = write_text(folder, name, &svg);
-    }
+        ok = !json->failed && printf("%s\n", json->data) > 0;
+    text_add(json, "\n");
+    snprintf(name, sizeof name, "%s.json", probe_kind_name(kind));
+    ok = ok && write_text(folder, name, json);
+    snprintf(name, sizeof name, "%s.svg", probe_kind_name(kind));
+    if (ok && svg->length)
+        ok = write_text(folder, name, svg);
     if (ok && !job->json)
         printf("results: %s\n", folder);
     memory_free(folder);
-    text_free(&json);
-    text_free(&svg);
+    return ok;
+}
+
+static bool run_pictures(const Job *job, ProbeKind kind, const Device *device, Backbone *b, Text *json, Text *svg)
+{
+    ProbeOptions o;
+    ProbeResult result = {0};
+    bool ok = read_options(job, &b->recipe, kind, device, &o);
+    o.bad = show_bad;
+    o.progress = !job->json && isatty(STDERR_FILENO) ? show_progress : NULL;
+    ok = ok && probe_run(b, &o, &result);
+    if (ok && !job->json)
+        print_table(&result, &o);
+    if (ok)
+        probe_json(&result, &o, job->from, json);
+    if (ok && result.block_count > 1)
+        probe_svg(&result, &o, job->from, svg);
+    probe_free(&result);
+    return ok;
+}
+
+static bool run_dense(const Job *job, ProbeKind kind, const Device *device, Backbone *b, Text *json, Text *svg)
+{
+    DenseOptions o;
+    DenseResult result = {0};
+    bool ok = read_dense(job, &b->recipe, kind, device, &o);
+    o.progress = !job->json && isatty(STDERR_FILENO) ? show_progress : NULL;
+    ok = ok && dense_run(b, &o, &result);
+    if (ok && !job->json)
+        print_dense(&result, &o);
+    if (ok)
+        dense_json(&result, &o, job->from, json);
+    if (ok && result.block_count > 1)
+        dense_svg(&result, &o, job->from, svg);
+    dense_free(&result);
     return ok;
 }
 
 static int run_probe(void *options, const Arguments *arguments)
 {
     const Job *job = options;
-    ProbeOptions o;
-    ProbeResult result = {0};
-    Text note = {0};
+    Device device;
+    Text note = {0}, json = {0}, svg = {0};
     ProbeKind kind;
-    bool ok = read_kind(arguments->words[0], &kind) && read_options(job, kind, &o);
+    bool ok = read_kind(arguments->words[0], &kind) && fits_kind(job, kind) && device_open(job->device, job->threads, &device);
     if (ok && !job->out && file_exists(job->from) && !file_is_folder(job->from))
         ok = error_set("--out wants the folder for the results, since %s is a file", job->from);
     if (!ok)
         return cli_usage(arguments->verb);
-    o.bad = show_bad;
-    o.progress = !job->json && isatty(STDERR_FILENO) ? show_progress : NULL;
     Backbone *b = backbone_open(job->from, &note);
     ok = b != NULL;
     if (ok && note.length)
         fprintf(stderr, "lacuna: note: %s\n", note.data);
-    ok = ok && probe_run(b, &o, &result);
-    if (ok && !job->json)
-        print_table(&result, &o);
-    ok = ok && write_results(job, &result, &o);
-    probe_free(&result);
+    ok = ok && (is_dense(kind) ? run_dense : run_pictures)(job, kind, &device, b, &json, &svg) &&
+         write_results(job, kind, &json, &svg);
     backbone_close(b);
     text_free(&note);
+    text_free(&json);
+    text_free(&svg);
     return ok ? EXIT_DONE : cli_failed();
 }
 
 #define AT(field) offsetof(Job, field)
 
-static const char *const POOLS[] = {"class_token", "mean", "concat", NULL};
 static const char *const PRECISIONS[] = {"f32", "bf16", NULL};
 
 static const Option OPTIONS[] = {
@@ -208,17 +316,25 @@ static const Option OPTIONS[] = {
     {"out", OPTION_PATH, AT(out), .value = "DIR", .help = "folder for the results (default: RUN/probes)"},
     {"blocks", OPTION_TEXT, AT(blocks), .value = "N",
      .help = "the state behind block N, of `all` blocks, or of the `last` one behind the final norm", .initial = "last"},
-    {"features", OPTION_CHOICE, AT(features), .choices = POOLS, .help = "what a picture's tokens become",
-     .initial = "class_token"},
-    {"k", OPTION_TEXT, AT(k), .value = "N,...", .help = "knn: numbers of neighbours (default 20,10,100,200)"},
-    {"temperature", OPTION_TEXT, AT(temperature), .value = "X", .help = "knn: of the votes (default 0.07)"},
+    {"features", OPTION_TEXT, AT(features), .value = "WORD",
+     .help = "knn, linear: what a picture's tokens become: class_token, mean or concat (default: the run's probe.features)"},
+    {"k", OPTION_TEXT, AT(k), .value = "N,...",
+     .help = "knn: numbers of neighbours, of which the first decides (default: the run's probe.k, then 10,20,100,200)"},
+    {"temperature", OPTION_TEXT, AT(temperature), .value = "X",
+     .help = "knn: of the votes (default: the run's probe.temperature)"},
     {"lrs", OPTION_TEXT, AT(lrs), .value = "X,...",
-     .help = "linear: learning rates for a batch of 256, a head each (default 0.03,0.1,0.3,1,3,10,30)"},
-    {"epochs", OPTION_TEXT, AT(epochs), .value = "X", .help = "linear: epochs, a ninth of them warm-up (default 90)"},
-    {"train-batch-size", OPTION_INT, AT(train_batch), .value = "N", .help = "linear: pictures of a step (default 1024)",
-     .low = 2, .high = 1 << 20},
-    {"seeds", OPTION_INT, AT(seeds), .value = "N", .help = "linear: runs with seeds 0, 1, .. (default 1)", .low = 1,
+     .help = "trained probes: learning rates for a batch of 256, a head each (default: the run's probe.lrs, else linear "
+             "0.03,0.1,0.3,1,3,10,30, attentive 3e-4,1e-3,3e-3, dense 0.016,0.05,0.16)"},
+    {"epochs", OPTION_TEXT, AT(epochs), .value = "X",
+     .help = "trained probes: epochs, a ninth of them warm-up (default: linear 90, attentive 30, dense 20)"},
+    {"train-batch-size", OPTION_INT, AT(train_batch), .value = "N",
+     .help = "trained probes: pictures of a step (default: linear 1024, attentive 256, dense 16)", .low = 2, .high = 1 << 20},
+    {"seeds", OPTION_INT, AT(seeds), .value = "N", .help = "trained probes: runs with seeds 0, 1, .. (default 1)", .low = 1,
      .high = 100},
+    {"pictures", OPTION_INT, AT(pictures), .value = "N", .help = "segmentation, depth: pictures of the world (default 2000)",
+     .low = 2, .high = 10000000},
+    {"val-pictures", OPTION_INT, AT(val_pictures), .value = "N",
+     .help = "segmentation, depth: held-out pictures of the world (default 500)", .low = 1, .high = 10000000},
     {"precision", OPTION_CHOICE, AT(precision), .choices = PRECISIONS, .help = "what the encoder multiplies", .initial = "f32"},
     {"batch-size", OPTION_INT, AT(batch), .value = "N", .help = "pictures at a time through the encoder", .initial = "32",
      .low = 1, .high = 1 << 16},
@@ -231,23 +347,27 @@ static const Option OPTIONS[] = {
 const Verb probe_verb = {
     .name = "probe",
     .line = "tell how good a run's features are",
-    .operands = "knn|linear",
+    .operands = "knn|linear|attentive|segmentation|depth",
     .least = 1,
     .most = 1,
-    .wanted = {"a kind of probe: knn or linear"},
+    .wanted = {"a kind of probe: knn, linear, attentive, segmentation or depth"},
     .about =
         "Makes features of labelled pictures with the frozen encoder of a run and tells how well the held-out ones' classes "
-        "can "
-        "be read off them: `knn` by a vote of the nearest training pictures, `linear` by a linear map trained as MAE trains it "
-        "(BatchNorm, LARS), with several learning rates at once, but on features of each picture's middle, made once, not of "
-        "random crops and mirrored pictures. Blocks by number are taken as they are (of knn behind the "
-        "final norm).\n"
+        "can be read off them: `knn` by a vote of the nearest training pictures; `linear` by a linear map trained as MAE "
+        "trains it (BatchNorm, LARS), with several learning rates at once, but on features of each picture's middle, made "
+        "once, not of random crops and mirrored pictures; `attentive` by a query that looks at all tokens, then a linear map "
+        "(AdamW). Blocks by number are taken as they are (of knn behind the final norm).\n"
+        "\n"
+        "`segmentation` and `depth` tell how well each pixel's class or depth can be read off the patch tokens by a linear "
+        "map, on pictures of the built-in world (--train world --val world), whose truth is known: mIoU over the background "
+        "and the world's classes; d1, the share of pixels whose depth is wrong by less than a quarter, and RMSE in metres.\n"
         "\n"
         "RUN/probes/KIND.json holds every score with its interval, the classes' names, and the pictures that are in both sets "
         "or nearly so. Unreadable pictures are named and left out. With --blocks all, RUN/probes/KIND.svg shows the quality "
         "against the number of blocks kept.",
     .options = OPTIONS,
     .examples = "lacuna probe knn --from runs/mae --train cifar/train --val cifar/test\n"
-                "lacuna probe linear --from runs/mae --train cifar/train --val cifar/test --blocks all --features mean\n",
+                "lacuna probe linear --from runs/mae --train cifar/train --val cifar/test --blocks all --features mean\n"
+                "lacuna probe segmentation --from runs/mae --train world --val world\n",
     .size = sizeof(Job),
     .run = run_probe};

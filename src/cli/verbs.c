@@ -18,6 +18,7 @@ static const Verb *const VERBS[] = {
     &report_verb,
     &embed_verb,
     &probe_verb,
+    &analyse_verb,
     &export_verb,
     &recipes_verb,
     &devices_verb,

@@ -346,12 +346,30 @@ void tape_keep_matching(Tape *tape, const char *pattern)
     tape->patterns[tape->pattern_count++] = copy;
 }
 
+/* A * stands for any text; there is one at most. */
 static bool pattern_matches(const char *pattern, const char *name)
 {
-    size_t n = strlen(pattern);
-    if (n && pattern[n - 1] == '*')
-        return !strncmp(pattern, name, n - 1);
-    return !strcmp(pattern, name);
+    const char *star = strchr(pattern, '*');
+    if (!star)
+        return !strcmp(pattern, name);
+    size_t before = (size_t)(star - pattern), behind = strlen(star + 1), n = strlen(name);
+    return n >= before + behind && !strncmp(pattern, name, before) && !strcmp(star + 1, name + n - behind);
+}
+
+/* The name in the present scope, and whether it is to be kept. */
+static bool name_matches(const Tape *tape, const char *name, char full[2 * SCOPE_MAX + 2])
+{
+    snprintf(full, 2 * SCOPE_MAX + 2, "%s%s%s", tape->scope, tape->scope[0] ? "." : "", name);
+    for (size_t i = 0; i < tape->pattern_count; i++)
+        if (pattern_matches(tape->patterns[i], full))
+            return true;
+    return false;
+}
+
+bool tape_keeps(const Tape *tape, const char *name)
+{
+    char full[2 * SCOPE_MAX + 2];
+    return name_matches(tape, name, full);
 }
 
 Ref tape_name(Tape *tape, Ref r, const char *format, ...)
@@ -363,12 +381,8 @@ Ref tape_name(Tape *tape, Ref r, const char *format, ...)
     va_start(args, format);
     vsnprintf(name, sizeof name, format, args);
     va_end(args);
-    snprintf(full, sizeof full, "%s%s%s", tape->scope, tape->scope[0] ? "." : "", name);
-    for (size_t i = 0; i < tape->pattern_count; i++)
-        if (pattern_matches(tape->patterns[i], full)) {
-            tape_keep(tape, r, full);
-            break;
-        }
+    if (name_matches(tape, name, full))
+        tape_keep(tape, r, full);
     return r;
 }
 

@@ -103,8 +103,11 @@ bool ref_needs_grad(const Tape *tape, Ref r); /* false for REF_NONE */
 /* Makes a value readable after a run under this name; it is then never fused away, and writing it again
  * fails the tape. */
 void tape_keep(Tape *tape, Ref r, const char *name);
-/* As above for a value that model code named with tape_name(): pattern with a trailing * ("blocks.*"). Call before building. */
+/* As above for a value that model code named with tape_name(): pattern with one * or none ("blocks.*", "blocks.*.attn.map").
+ * Call before building. */
 void tape_keep_matching(Tape *tape, const char *pattern);
+/* Whether a value of that name in the present scope will be kept: for what model code makes only then. */
+bool tape_keeps(const Tape *tape, const char *name);
 /* Names a value in the present scope ("blocks.3"); kept when it matches. */
 Ref tape_name(Tape *tape, Ref r, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

@@ -60,7 +60,12 @@ static Ref block_attention(Tape *t, const VitTokens *x, const VitRows *rows, Ref
     if (!rows) {
         if (ref_given(q_bias))
             map.b = key_free_bias(t, q_bias, v_bias);
-        return self_attention(t, map_at(t, map, x, &x->rows), c->heads, bias);
+        Ref qkv = map_at(t, map, x, &x->rows), softmax;
+        if (!tape_keeps(t, "map"))
+            return self_attention(t, qkv, c->heads, bias);
+        Ref heads = self_attention_map(t, qkv, c->heads, bias, &softmax);
+        tape_name(t, softmax, "map");
+        return heads;
     }
     LinearArgs q = layer_outputs(t, map, 0, d), kv = layer_outputs(t, map, d, 2 * d);
     if (ref_given(q_bias)) {

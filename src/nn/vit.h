@@ -35,7 +35,8 @@ typedef struct {
 } VitConfig;
 
 /* x (N, T, D) through SCOPE.*: y = x + dp(ls1 attn(norm1 x)); y + dp(ls2 mlp(norm2 y)). keep: (N) factors of the two branches
- * (drop path), or REF_NONE. bias: (heads, T, T) added to the attention's logits, or REF_NONE. index: of the block, for init. */
+ * (drop path), or REF_NONE. bias: (heads, T, T) added to the attention's logits, or REF_NONE. index: of the block, for init.
+ * The attention's softmax is named SCOPE.attn.map (N, heads, T, T), and made only for tape_keep_matching(). */
 Ref vit_block(Tape *tape, Ref x, const BlockConfig *config, const Ref keep[2], Ref bias, int index);
 
 /* Rows that are taken from tokens, `count` for each of the N sequences: I32 (N count), as gather() reads it. inverse: for each

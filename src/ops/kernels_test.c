@@ -816,7 +816,9 @@ static void heads_of_every_width(void **state)
                  lse = argument(ABOVE, shape_3(s[0], s[3], s[1])),
                  bias = argument(n % 4 < 2 ? NORMAL : NONE, shape_3(s[3], s[1], s[2]));
         double spread = bf16 ? 0.006 : 1e-5;
+        Argument map = argument(NORMAL, shape_4(s[0], s[3], s[1], s[2]));
         check_case(&(Case){.op = "attention", .attr = &attr, .in = {q, kv, bias}, .out = {q, lse}, .spread = spread});
+        check_case(&(Case){.op = "attention", .attr = &attr, .in = {q, kv, bias}, .out = {q, lse, map}, .spread = spread});
         for (uint32_t accumulate = 0; accumulate < 8; accumulate += 7)
             check_case(&(Case){.op = "attention_grad",
                                .attr = &attr,
@@ -955,7 +957,8 @@ static void planted_bugs_are_found(void **state)
              back = {.filling = INDEX, .shape = shape_1(6), .index = inverse}, six = argument(NORMAL, shape_2(6, N)),
              all = argument(ABOVE, shape_1(8003)), status = argument(ABOVE, shape_1(STATUS_COUNT)),
              q = argument(NORMAL, shape_3(1, 70, 24)), kv = argument(NORMAL, shape_3(1, 70, 48)),
-             lse = argument(ABOVE, shape_3(1, 1, 70)), bias = argument(NORMAL, shape_3(1, 70, 70));
+             lse = argument(ABOVE, shape_3(1, 1, 70)), map = argument(NORMAL, shape_4(1, 1, 70, 70)),
+             bias = argument(NORMAL, shape_3(1, 70, 70));
     const Case cases[] = {
         {.op = "activation", .attr = &gelu, .in = {x}, .out = {x}},
         {.op = "activation_grad", .attr = &gelu, .in = {x, x}, .out = {x}},
@@ -989,7 +992,7 @@ static void planted_bugs_are_found(void **state)
          .attr = &normed,
          .in = {x, x, stats, vector, vector, vector, one, square, vector},
          .out = {square, vector, vector}},
-        {.op = "attention", .attr = &heads, .in = {q, kv}, .out = {q, lse}},
+        {.op = "attention", .attr = &heads, .in = {q, kv}, .out = {q, lse, map}},
         {.op = "attention_grad", .attr = &heads, .in = {q, q, kv, q, lse, bias}, .out = {q, kv, bias}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -18,7 +18,7 @@ enum {
     RECIPE_PATH_BYTES = 1024, /* of a path or other string, with its zero */
     RECIPE_NAMES_MAX = 32,    /* of optimizer.no_decay */
     RECIPE_NAME_BYTES = 128,  /* of one such name, with its zero */
-    RECIPE_NUMBERS_MAX = 16,  /* of schedule.steps */
+    RECIPE_NUMBERS_MAX = 16,  /* of schedule.steps and probe.lrs */
     RECIPE_STAGES_MAX = 16,
     RECIPE_AUTO = -1, /* an int or double key that says `auto` */
     TAP_LAST = -1     /* decoders.K.tap: last */
@@ -65,6 +65,7 @@ typedef enum { OPTIMIZER_ADAMW } OptimizerKind;
 typedef enum { SCHEDULE_COSINE, SCHEDULE_MULTISTEP } ScheduleKind;
 typedef enum { GUARD_STOP, GUARD_SKIP } GuardNonfinite;
 typedef enum { PROBE_KNN, PROBE_LINEAR, PROBE_ATTENTIVE, PROBE_SEGMENTATION, PROBE_DEPTH } ProbeKind;
+typedef enum { PROBE_BLOCKS_ALL, PROBE_BLOCKS_LAST } ProbeBlocks;
 typedef enum { PROBE_FEATURES_CLASS_TOKEN, PROBE_FEATURES_MEAN, PROBE_FEATURES_CONCAT } ProbeFeatures;
 typedef enum { RUN_DEVICE_AUTO, RUN_DEVICE_CPU, RUN_DEVICE_REF, RUN_DEVICE_CUDA } RunDevice;
 typedef enum { RUN_PRECISION_AUTO, RUN_PRECISION_F32, RUN_PRECISION_BF16 } RunPrecision;
@@ -234,12 +235,14 @@ typedef struct Recipe {
         int limit;
     } guard;
     struct {
-        int every; /* epochs, or RECIPE_AUTO */
+        int every; /* epochs, or RECIPE_AUTO; 0: never */
         int images;
+        ProbeBlocks blocks;
         ProbeKind kind;
         ProbeFeatures features;
         int k;
         double temperature;
+        RecipeNumbers lrs; /* for a batch of 256; none: those of each kind of probe */
     } probe;
     struct {
         int save_steps; /* or RECIPE_AUTO */

@@ -132,7 +132,7 @@ static void what_is_not_carried_out_is_refused_by_name(void **state)
         {"mask.kind", "tube"},
         {"head.pool", "attention"},
         {"head.kind", "detect"},
-        {"probe.every", "2"},
+        {"probe.kind", "attentive"},
         {"analysis.images", "5"},
         {"run.devices", "2"},
         {"augment.interpolation", "lanczos"},

@@ -29,6 +29,7 @@ static const char *const optimizers[] = {"adamw", NULL};
 static const char *const schedules[] = {"cosine", "multistep", NULL};
 static const char *const guards[] = {"stop", "skip", NULL};
 static const char *const probes[] = {"knn", "linear", "attentive", "segmentation", "depth", NULL};
+static const char *const probe_blocks[] = {"all", "last", NULL};
 static const char *const probe_features[] = {"class_token", "mean", "concat", NULL};
 static const char *const devices[] = {"auto", "cpu", "ref", "cuda", NULL};
 static const char *const precisions[] = {"auto", "f32", "bf16", NULL};
@@ -252,17 +253,21 @@ static const RecipeKey rows[] = {
     {"guard.limit", KEY_INT, AT(guard.limit), "8", 1, BIG, .now = CARRIED_OUT,
      .help = "Skipped steps in a row, or returns to one checkpoint, that stop the run."},
 
-    {"probe.every", KEY_INT, AT(probe.every), "auto", 0, BIG, "auto", RECIPE_AUTO, .now = NOT_YET,
-     .help = "Epochs between two probes of the backbone while it trains."},
-    {"probe.images", KEY_INT, AT(probe.images), "1000", 1, BIG, .now = NOT_YET, .help = "Pictures of such a probe."},
-    {"probe.blocks", KEY_OTHER, 0, "all", .now = NOT_YET, .help = "Blocks that are probed."},
-    {"probe.kind", KEY_WORD, AT(probe.kind), "knn", .names = probes, .now = NOT_YET, .help = "How quality is measured."},
-    {"probe.features", KEY_WORD, AT(probe.features), "class_token", .names = probe_features, .now = NOT_YET,
-     .help = "Which tokens make a picture's features."},
-    {"probe.k", KEY_INT, AT(probe.k), "20", 1, BIG, .now = NOT_YET, .help = "Neighbours of `knn`."},
-    {"probe.temperature", KEY_REAL, AT(probe.temperature), "0.07", 1e-6, 1e3, .now = NOT_YET,
+    {"probe.every", KEY_INT, AT(probe.every), "auto", 0, BIG, "auto", RECIPE_AUTO, .now = CARRIED_OUT,
+     .help = "Epochs between two probes of the backbone while it trains; 0 means never, `auto` as often as costs a hundredth of the training, at most twenty times."},
+    {"probe.images", KEY_INT, AT(probe.images), "1000", 8, 1000000, .now = CARRIED_OUT,
+     .help = "Pictures of such a probe, held-out ones where there are enough."},
+    {"probe.blocks", KEY_WORD, AT(probe.blocks), "all", .names = probe_blocks, .now = CARRIED_OUT,
+     .help = "Blocks that it looks at: all, or the last alone."},
+    {"probe.kind", KEY_WORD, AT(probe.kind), "knn", .names = probes, .now = ONLY(PROBE_KNN),
+     .help = "How quality is measured while training; `lacuna probe` names its kind itself."},
+    {"probe.features", KEY_WORD, AT(probe.features), "class_token", .names = probe_features, .now = CARRIED_OUT,
+     .help = "Which tokens make a picture's features, of kNN and the linear probe."},
+    {"probe.k", KEY_INT, AT(probe.k), "20", 1, BIG, .now = CARRIED_OUT, .help = "Neighbours of `knn`."},
+    {"probe.temperature", KEY_REAL, AT(probe.temperature), "0.07", 1e-6, 1e3, .now = CARRIED_OUT,
      .help = "Temperature of the neighbours' votes."},
-    {"probe.lrs", KEY_RESERVED, .help = "Learning rates that a trained probe tries."},
+    {"probe.lrs", KEY_NUMBERS, AT(probe.lrs), "[]", 1e-12, 1e6, .now = CARRIED_OUT,
+     .help = "Learning rates for a batch of 256 that `lacuna probe` tries; none: those of each kind."},
 
     {"run.save_steps", KEY_INT, AT(run.save_steps), "auto", 1, BIG, "auto", RECIPE_AUTO, .now = CARRIED_OUT,
      .help = "Steps between two checkpoints; `auto` saves ten times a run, and at least every ten epochs."},

@@ -99,6 +99,8 @@ static void set_range(Chart *chart)
                 chart->last = chart->series[s].points[i].x;
     if (!(chart->last > 0))
         chart->last = 1;
+    if (chart->x_name)
+        chart->last += 0.3; /* the last dot is whole */
 }
 
 /* 1, 2 or 5 times a power of ten. */
@@ -124,21 +126,33 @@ static void add_ticks(const Chart *c, Text *out)
     for (double k = ceil(c->low / step); k * step <= c->high; k++) {
         double y = y_of(c, k * step);
         text_add(out, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT, WIDTH - RIGHT, y, y);
-        text_add(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.6g</text>", LEFT - 6, y + 4, k * step);
+        text_add(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.6g</text>", LEFT - 6, y + 4, k * step + 0.0);
     }
     step = tick_step(c->last - c->first);
+    step = c->x_name && step < 1 ? 1 : step;
     for (double k = ceil(c->first / step); k * step <= c->last; k++)
         text_add(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.6g</text>", x_of(c, k * step), HEIGHT - BOTTOM + 16,
                  k * step);
-    text_add(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">epochs</text>", WIDTH - RIGHT, HEIGHT - 3);
+    text_add(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text>", WIDTH - RIGHT, HEIGHT - 3,
+             c->x_name ? c->x_name : "epochs");
 }
 
 /* ---- drawing */
 
+void chart_note(const char *note, Text *out)
+{
+    if (!note)
+        return;
+    text_add(out, "<p class=\"note\">");
+    html_text(out, note);
+    text_add(out, "</p>");
+}
+
 static void add_line(const Chart *c, const ChartSeries *s, Text *out)
 {
     bool down = false;
-    text_add(out, "<path class=\"%s c%d\" data-name=\"", s->style == CHART_FAINT ? "faint" : "line", s->colour);
+    text_add(out, "<path class=\"%s c%d%s\" data-name=\"", s->style == CHART_FAINT ? "faint" : "line", s->colour,
+             s->style == CHART_DASHED ? " dashed" : "");
     html_text(out, s->name);
     text_add(out, "\" d=\"");
     for (size_t i = 0; i < s->count; i++) {
@@ -175,7 +189,10 @@ static void add_legend(const Chart *c, Text *out)
     for (size_t s = 0; s < c->count; s++) {
         if (c->series[s].style == CHART_FAINT)
             continue;
-        text_add(out, "<span><i class=\"%s c%d\"></i>", c->series[s].style == CHART_DOTS ? "dot" : "stroke",
+        text_add(out, "<span><i class=\"%s c%d\"></i>",
+                 c->series[s].style == CHART_DOTS     ? "dot"
+                 : c->series[s].style == CHART_DASHED ? "stroke broken"
+                                                      : "stroke",
                  c->series[s].colour);
         html_text(out, c->series[s].name);
         text_add(out, "</span>");
@@ -193,7 +210,8 @@ bool chart_draw(Chart *c, Text *out)
     html_text(out, c->title);
     text_add(out, "</figcaption>\n");
     if (!any) {
-        text_add(out, "<p class=\"none\">Nothing was logged yet.</p></figure>\n");
+        text_add(out, "<p class=\"none\">%s</p></figure>\n",
+                 c->x_name ? "There is nothing to measure." : "Nothing was logged yet.");
         return true;
     }
     if (!c->fixed) {
@@ -203,9 +221,10 @@ bool chart_draw(Chart *c, Text *out)
     set_range(c);
     add_legend(c, out);
     text_add(out,
-             "<svg viewBox=\"0 0 %d %d\" role=\"img\" data-x=\"%.9g %.9g\" data-y=\"%.9g %.9g\" data-box=\"%d %d %d %d\">"
-             "<title>",
-             WIDTH, HEIGHT, c->first, c->last, c->low, c->high, LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM);
+             "<svg viewBox=\"0 0 %d %d\" role=\"img\" data-x=\"%.9g %.9g\" data-y=\"%.9g %.9g\" data-box=\"%d %d %d %d\" "
+             "data-unit=\"%s\"><title>",
+             WIDTH, HEIGHT, c->first, c->last, c->low, c->high, LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM,
+             c->x_name ? c->x_name : "epoch");
     html_text(out, c->title);
     text_add(out, "</title>");
     add_ticks(c, out);
@@ -222,7 +241,9 @@ bool chart_draw(Chart *c, Text *out)
             else
                 add_line(c, series, out);
         }
-    text_add(out, "</svg><line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\"/></svg></figure>\n", LEFT, WIDTH - RIGHT,
+    text_add(out, "</svg><line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\"/></svg>", LEFT, WIDTH - RIGHT,
              HEIGHT - BOTTOM, HEIGHT - BOTTOM);
+    chart_note(c->note, out);
+    text_add(out, "</figure>\n");
     return true;
 }

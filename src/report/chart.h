@@ -14,7 +14,7 @@ typedef struct {
     double x, y; /* y not finite: a gap */
 } ChartPoint;
 
-typedef enum { CHART_LINE, CHART_FAINT, CHART_DOTS } ChartStyle;
+typedef enum { CHART_LINE, CHART_FAINT, CHART_DOTS, CHART_DASHED } ChartStyle;
 
 typedef struct {
     char name[96];
@@ -26,6 +26,7 @@ typedef struct {
 
 typedef struct {
     char title[128];
+    const char *along; /* what x is; NULL: epochs */
     ChartSeries *series;
     size_t count, capacity;
     bool zero;          /* the axis begins at 0 */
@@ -33,6 +34,8 @@ typedef struct {
     bool fixed;         /* low and high are given */
     double low, high;   /* of y */
     double first, last; /* of x, set with the range */
+    const char *x_name; /* what x counts, in whole numbers ("block"); NULL: epochs */
+    const char *note;   /* a sentence below the picture, or NULL */
 } Chart;
 
 /* A new series with room for so many points, NULL after error_set(). The caller fills points and sets their count. */
@@ -48,6 +51,9 @@ bool chart_range(const Chart *chart, bool *any, double *low, double *high);
 bool chart_draw(Chart *chart, Text *out);
 
 void chart_free(Chart *chart);
+
+/* Appends the sentence below a picture; NULL: nothing. */
+void chart_note(const char *note, Text *out);
 
 /* Appends text with what HTML would take for markup written out. */
 void html_text(Text *out, const char *text);

@@ -282,7 +282,7 @@ static bool write_page(Report *r, const char *path)
     add_text(&r->out, "<h1>", title.data ? title.data : "", "</h1>\n");
     text_add(&r->out, "<p class=\"lead\">Pre-training by masked image modelling, by lacuna " LACUNA_VERSION "</p>\n");
     add_table(r);
-    bool ok = !title.failed && report_add_curves(r) && add_sheets(r) && add_differences(r);
+    bool ok = !title.failed && report_add_curves(r) && report_add_probes(r) && add_sheets(r) && add_differences(r);
     add_settings(r);
     page_end(&r->out);
     text_free(&title);

@@ -1,4 +1,4 @@
-/* What report.c and report_curves.c share. */
+/* What report.c, report_curves.c and report_probes.c share. */
 #ifndef LACUNA_REPORT_REPORT_PARTS_H
 #define LACUNA_REPORT_REPORT_PARTS_H
 
@@ -19,5 +19,8 @@ void report_run_name(const Report *report, int run, char name[NAME_BYTES]);
 
 /* Appends the section of the curves. False after error_set(). */
 bool report_add_curves(Report *report);
+
+/* Appends what probes found while training, if they did. False after error_set(). */
+bool report_add_probes(Report *report);
 
 #endif

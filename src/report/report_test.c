@@ -136,6 +136,28 @@ static void one_run(void **state)
     memory_free(page);
 }
 
+/* Each of two names: the last block by epoch, and all blocks by the newest probe. */
+static void probes_are_drawn(void **state)
+{
+    (void)state;
+    const char *run = HOME "/probed";
+    write_run(
+        run, "6", 20,
+        "{\"step\":21,\"epoch\":2.1,\"loss\":1,\"probe\":{\"knn\":{\"1\":0.1,\"2\":0.2,\"3\":0.25},\"odd\":{\"3\":null}}}\n"
+        "{\"step\":22,\"epoch\":2.2,\"loss\":1,\"probe\":{\"knn\":{\"1\":0.1,\"2\":0.3,\"3\":0.5}}}\n");
+    if (!report_write(&run, 1, HOME "/probed.html"))
+        fail_msg("%s", error_text());
+    char *page = read_report(HOME "/probed.html");
+    assert_non_null(strstr(page, "Probes while training"));
+    const char *by_epoch = strstr(page, "kNN, last block, by epoch"), *by_block = strstr(page, "kNN by block, newest probe"),
+               *odd = strstr(page, "odd, last block, by epoch");
+    assert_true(by_epoch && by_block && odd && by_epoch < by_block && by_block < odd);
+    assert_non_null(strstr(by_block, ">block</text>"));
+    /* Held-out losses, then 2 probes and 3 blocks. */
+    assert_int_equal(count_of(page, "<circle"), 4 + 2 + 3);
+    memory_free(page);
+}
+
 static void several_runs(void **state)
 {
     (void)state;
@@ -239,6 +261,7 @@ static void want_of_memory_is_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(one_run, begin, end),
+                                       cmocka_unit_test_setup_teardown(probes_are_drawn, begin, end),
                                        cmocka_unit_test_setup_teardown(several_runs, begin, end),
                                        cmocka_unit_test_setup_teardown(names_that_collide_are_made_longer, begin, end),
                                        cmocka_unit_test_setup_teardown(any_number_of_steps_fits, begin, end),

@@ -63,6 +63,26 @@ static bool add_validation(RunData *d, const json_t *line, double epoch)
     return true;
 }
 
+static bool add_probe(RunData *d, const json_t *line, double epoch)
+{
+    const char *name, *block;
+    json_t *blocks, *value;
+    json_object_foreach(json_object_get(line, "probe"), name, blocks)
+    {
+        json_object_foreach(blocks, block, value)
+        {
+            if (!memory_grow((void **)&d->findings, d->finding_count, &d->finding_capacity, sizeof *d->findings))
+                return false;
+            RunFinding *f = &d->findings[d->finding_count++];
+            *f = (RunFinding){.epoch = epoch,
+                              .block = (int)strtol(block, NULL, 10),
+                              .value = json_is_number(value) ? json_number_value(value) : NAN};
+            snprintf(f->name, sizeof f->name, "%s", name);
+        }
+    }
+    return true;
+}
+
 static bool add_line(RunData *d, const json_t *line, int *width)
 {
     static const char *const keys[] = {"lr", "grad_norm", "images_per_second", NULL, "accuracy", "loss"};
@@ -92,7 +112,7 @@ static bool add_line(RunData *d, const json_t *line, int *width)
         last->counts[RUN_WAIT]++;
         d->seconds += seconds;
     }
-    return add_validation(d, line, epoch);
+    return add_validation(d, line, epoch) && add_probe(d, line, epoch);
 }
 
 static bool read_log(RunData *d)
@@ -189,6 +209,7 @@ void run_data_free(RunData *d)
     memory_free(d->sheets);
     memory_free(d->bins);
     memory_free(d->validations);
+    memory_free(d->findings);
     memory_free(d->bad_files);
     memory_free(d->environment);
     memory_free(d->yaml);

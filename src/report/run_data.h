@@ -32,6 +32,14 @@ typedef struct {
     double accuracy;                        /* percent */
 } RunValidation;
 
+/* A number of a block that a probe found while training. */
+typedef struct {
+    char name[32];
+    double epoch;
+    int block;    /* from 1 */
+    double value; /* not finite: none */
+} RunFinding;
+
 typedef struct {
     char *path;
     char name[RECIPE_NAME_BYTES]; /* of the recipe it was begun with, "" when that is not known */
@@ -41,6 +49,8 @@ typedef struct {
     size_t bin_count;
     RunValidation *validations;
     size_t validation_count, validation_capacity;
+    RunFinding *findings; /* in the order of the log */
+    size_t finding_count, finding_capacity;
     long long steps; /* of the last line */
     double seconds;  /* of all steps */
     char **sheets;   /* paths of RUN/samples/step-N.png, in order */

@@ -56,7 +56,10 @@ static bool one_step(Run *run)
         error_context("noting a picture that cannot be read");
         return save_before_failing(run);
     }
-    if (!trainer_begin(run->trainer, &batch) || !run_take_ahead(run) || !trainer_end(run->trainer, &metrics))
+    bool begun = trainer_begin(run->trainer, &batch);
+    if (begun)
+        run_take_ahead(run);
+    if (!begun || !trainer_end(run->trainer, &metrics))
         return error_context("step %" PRId64, run->step + 1);
     GuardOutcome outcome = run_guard(run, &in->batch, &batch, &metrics);
     if (outcome != GUARD_GOES_ON)
@@ -97,6 +100,7 @@ static void close_run(Run *run)
     memory_free(run->sample_hidden);
     text_free(&run->line);
     event_draft_free(&run->event);
+    memory_free(run->findings.items);
 }
 
 PretrainOutcome pretrain_run(const PretrainOptions *options)

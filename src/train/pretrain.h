@@ -5,6 +5,7 @@
 #define LACUNA_TRAIN_PRETRAIN_H
 
 #include "recipe/recipe.h"
+#include "train/pictures.h"
 #include "train/trainer.h"
 
 /* After a step. Valid during the call. */
@@ -24,6 +25,22 @@ typedef struct {
     double val_accuracy; /* NaN for methods that have none */
 } PretrainProgress;
 
+/* What a probe looks at, for reading, during the call. */
+typedef struct {
+    const Recipe *recipe; /* settled; statistics are lists */
+    const Pictures *pictures;
+    const Device *device;
+    const ParamSet *params;
+    const float *weights; /* trained ones, of `params` */
+} PretrainLook;
+
+/* What a probe found: numbers of blocks. */
+typedef struct PretrainFindings PretrainFindings;
+
+/* Adds a number of a block, from 1. Names are words of a-z and _, at most 31 letters; of each name the blocks rise. False after
+ * error_set(). */
+bool pretrain_found(PretrainFindings *findings, const char *name, int block, double value);
+
 typedef struct {
     const Recipe *recipe; /* checked here; borrowed */
     const char *out;      /* the run directory; NULL: runs/NAME-N */
@@ -35,6 +52,11 @@ typedef struct {
     void (*say)(void *context, const char *sentence); /* for people: what is going on */
     bool (*stop)(void *context); /* asked before the first step and after every one: true saves and ends the run */
     void *context;
+    /* Looks at the backbone every probe.every epochs and behind the last step, and adds what it finds, which goes into the
+     * step's line, the events and the report. It must not change anything, and find the same whenever it sees the same. After
+     * false the run says why and goes on. NULL: nobody looks. */
+    bool (*probe)(void *context, const PretrainLook *look, PretrainFindings *findings);
+    void *probe_context;
 } PretrainOptions;
 
 typedef enum {

@@ -86,7 +86,7 @@ void run_note_bad(void *context, const char *key, const char *reason)
     }
     memory_free(bad.key);
     memory_free(bad.reason);
-    run->bad_failed = true;
+    run->early_failed = true;
 }
 
 /* ---- the present step's input, and the next one's */
@@ -97,35 +97,37 @@ bool run_take_input(Run *run, StepInput **in, TrainerBatch *batch)
     for (size_t i = 0; i < run->early_count; i++)
         run_tell_bad(run, run->early[i].key, run->early[i].reason);
     forget_early_bad(run);
-    if (run->why_not_taken)
-        return error_set("%s", run->why_not_taken);
-    if (!run->taken && !take(run, *in))
+    if (run->taken == TAKEN_FAILED)
+        return error_set("%s", run->why_not_taken ? run->why_not_taken : "memory ran out");
+    if (run->taken == TAKEN_NOT && !take(run, *in))
         return false;
-    run->taken = false;
+    run->taken = TAKEN_NOT;
     *batch = trainer_batch(run, *in, run->step);
     return true;
 }
 
-bool run_take_ahead(Run *run)
+void run_take_ahead(Run *run)
 {
     int64_t next = run->step + 1;
-    if (next >= run->last || next == stage_end(&run->recipe, run->per_epoch, run->stage))
-        return true;
+    if (next >= run->last || next == stage_end(&run->recipe, run->per_epoch, run->stage) || run_is_stopped(run))
+        return;
     StepInput *in = &run->inputs[next % 2];
     run->takes_ahead = true;
-    run->taken = take(run, in);
+    bool ok = take(run, in) && !run->early_failed;
     run->takes_ahead = false;
-    if (!run->taken) { /* which the present step is not to suffer from */
-        run->why_not_taken = memory_string(error_text());
-        return true;
+    if (ok) {
+        TrainerBatch batch = trainer_batch(run, in, next);
+        ok = trainer_ahead(run->trainer, &batch);
     }
-    TrainerBatch batch = trainer_batch(run, in, next);
-    return trainer_ahead(run->trainer, &batch);
+    run->taken = ok ? TAKEN : TAKEN_FAILED;
+    if (!ok)
+        run->why_not_taken = memory_string(error_text());
 }
 
 void run_drop_ahead(Run *run)
 {
-    run->taken = false;
+    run->taken = TAKEN_NOT;
+    run->early_failed = false;
     memory_free(run->why_not_taken);
     run->why_not_taken = NULL;
     forget_early_bad(run);

@@ -136,13 +136,14 @@ static void event_losses(EventDraft *event, const char *key, const char *accurac
 static bool write_event(Run *run, const TrainerMetrics *m, const TrainerMetrics *val, double lr, double pace, double waited)
 {
     EventDraft *event = &run->event;
-    if (!val && !event_is_due(run))
+    if (!val && !run->findings.count && !event_is_due(run))
         return true;
     event_losses(event, "loss", "accuracy", m, run->recipe.decoder_count);
     event_add_scalar(event, "lr", lr);
     event_add_scalar(event, "grad_norm", m->grad_norm);
     if (val)
         event_losses(event, "val_loss", "val_accuracy", val, run->recipe.decoder_count);
+    run_event_findings(run);
     event_add_scalar(event, "images_per_second", run->recipe.schedule.batch_size / pace);
     event_add_scalar(event, "data_wait", waited);
     return run_folder_events(run->folder, event, run->step);
@@ -158,6 +159,7 @@ bool run_log_step(Run *run, const TrainerMetrics *m, double lr, const StepTimes 
     bool due = validation_is_due(run), validated = due && validate(run, &val);
     run->val_failed = due && !validated;
     char *why = run->val_failed ? memory_string(error_text()) : NULL;
+    run_probe(run);
     double epoch = (double)run->step / (double)run->per_epoch, pace = times->seconds > 1e-9 ? times->seconds : 1e-9;
     line->length = 0;
     text_add(line, "{\"step\":%" PRId64, run->step);
@@ -174,6 +176,7 @@ bool run_log_step(Run *run, const TrainerMetrics *m, double lr, const StepTimes 
         add_losses(line, "val_loss", "val_accuracy", &val, r->decoder_count);
         text_add(line, ",\"val_images\":%zu", run->pictures.val.count);
     }
+    run_add_findings(run, line);
     /* Timings are for people: no more digits than they mean. */
     text_add(line, ",\"images_per_second\":%.1f,\"seconds\":%.6f,\"cpu_seconds\":%.6f,\"data_wait\":%.6f}",
              r->schedule.batch_size / pace, times->seconds, times->cpu, times->waited);

@@ -70,9 +70,10 @@ void run_draw_samples(Run *run)
     run->drawn = run->step;
     snprintf(name, sizeof name, "step-%08" PRId64 ".png", run->step);
     char *folder = file_join(run_folder_path(run->folder), "samples"), *path = folder ? file_join(folder, name) : NULL;
-    bool ok = path && file_make_folder(folder) && (run->samples || load_samples(run)) &&
-              reconstruct_write(&run->recipe, trainer_weights(run->trainer), trainer_fixed(run->trainer), run->sample_images,
-                                run->sample_hidden, run->samples, path) &&
+    TrainerState state;
+    bool ok = path && file_make_folder(folder) && (run->samples || load_samples(run)) && trainer_fetch(run->trainer, &state) &&
+              reconstruct_write(&run->recipe, state.weights, state.fixed, run->sample_images, run->sample_hidden, run->samples,
+                                path) &&
               add_event(run, path);
     if (!ok)
         run_say(run, "no sheet of reconstructions at step %" PRId64 ": %s", run->step, error_text());

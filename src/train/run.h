@@ -1,6 +1,7 @@
 /* A run in progress: what the files of the loop share. pretrain.c is the loop, pretrain_open.c comes before it;
  * pretrain_input.c takes what a step needs, pretrain_stage.c changes students, pretrain_codes.c makes code books,
- * pretrain_guard.c looks at each step, pretrain_log.c validates and logs, pretrain_save.c saves and draws. */
+ * pretrain_guard.c looks at each step, pretrain_log.c validates and logs, pretrain_probe.c lets others look inside,
+ * pretrain_save.c saves and draws. */
 #ifndef LACUNA_TRAIN_RUN_H
 #define LACUNA_TRAIN_RUN_H
 
@@ -17,10 +18,24 @@ typedef struct {
     uint8_t *kept;   /* (branches, batch); NULL: nothing drops */
 } StepInput;
 
+typedef enum { TAKEN_NOT, TAKEN, TAKEN_FAILED } Taken;
+
 /* A picture of a batch that was taken ahead, not told of before its step. */
 typedef struct {
     char *key, *reason;
 } EarlyBad;
+
+typedef struct {
+    char name[32];
+    int block;
+    double value;
+} Finding;
+
+/* Those of one name are neighbours. */
+struct PretrainFindings {
+    Finding *items;
+    size_t count, capacity;
+};
 
 typedef struct {
     const PretrainOptions *options;
@@ -32,13 +47,15 @@ typedef struct {
     Loader *loader;
     SampleList known_bad; /* training pictures that earlier sessions found unreadable */
     StepInput inputs[2];  /* of steps with an even and an odd number before them */
-    bool taken;           /* the next step's input is there */
-    bool takes_ahead;     /* and is being taken */
-    char *why_not_taken;  /* it cannot be: what to say then. NULL: nothing is known against it */
+    Taken taken;          /* of the next step's input */
+    bool takes_ahead;     /* which is being taken */
+    char *why_not_taken;  /* owned; NULL too when memory is out */
     EarlyBad *early;
+    bool early_failed; /* one could not be kept */
     size_t early_count, early_capacity;
     Text line;
     EventDraft event;               /* of the present step */
+    PretrainFindings findings;      /* likewise; none: not probed */
     int64_t per_epoch, total, last; /* steps: of an epoch, of the schedule, where this run ends */
     int stage;                      /* of distillation, from 0 */
     int64_t step, saved;            /* steps done; the step of the newest checkpoint, -1: none */
@@ -82,9 +99,9 @@ void run_free_inputs(Run *run);
  * pictures cannot be read any more. */
 bool run_take_input(Run *run, StepInput **in, TrainerBatch *batch);
 
-/* While the present step is computed: takes the next one's input, if there is one in this stage. That it cannot be taken shows
- * when its turn comes, and so do its unreadable pictures. False after error_set(): the device fails. */
-bool run_take_ahead(Run *run);
+/* While the present step is computed: takes the next one's input, if there is one in this stage and nobody wants the run to
+ * end. That it cannot be taken shows when its turn comes, and so do its unreadable pictures. */
+void run_take_ahead(Run *run);
 
 /* The next step is another one than what was taken ahead is for. */
 void run_drop_ahead(Run *run);
@@ -123,6 +140,15 @@ typedef struct {
  * fails (val_failed) the line goes without it: the step is done, and what it led to is about to be saved. False after
  * error_set(). */
 bool run_log_step(Run *run, const TrainerMetrics *metrics, double lr, const StepTimes *times);
+
+/* ---- pretrain_probe.c */
+
+/* Lets the caller look at the backbone when that is due; run->findings are then of the present step. */
+void run_probe(Run *run);
+
+/* Appends the findings to the step's line and to its event. */
+void run_add_findings(const Run *run, Text *line);
+void run_event_findings(Run *run);
 
 /* ---- pretrain_guard.c */
 

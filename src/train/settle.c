@@ -36,6 +36,52 @@ static int settle_save_steps(int64_t total_steps, int epochs)
     return steps > 1000000000 ? 1000000000 : steps < 1 ? 1 : (int)steps;
 }
 
+/* FLOPs of a pass through a transformer, for a picture. */
+static double pass_flops(double tokens, double width, double depth, double mlp_ratio)
+{
+    return depth * (tokens * (8 + 4 * mlp_ratio) * width * width + 4 * tokens * tokens * width);
+}
+
+/* Three views of each picture, all patches visible, and what is then found out: neighbours by products of matrices, and in
+ * plain code, each number of which takes as long as a hundred of the encoder's, ranks, similarity, and the attention of 256
+ * pictures (whose logarithms count forty). */
+static double probe_flops(const Recipe *r)
+{
+    enum { VIEWS = 3, SLOW = 100, HEADS_PICTURES = 256 };
+    double n = r->probe.images, d = r->encoder.width, tokens = r->encoder.class_token + recipe_patches(r);
+    double heads = r->encoder.heads, shown = n < HEADS_PICTURES ? n : HEADS_PICTURES;
+    double plain = n * d * d + 2 * d * d * d + 260 * n * d + shown * tokens * tokens * heads * (5 * heads + 80);
+    return VIEWS * n * pass_flops(tokens, d, r->encoder.depth, r->encoder.mlp_ratio) +
+           r->encoder.depth * (10 * n * n * d + SLOW * plain);
+}
+
+/* Forward and backward of a step's pictures. */
+static double step_flops(const Recipe *r)
+{
+    double all = r->encoder.class_token + recipe_patches(r);
+    double tokens = r->encoder.input == ENCODER_INPUT_VISIBLE ? r->encoder.class_token + recipe_visible(r) : all;
+    double picture = pass_flops(tokens, r->encoder.width, r->encoder.depth, r->encoder.mlp_ratio);
+    for (int k = 0; k < r->decoder_count; k++)
+        picture += pass_flops(all, r->decoders[k].width, r->decoders[k].depth, r->encoder.mlp_ratio);
+    return 3 * picture * r->schedule.batch_size;
+}
+
+int settle_probe_every(const Recipe *r, int64_t total_steps)
+{
+    enum { PROBES_MOST = 20 };
+    double most = 0.01 * step_flops(r) * (double)total_steps / probe_flops(r);
+    int probes = most < PROBES_MOST ? (int)most : PROBES_MOST;
+    if (!probes || r->run.device == RUN_DEVICE_CUDA)
+        return 0;
+    return (r->schedule.epochs + probes - 1) / probes;
+}
+
+bool probe_is_due(const Recipe *r, int64_t epochs)
+{
+    int every = r->probe.every;
+    return every > 0 && epochs > 0 && (r->schedule.epochs - epochs) % every == 0;
+}
+
 void settle_recipe(Recipe *r, int64_t total_steps)
 {
     int batch = r->schedule.batch_size;
@@ -50,6 +96,8 @@ void settle_recipe(Recipe *r, int64_t total_steps)
         r->data.workers = cpu_count() < WORKERS_MOST ? cpu_count() : WORKERS_MOST;
     if (r->run.device == RUN_DEVICE_AUTO)
         r->run.device = RUN_DEVICE_CPU;
+    if (r->probe.every == RECIPE_AUTO)
+        r->probe.every = settle_probe_every(r, total_steps);
     if (r->run.precision == RUN_PRECISION_AUTO) {
         bool has_bf16 = r->run.device == RUN_DEVICE_CUDA || (r->run.device == RUN_DEVICE_CPU && cpu_has_bf16());
         r->run.precision = has_bf16 ? RUN_PRECISION_BF16 : RUN_PRECISION_F32;
@@ -93,6 +141,8 @@ bool settle_resumed(const Recipe *given, const Recipe *stored, Recipe *out)
         out->schedule.accumulate = given->schedule.batch_size / given->run.micro_batch;
     if (given->run.save_steps == RECIPE_AUTO)
         out->run.save_steps = stored->run.save_steps;
+    if (given->probe.every == RECIPE_AUTO)
+        out->probe.every = stored->probe.every;
     if (given->run.threads == RECIPE_AUTO)
         out->run.threads = fewer(stored->run.threads);
     if (given->data.workers == RECIPE_AUTO)

@@ -9,8 +9,16 @@
  * alone, so that every machine cuts a batch alike. */
 int settle_micro_batch(const Recipe *recipe);
 
-/* Settles micro-batch, accumulation, saving, threads, workers, device and precision of a checked recipe for a schedule of so
- * many steps. */
+/* Epochs between two probes when probe.every does not say so: as few as keep all probes together below a hundredth of the
+ * arithmetic of training, at most twenty probes a run; 0 (never) when even one is more, and on a GPU, where features are not
+ * made. It depends on the recipe and the number of steps alone. */
+int settle_probe_every(const Recipe *recipe, int64_t total_steps);
+
+/* Whether the backbone is probed behind that many epochs: every probe.every epochs, counted from the last one backwards. */
+bool probe_is_due(const Recipe *recipe, int64_t epochs);
+
+/* Settles micro-batch, accumulation, saving, probing, threads, workers, device and precision of a checked recipe for a schedule
+ * of so many steps. */
 void settle_recipe(Recipe *recipe, int64_t total_steps);
 
 /* The recipe with which a run goes on: `stored`, with those keys of `given` that change no result (run.max_steps, save_steps,

@@ -77,10 +77,47 @@ static void auto_is_the_processor(void **state)
     assert_int_equal(asked.run.device, RUN_DEVICE_CUDA);
 }
 
+static int probes_of(const Recipe *r)
+{
+    int count = 0;
+    for (int e = 0; e <= r->schedule.epochs; e++)
+        count += probe_is_due(r, e);
+    return count;
+}
+
+/* Twenty times a long run, never in one of which a single probe would take too much, less often with more pictures. */
+static void probes_cost_little(void **state)
+{
+    (void)state;
+    Recipe r = recipe_of(RUN_PRECISION_F32), few = r, many = r, gpu = r, given = r;
+    r.schedule.epochs = few.schedule.epochs = many.schedule.epochs = gpu.schedule.epochs = given.schedule.epochs = 790;
+    settle_recipe(&r, 790 * 312);
+    assert_int_equal(r.probe.every, 40);
+    assert_int_equal(probes_of(&r), 20);
+    assert_true(probe_is_due(&r, 790) && probe_is_due(&r, 30) && !probe_is_due(&r, 40));
+    settle_recipe(&few, 1);
+    assert_int_equal(few.probe.every, 0);
+    assert_int_equal(probes_of(&few), 0);
+    many.probe.images = 1000000;
+    settle_recipe(&many, 790 * 312);
+    assert_true(many.probe.every == 0 || probes_of(&many) < 20);
+    gpu.run.device = RUN_DEVICE_CUDA;
+    settle_recipe(&gpu, 790 * 312);
+    assert_int_equal(gpu.probe.every, 0);
+    given.probe.every = 7;
+    settle_recipe(&given, 1);
+    assert_int_equal(given.probe.every, 7);
+    /* A run that goes on keeps what was settled. */
+    Recipe open = recipe_of(RUN_PRECISION_F32), out;
+    open.schedule.epochs = 790;
+    assert_true(settle_resumed(&open, &r, &out));
+    assert_int_equal(out.probe.every, 40);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(saving_is_often_enough), cmocka_unit_test(auto_is_the_processor),
-                                       cmocka_unit_test(auto_is_bf16_where_it_is_native),
-                                       cmocka_unit_test(a_resumed_run_keeps_its_precision)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(probes_cost_little), cmocka_unit_test(saving_is_often_enough), cmocka_unit_test(auto_is_the_processor),
+        cmocka_unit_test(auto_is_bf16_where_it_is_native), cmocka_unit_test(a_resumed_run_keeps_its_precision)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

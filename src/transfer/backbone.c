@@ -78,6 +78,21 @@ Backbone *backbone_open(const char *from, Text *note)
     return b;
 }
 
+bool backbone_take(Backbone *b, const ParamSet *params, const float *weights)
+{
+    for (size_t i = 0; i < b->params.count; i++) {
+        const Param *to = &b->params.params[i];
+        int at = param_find(params, to->name);
+        const Param *from = at < 0 ? NULL : &params->params[at];
+        if (to->kind != PARAM_TRAINED)
+            continue;
+        if (!from || from->kind != to->kind || from->count != to->count)
+            return error_set("the model has no weights %s of an encoder like this", to->name);
+        memcpy(b->weights + to->offset, weights + from->offset, (size_t)to->count * sizeof *weights);
+    }
+    return true;
+}
+
 void backbone_close(Backbone *b)
 {
     if (!b)

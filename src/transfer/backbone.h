@@ -20,6 +20,10 @@ Backbone *backbone_open(const char *from, Text *note);
 /* The encoder of a checked recipe with its first draw of weights. */
 Backbone *backbone_new(const Recipe *recipe);
 
+/* Takes the encoder's weights out of another set's trained buffer, by their names. False after error_set() when one is not
+ * there. */
+bool backbone_take(Backbone *backbone, const ParamSet *params, const float *weights);
+
 /* The recipe of an encoder alone: nothing is hidden, and no teacher is wanted. */
 void backbone_recipe(Recipe *recipe);
 

@@ -66,7 +66,7 @@ static bool check_wants(const Features *f)
     const Recipe *r = &f->recipe;
     for (int i = 0; i < f->count; i++) {
         const FeatureWant *want = &f->wants[i];
-        if (want->block < 1 || want->block > r->encoder.depth)
+        if (want->block < 0 || want->block > r->encoder.depth)
             return error_set("there is no block %d: the encoder has blocks 1 to %d", want->block, r->encoder.depth);
         if (!r->encoder.class_token && (want->pool == FEATURE_CLASS_TOKEN || want->pool == FEATURE_CONCAT))
             return error_set("the encoder has no class token: take the mean of the patch tokens");
@@ -118,6 +118,8 @@ static bool build(Features *f, Backbone *b, const FeaturesOptions *o)
     tape_segment(f->tape, SEGMENT_EVALUATE);
     tape_set_activation(f->tape, o->bf16 ? DTYPE_BF16 : DTYPE_REAL);
     tape_use_params(f->tape, &b->params, "params", false);
+    if (o->maps)
+        tape_keep_matching(f->tape, "blocks.*.attn.map");
     mim_encode(f->tape, &f->mim, class_only, states);
     for (int i = 0; i < f->count; i++)
         build_want(f, i, states[f->wants[i].block]);
@@ -207,6 +209,18 @@ void features_read(const Features *f, int want, int count, float *out)
     }
 }
 
+const float *features_tokens(const Features *f, int want)
+{
+    return (const float *)kept(f, want, "tokens");
+}
+
+const float *features_map(const Features *f, int block)
+{
+    char name[48];
+    snprintf(name, sizeof name, "blocks.%d.attn.map", block - 1);
+    return program_kept(f->program, SEGMENT_EVALUATE, name);
+}
+
 Program *features_program(Features *f)
 {
     return f->program;
@@ -219,17 +233,20 @@ bool features_is_own(const Features *f, const LoaderBatch *batch, size_t i)
     return batch->samples[i] == batch->step * (uint64_t)f->batch + i;
 }
 
-bool features_pass(Features *f, const FeaturesPass *pass)
+Loader *features_loader(const Features *f, const FeaturesPass *pass)
 {
     const Recipe *r = &f->recipe;
     int workers = pass->workers ? pass->workers : cpu_count() < WORKERS_AUTO_MOST ? cpu_count() : WORKERS_AUTO_MOST;
     LoaderOptions o = {.source = pass->source,
+                       .samples = pass->samples,
+                       .count = pass->count,
                        .batch = (size_t)f->batch,
                        .first = pass->first,
                        .height = r->image.size[0],
                        .width = r->image.size[1],
                        .channels = r->image.channels,
-                       .evaluate = r->image.size[0] == r->image.size[1] ? image_evaluate_side(r->image.size[0]) : 0,
+                       .evaluate =
+                           r->image.size[0] == r->image.size[1] && !pass->whole ? image_evaluate_side(r->image.size[0]) : 0,
                        .exif = r->image.exif,
                        .filter = RESIZE_BICUBIC,
                        .workers = workers,
@@ -238,8 +255,13 @@ bool features_pass(Features *f, const FeaturesPass *pass)
                        .bad_context = pass->context};
     if (!recipe_statistics(&r->image.mean, false, r->image.channels, o.mean) ||
         !recipe_statistics(&r->image.std, true, r->image.channels, o.std))
-        return false;
-    Loader *loader = loader_open(&o);
+        return NULL;
+    return loader_open(&o);
+}
+
+bool features_pass(Features *f, const FeaturesPass *pass)
+{
+    Loader *loader = features_loader(f, pass);
     bool ok = loader != NULL;
     LoaderBatch batch = {0};
     while (ok && (ok = loader_next(loader, &batch)) && batch.count) {

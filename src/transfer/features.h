@@ -11,7 +11,7 @@
 typedef enum { FEATURE_CLASS_TOKEN, FEATURE_MEAN, FEATURE_CONCAT, FEATURE_PATCHES, FEATURE_TOKENS } FeaturePool;
 
 typedef struct {
-    int block; /* 1..depth: the state behind that block, numbered as a decoder's tap */
+    int block; /* 1..depth: the state behind that block, numbered as a decoder's tap; 0: the tokens that enter the first */
     bool norm; /* behind the encoder's final norm too */
     FeaturePool pool;
 } FeatureWant;
@@ -22,6 +22,7 @@ typedef struct {
     bool bf16; /* products in bf16 as in training; features are f32 in any case */
     const FeatureWant *wants;
     int count;
+    bool maps; /* the attention of every block can be read too */
 } FeaturesOptions;
 
 typedef struct Features Features;
@@ -41,14 +42,23 @@ void features_run(Features *features, const float *images, int count);
 /* Want i of the first `count` pictures of the last run: (count, rows, width). */
 void features_read(const Features *features, int want, int count, float *out);
 
+/* Of the last run, where the program has them, until the next one: the tokens of a want with pool PATCHES or TOKENS, (batch,
+ * class tokens + patches, width), class tokens first; the attention of a block from 1, behind the softmax: (batch, heads,
+ * tokens, tokens), rows of queries; with options.maps. */
+const float *features_tokens(const Features *features, int want);
+const float *features_map(const Features *features, int block);
+
 Program *features_program(Features *features);
 
 /* Pictures of a source, evaluated as docs/spec/transfer.md A.10 says (bicubic, 256 for 224); an image.size that is no square
  * takes the middle of that shape instead. */
 typedef struct {
     const Source *source;
-    uint64_t first; /* number of the batch to start with */
-    int workers;    /* 0: a few */
+    const uint64_t *samples; /* pictures to take, in this order; NULL: all. features_is_own() is for all */
+    size_t count;            /* of `samples` */
+    uint64_t first;          /* number of the batch to start with */
+    int workers;             /* 0: a few */
+    bool whole;              /* no margin is cut off: all of a picture of the recipe's shape, the middle of any other */
     double max_bad;
     void (*bad)(void *context, const char *key, const char *reason); /* as LoaderOptions; may be NULL */
     /* Called behind each run with the batch; samples[i] that is not the source's own number step * batch + i stands in for an
@@ -59,6 +69,9 @@ typedef struct {
 
 /* All pictures from `first` on, in order. False after error_set(), or when the callback returns false. */
 bool features_pass(Features *features, const FeaturesPass *pass);
+
+/* The loader of a pass, for whoever goes through the batches himself. Owned by the caller. NULL after error_set(). */
+Loader *features_loader(const Features *features, const FeaturesPass *pass);
 
 /* Whether place i of a batch holds the picture that belongs there. */
 bool features_is_own(const Features *features, const LoaderBatch *batch, size_t i);

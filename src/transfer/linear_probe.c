@@ -1,11 +1,9 @@
 #include "transfer/linear_probe.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "base/random.h"
 #include "graph/program.h"
 #include "nn/init.h"
 #include "nn/layers.h"
@@ -13,6 +11,7 @@
 #include "ops/cross_entropy/cross_entropy.h"
 #include "ops/fill/fill.h"
 #include "ops/lars/lars.h"
+#include "transfer/probe_steps.h"
 
 static const double NORM_EPS = 1e-6, NORM_MOMENTUM = 0.1, INIT_STD = 0.01, MOMENTUM = 0.9, TRUST = 0.001;
 
@@ -143,28 +142,6 @@ static void heads_close(Heads *h)
     param_set_free(&h->params);
 }
 
-static void shuffle(Heads *h, uint32_t epoch)
-{
-    size_t count = h->probe->train.count;
-    Random random = random_stream(h->probe->seed, RANDOM_SHUFFLE, 0, epoch, 0);
-    for (size_t i = 0; i < count; i++)
-        h->order[i] = (uint32_t)i;
-    for (size_t i = count - 1; i > 0; i--) {
-        size_t j = random_below(&random, (uint32_t)(i + 1));
-        uint32_t kept = h->order[i];
-        h->order[i] = h->order[j];
-        h->order[j] = kept;
-    }
-}
-
-/* Warm-up from 0, then half a cosine to 0 (A.4-1). */
-static double rate_at(const LinearProbe *p, double epoch)
-{
-    if (epoch < p->warmup_epochs)
-        return epoch / p->warmup_epochs;
-    return 0.5 * (1 + cos(M_PI * (epoch - p->warmup_epochs) / (p->epochs - p->warmup_epochs)));
-}
-
 static void train_heads(Heads *h)
 {
     const LinearProbe *p = h->probe;
@@ -174,30 +151,18 @@ static void train_heads(Heads *h)
     int32_t *labels = program_input(h->train, "labels");
     *scale = 1 / (float)p->batch;
     for (uint32_t epoch = 0; epoch < p->epochs; epoch++) {
-        shuffle(h, epoch);
+        probe_shuffle(p->seed, epoch, h->order, p->train.count);
         for (size_t step = 0; step < steps && epoch + (double)step / (double)steps < p->epochs; step++) {
             for (size_t i = 0; i < batch; i++) {
                 size_t from = h->order[step * batch + i];
                 memcpy(features + i * p->width, p->train.features + from * p->width, p->width * sizeof *features);
                 labels[i] = p->train.labels[from];
             }
-            *rate = (float)rate_at(p, epoch + (double)step / (double)steps);
+            *rate = (float)probe_rate(epoch + (double)step / (double)steps, p->warmup_epochs, p->epochs);
             program_run(h->train, SEGMENT_ONLY);
             program_run(h->train, SEGMENT_UPDATE);
         }
     }
-}
-
-/* Classes that a head's logits place before the label; of equal ones the lower class comes first. */
-static int32_t rank_of(const float *logits, int classes, int32_t label)
-{
-    int32_t before = 0;
-    for (int c = 0; c < classes; c++) {
-        if (!isfinite(logits[c]))
-            return classes;
-        before += logits[c] > logits[label] || (logits[c] == logits[label] && c < label);
-    }
-    return before;
 }
 
 static void evaluate_heads(const Heads *h, int32_t *ranks)
@@ -213,7 +178,7 @@ static void evaluate_heads(const Heads *h, int32_t *ranks)
         for (size_t i = 0; i < some; i++)
             for (int k = 0; k < p->lr_count; k++)
                 ranks[(size_t)k * p->val.count + first + i] =
-                    rank_of(logits + i * outputs + (size_t)k * (size_t)p->classes, p->classes, p->val.labels[first + i]);
+                    probe_rank(logits + i * outputs + (size_t)k * (size_t)p->classes, p->classes, p->val.labels[first + i]);
     }
 }
 

@@ -6,6 +6,8 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "ops/bf16.h"
+#include "transfer/attentive_probe.h"
 #include "transfer/neighbours.h"
 #include "transfer/table.h"
 
@@ -14,8 +16,9 @@ enum { THUMB = 8 };
 /* Features and labels of one side. */
 typedef struct {
     Source *source;
-    Table features; /* a plane of `count` rows for each block */
-    Table thumbs;   /* (count, C x 8 x 8), of length 1 */
+    Table features; /* a plane of `room` rows for each block; of tokens a row is bf16 */
+    bool tokens;
+    Table thumbs; /* (count, C x 8 x 8), of length 1 */
     int32_t *labels;
     size_t *samples; /* number in the source */
     size_t count, room;
@@ -36,13 +39,14 @@ typedef struct {
     int *same;      /* 0, 1, 2, .. */
     FeatureWant *wants;
     int want_count;
+    int first;      /* of the wants, whose features the sides hold */
     uint8_t *twin;  /* per held-out picture: it has a near-duplicate */
     int32_t *ranks; /* (settings, val.count) */
 } Probe;
 
 const char *probe_kind_name(ProbeKind kind)
 {
-    static const char *const NAMES[] = {"knn", "linear", "attentive"};
+    static const char *const NAMES[] = {"knn", "linear", "attentive", "segmentation", "depth"};
     return NAMES[kind];
 }
 
@@ -83,6 +87,17 @@ static void make_thumb(const Recipe *r, const float *image, float *out)
     rows_normalise(out, 1, (size_t)numbers);
 }
 
+static void keep_row(Side *s, size_t to, const float *row)
+{
+    float *at = s->features.data + to * s->features.columns;
+    if (!s->tokens) {
+        memcpy(at, row, s->width * sizeof *row);
+        return;
+    }
+    for (size_t i = 0; i < s->width; i++)
+        ((uint16_t *)at)[i] = bf16_from_float(row[i]);
+}
+
 static bool take_batch(void *context, Features *f, const LoaderBatch *batch)
 {
     Side *s = context;
@@ -100,7 +115,7 @@ static bool take_batch(void *context, Features *f, const LoaderBatch *batch)
         features_read(f, b, (int)batch->count, s->scratch);
         for (size_t i = 0; i < batch->count; i++)
             if (features_is_own(f, batch, i) && batch->labels[i] >= 0)
-                memcpy(s->features.data + to++ * s->width, s->scratch + i * s->width, s->width * sizeof *s->scratch);
+                keep_row(s, to++, s->scratch + i * s->width);
     }
     return true;
 }
@@ -112,40 +127,69 @@ static void tell_bad(void *context, const char *key, const char *reason)
         s->options->bad(s->options->context, key, reason);
 }
 
-static bool fill_side(Probe *p, Side *s, Features *f, const int *classes)
-{
-    const Recipe *r = &p->backbone->recipe;
-    size_t rows;
-    s->recipe = r;
-    s->options = p->options;
-    s->classes = classes;
-    s->blocks = p->want_count;
-    s->room = source_count(s->source);
-    s->width = (size_t)(features_rows(f, 0) * features_width(f, 0));
-    s->labels = memory_new(s->room, sizeof *s->labels);
-    s->samples = memory_new(s->room, sizeof *s->samples);
-    s->scratch = memory_new(s->width * (size_t)p->options->batch, sizeof *s->scratch);
-    if (!s->labels || !s->samples || !s->scratch || !size_multiply(s->room, (size_t)s->blocks, &rows) ||
-        !table_make(&s->features, rows, s->width, TABLE_MEMORY) ||
-        !table_make(&s->thumbs, s->room, (size_t)r->image.channels * THUMB * THUMB, TABLE_MEMORY))
-        return false;
-    FeaturesPass pass = {.source = s->source, .max_bad = 1, .bad = tell_bad, .batch = take_batch, .context = s};
-    return features_pass(f, &pass) && (s->count || error_set("%s holds no picture with a label", source_where(s->source)));
-}
-
-static const float *plane(const Side *s, int block)
-{
-    return s->features.data + (size_t)block * s->room * s->width;
-}
-
-static void side_close(Side *s)
+/* All but the source. */
+static void side_clear(Side *s)
 {
     table_free(&s->features);
     table_free(&s->thumbs);
     memory_free(s->labels);
     memory_free(s->samples);
     memory_free(s->scratch);
-    source_close(s->source);
+    *s = (Side){.source = s->source};
+}
+
+static bool fill_side(Probe *p, Side *s, Features *f, int blocks, const int *classes)
+{
+    const Recipe *r = &p->backbone->recipe;
+    size_t rows;
+    side_clear(s);
+    s->recipe = r;
+    s->options = p->options;
+    s->classes = classes;
+    s->blocks = blocks;
+    s->tokens = p->options->kind == PROBE_ATTENTIVE;
+    s->room = source_count(s->source);
+    s->width = (size_t)(features_rows(f, 0) * features_width(f, 0));
+    s->labels = memory_new(s->room, sizeof *s->labels);
+    s->samples = memory_new(s->room, sizeof *s->samples);
+    s->scratch = memory_new(s->width * (size_t)p->options->batch, sizeof *s->scratch);
+    if (!s->labels || !s->samples || !s->scratch || !size_multiply(s->room, (size_t)s->blocks, &rows) ||
+        !table_make(&s->features, rows, s->tokens ? (s->width + 1) / 2 : s->width, TABLE_MEMORY) ||
+        !table_make(&s->thumbs, s->room, (size_t)r->image.channels * THUMB * THUMB, TABLE_MEMORY))
+        return false;
+    FeaturesPass pass = {.source = s->source, .max_bad = 1, .bad = tell_bad, .batch = take_batch, .context = s};
+    return features_pass(f, &pass) && (s->count || error_set("%s holds no picture with a label", source_where(s->source)));
+}
+
+static float *plane(const Side *s, int block)
+{
+    return s->features.data + (size_t)block * s->room * s->features.columns;
+}
+
+static void tell(const ProbeOptions *o, const char *what)
+{
+    if (o->progress)
+        o->progress(o->context, what);
+}
+
+/* Features of `count` wants from `first` on, of both sides. */
+static bool make_features(Probe *p, int first, int count)
+{
+    const ProbeOptions *o = p->options;
+    FeaturesOptions options = {
+        .device = o->device, .batch = o->batch, .bf16 = o->bf16, .wants = p->wants + first, .count = count};
+    Features *f = features_open(p->backbone, &options);
+    p->first = first;
+    if (f)
+        tell(o, "features of the training pictures");
+    bool ok = f && fill_side(p, &p->train, f, count, p->same);
+    if (ok)
+        tell(o, "features of the held-out pictures");
+    ok = ok && fill_side(p, &p->val, f, count, p->class_map);
+    features_close(f);
+    p->result->train_count = p->train.count;
+    p->result->val_count = p->val.count;
+    return ok;
 }
 
 /* ---- classes */
@@ -269,7 +313,7 @@ static bool knn_block(Probe *p, int b, ProbeBlock *block)
             most = o->k[i] > most ? o->k[i] : most;
     if (!most)
         return error_set("there are fewer training pictures than neighbours asked for");
-    float *train = t->features.data + (size_t)b * t->room * t->width, *val = v->features.data + (size_t)b * v->room * v->width;
+    float *train = plane(t, b - p->first), *val = plane(v, b - p->first);
     rows_normalise(train, t->count, t->width);
     rows_normalise(val, v->count, v->width);
     Neighbour *near = memory_new(v->count, (size_t)most * sizeof *near);
@@ -319,23 +363,48 @@ static void choose_rate(const Probe *p, ProbeBlock *block, int *chosen)
     block->spread = seeds > 1 ? sqrt(squares / (seeds - 1)) : 0;
 }
 
-static bool linear_block(Probe *p, int b, ProbeBlock *block)
+/* The ranks of a trained probe of one seed. */
+static bool trained_ranks(Probe *p, int b, uint64_t seed, int32_t *ranks)
 {
     const ProbeOptions *o = p->options;
-    LinearProbe probe = {.device = o->device,
-                         .train = {plane(&p->train, b), p->train.labels, p->train.count},
-                         .val = {plane(&p->val, b), p->val.labels, p->val.count},
-                         .width = p->train.width,
-                         .classes = p->result->class_count,
-                         .lrs = o->lrs,
-                         .lr_count = o->lr_count,
-                         .epochs = o->epochs,
-                         .warmup_epochs = o->warmup_epochs,
-                         .batch = (size_t)o->train_batch < p->train.count ? o->train_batch : (int)p->train.count};
+    const Side *t = &p->train, *v = &p->val;
+    const float *train = plane(t, b - p->first), *val = plane(v, b - p->first);
+    int batch = (size_t)o->train_batch < t->count ? o->train_batch : (int)t->count;
+    if (o->kind == PROBE_LINEAR)
+        return linear_probe(&(LinearProbe){.device = o->device,
+                                           .train = {train, t->labels, t->count},
+                                           .val = {val, v->labels, v->count},
+                                           .width = t->width,
+                                           .classes = p->result->class_count,
+                                           .lrs = o->lrs,
+                                           .lr_count = o->lr_count,
+                                           .epochs = o->epochs,
+                                           .warmup_epochs = o->warmup_epochs,
+                                           .batch = batch,
+                                           .seed = seed},
+                            ranks);
+    int64_t width = p->backbone->recipe.encoder.width;
+    return attentive_probe(&(AttentiveProbe){.device = o->device,
+                                             .train = {(const uint16_t *)train, t->labels, t->count},
+                                             .val = {(const uint16_t *)val, v->labels, v->count},
+                                             .tokens = (int64_t)t->width / width,
+                                             .width = width,
+                                             .classes = p->result->class_count,
+                                             .lrs = o->lrs,
+                                             .lr_count = o->lr_count,
+                                             .epochs = o->epochs,
+                                             .warmup_epochs = o->warmup_epochs,
+                                             .batch = batch,
+                                             .seed = seed},
+                           ranks);
+}
+
+static bool trained_block(Probe *p, int b, ProbeBlock *block)
+{
+    const ProbeOptions *o = p->options;
     for (int s = 0; s < o->seeds; s++) {
         int32_t *ranks = p->ranks + (size_t)s * (size_t)o->lr_count * p->val.count;
-        probe.seed = (uint64_t)s;
-        if (!linear_probe(&probe, ranks))
+        if (!trained_ranks(p, b, (uint64_t)s, ranks))
             return false;
         for (int k = 0; k < o->lr_count; k++)
             block->scores[block->count++] = score_of(p, ranks + (size_t)k * p->val.count, o->lrs[k], s);
@@ -360,9 +429,11 @@ static bool probe_blocks(Probe *p)
         *block = (ProbeBlock){.block = p->wants[b].block, .norm = p->wants[b].norm};
         block->scores = memory_new((size_t)settings, sizeof *block->scores);
         snprintf(what, sizeof what, "block %d", block->block);
-        if (o->progress)
-            o->progress(o->context, what);
-        if (!block->scores || !(o->kind == PROBE_KNN ? knn_block(p, b, block) : linear_block(p, b, block)))
+        /* All tokens of all blocks would be too much to keep at once. */
+        if (!block->scores || (b > 0 && o->kind == PROBE_ATTENTIVE && !make_features(p, b, 1)))
+            return false;
+        tell(o, what);
+        if (!(o->kind == PROBE_KNN ? knn_block(p, b, block) : trained_block(p, b, block)))
             return false;
     }
     return true;
@@ -372,25 +443,16 @@ bool probe_run(Backbone *backbone, const ProbeOptions *o, ProbeResult *result)
 {
     *result = (ProbeResult){.depth = backbone->recipe.encoder.depth};
     Probe p = {.options = o, .backbone = backbone, .result = result};
-    Features *f = NULL;
+    bool tokens = o->kind == PROBE_ATTENTIVE;
     bool ok = (p.train.source = features_source(o->train, &backbone->recipe, false)) &&
               (p.val.source = features_source(o->val, &backbone->recipe, true)) && match_classes(&p) &&
-              features_wants(&backbone->recipe, o->blocks, o->pool, o->kind == PROBE_KNN, &p.wants, &p.want_count);
-    FeaturesOptions options = {
-        .device = o->device, .batch = o->batch, .bf16 = o->bf16, .wants = p.wants, .count = p.want_count};
-    ok = ok && (f = features_open(backbone, &options));
-    if (ok && o->progress)
-        o->progress(o->context, "features of the training pictures");
-    ok = ok && fill_side(&p, &p.train, f, p.same);
-    if (ok && o->progress)
-        o->progress(o->context, "features of the held-out pictures");
-    ok = ok && fill_side(&p, &p.val, f, p.class_map);
-    features_close(f);
-    result->train_count = p.train.count;
-    result->val_count = p.val.count;
-    ok = ok && find_twins(&p) && probe_blocks(&p);
-    side_close(&p.train);
-    side_close(&p.val);
+              features_wants(&backbone->recipe, o->blocks, tokens ? FEATURE_TOKENS : o->pool, o->kind == PROBE_KNN, &p.wants,
+                             &p.want_count) &&
+              make_features(&p, 0, tokens ? 1 : p.want_count) && find_twins(&p) && probe_blocks(&p);
+    side_clear(&p.train);
+    side_clear(&p.val);
+    source_close(p.train.source);
+    source_close(p.val.source);
     memory_free(p.class_map);
     memory_free(p.same);
     memory_free(p.wants);

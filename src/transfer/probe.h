@@ -9,13 +9,13 @@
 enum { PROBE_NEIGHBOURS_MAX = 8, PROBE_PAIRS_SHOWN = 100 };
 
 typedef struct {
-    ProbeKind kind; /* PROBE_KNN or PROBE_LINEAR */
+    ProbeKind kind; /* PROBE_KNN, PROBE_LINEAR or PROBE_ATTENTIVE */
     Device device;
     const char *train, *val; /* labelled pictures */
     const char *blocks;      /* as features_wants() */
     FeaturePool pool;        /* class_token, mean or concat; attentive takes all tokens */
     int batch;               /* pictures at a time through the encoder */
-    bool bf16;
+    bool bf16;               /* products of the encoder; tokens of the attentive probe are kept in bf16 in any case */
     int k[PROBE_NEIGHBOURS_MAX], k_count; /* knn: numbers of neighbours; those above the training pictures are left out */
     double temperature;
     double lrs[PROBE_LRS_MAX]; /* trained probes */
@@ -70,9 +70,9 @@ typedef struct {
 
 #define PROBE_ALIKE 0.99
 
-/* Makes the features of both sets once, then probes each block. Classes are matched by their names. The result is owned by the
- * caller (probe_free), also after a failure. False after error_set(): no labels, a class of the held-out pictures that the
- * training pictures lack. */
+/* Makes the features of both sets once, then probes each block (attentive: block by block). Classes are matched by their names.
+ * The result is owned by the caller (probe_free), also after a failure. False after error_set(): no labels, a class of the
+ * held-out pictures that the training pictures lack. */
 bool probe_run(Backbone *backbone, const ProbeOptions *options, ProbeResult *result);
 void probe_free(ProbeResult *result);
 
@@ -84,6 +84,13 @@ void probe_json(const ProbeResult *result, const ProbeOptions *options, const ch
 
 /* Quality against the number of blocks kept, as an SVG picture. Appended to *out. */
 void probe_svg(const ProbeResult *result, const ProbeOptions *options, const char *from, Text *out);
+
+/* The same of any shares with their intervals: of `count` blocks of an encoder with `depth` ones. */
+typedef struct {
+    int block;
+    double share, low, high;
+} ProbePoint;
+void probe_curve(const ProbePoint *points, int count, int depth, const char *from, const char *what, Text *out);
 
 const char *probe_kind_name(ProbeKind kind);
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "transfer/probe.h"
 
 /* ---- JSON */
@@ -78,9 +79,9 @@ void probe_json(const ProbeResult *r, const ProbeOptions *o, const char *from, T
 
 enum { WIDTH = 640, HEIGHT = 400, LEFT = 60, RIGHT = 20, TOP = 50, BOTTOM = 50, STEPS = 5 };
 
-static double place_x(const ProbeResult *r, double block)
+static double place_x(int depth, double block)
 {
-    return LEFT + (WIDTH - LEFT - RIGHT) * (r->depth > 1 ? (block - 1) / (r->depth - 1) : 0.5);
+    return LEFT + (WIDTH - LEFT - RIGHT) * (depth > 1 ? (block - 1) / (depth - 1) : 0.5);
 }
 
 static double place_y(double share, double most)
@@ -94,43 +95,59 @@ static void add_escaped(Text *out, const char *text)
         text_add(out, *text == '<' ? "&lt;" : *text == '&' ? "&amp;" : (unsigned char)*text < ' ' ? " " : "%c", *text);
 }
 
-static void add_axes(const ProbeResult *r, double most, Text *out)
+static void add_axes(int depth, double most, Text *out)
 {
     for (int i = 0; i <= STEPS; i++) {
         double share = most * i / STEPS, y = place_y(share, most);
         text_add(out, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#ddd\"/>\n", LEFT, WIDTH - RIGHT, y, y);
         text_add(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.0f %%</text>\n", LEFT - 8, y + 4, 100 * share);
     }
-    for (int b = 1; b <= r->depth; b += r->depth > 24 ? 4 : 1)
-        text_add(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%d</text>\n", place_x(r, b), HEIGHT - BOTTOM + 18, b);
+    for (int b = 1; b <= depth; b += depth > 24 ? 4 : 1)
+        text_add(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%d</text>\n", place_x(depth, b), HEIGHT - BOTTOM + 18,
+                 b);
     text_add(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">blocks kept</text>\n", (LEFT + WIDTH - RIGHT) / 2,
              HEIGHT - 12);
 }
 
-void probe_svg(const ProbeResult *r, const ProbeOptions *o, const char *from, Text *out)
+void probe_curve(const ProbePoint *points, int count, int depth, const char *from, const char *what, Text *out)
 {
     double most = 0.1;
-    for (int b = 0; b < r->block_count; b++)
-        most = fmax(most, r->blocks[b].best.high);
+    for (int b = 0; b < count; b++)
+        most = fmax(most, points[b].high);
     most = fmin(1, ceil(most * 10) / 10);
     text_add(out,
              "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" font-size=\"12\">\n"
              "<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n<text x=\"%d\" y=\"24\" font-size=\"14\">",
              WIDTH, HEIGHT, LEFT);
     add_escaped(out, from);
-    text_add(out, ": top-1 of the %s probe on %zu pictures, 95 %% interval</text>\n", probe_kind_name(o->kind), r->val_count);
-    add_axes(r, most, out);
+    text_add(out, ": %s, 95 %% interval</text>\n", what);
+    add_axes(depth, most, out);
     text_add(out, "<polyline fill=\"none\" stroke=\"#0a5\" stroke-width=\"2\" points=\"");
-    for (int b = 0; b < r->block_count; b++)
-        text_add(out, "%.1f,%.1f ", place_x(r, r->blocks[b].block), place_y(r->blocks[b].best.top1, most));
+    for (int b = 0; b < count; b++)
+        text_add(out, "%.1f,%.1f ", place_x(depth, points[b].block), place_y(points[b].share, most));
     text_add(out, "\"/>\n");
-    for (int b = 0; b < r->block_count; b++) {
-        const ProbeScore *s = &r->blocks[b].best;
-        double x = place_x(r, r->blocks[b].block);
-        text_add(out, "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#0a5\"/>\n", x, x, place_y(s->low, most),
-                 place_y(s->high, most));
+    for (int b = 0; b < count; b++) {
+        double x = place_x(depth, points[b].block);
+        text_add(out, "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#0a5\"/>\n", x, x,
+                 place_y(points[b].low, most), place_y(points[b].high, most));
         text_add(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" fill=\"#0a5\"><title>block %d: %.2f %%</title></circle>\n", x,
-                 place_y(s->top1, most), r->blocks[b].block, 100 * s->top1);
+                 place_y(points[b].share, most), points[b].block, 100 * points[b].share);
     }
     text_add(out, "</svg>\n");
+}
+
+void probe_svg(const ProbeResult *r, const ProbeOptions *o, const char *from, Text *out)
+{
+    char what[96];
+    ProbePoint *points = memory_new((size_t)r->block_count, sizeof *points);
+    for (int b = 0; points && b < r->block_count; b++) {
+        const ProbeScore *s = &r->blocks[b].best;
+        points[b] = (ProbePoint){r->blocks[b].block, s->top1, s->low, s->high};
+    }
+    snprintf(what, sizeof what, "top-1 of the %s probe on %zu pictures", probe_kind_name(o->kind), r->val_count);
+    if (points)
+        probe_curve(points, r->block_count, r->depth, from, what, out);
+    else
+        out->failed = true;
+    memory_free(points);
 }

@@ -33,6 +33,7 @@ static CudaFault fault(int error)
     case cudaErrorLaunchTimeout:
     case cudaErrorNvlinkUncorrectable:
     case cudaErrorSystemNotReady:
+    case cudaErrorUnknown: /* which is what a GPU that fell off the bus gives */
         return CUDA_FAULT_LOST;
     default:
         return CUDA_FAULT_OTHER;

@@ -13,7 +13,7 @@ CPU_DECLARE(attention_grad);
 CUDA_DECLARE(attention_grad);
 CUDA_DECLARE(attention);
 
-static const char *const in_names[] = {"q", "kv", "bias"}, *const out_names[] = {"o", "lse"};
+static const char *const in_names[] = {"q", "kv", "bias"}, *const out_names[] = {"o", "lse", "map"};
 static const char *const grad_in_names[] = {"do", "q", "kv", "o", "lse", "bias"}, *const grad_out_names[] = {"dq", "dkv",
                                                                                                              "dbias"};
 
@@ -70,21 +70,28 @@ static Ref example(Tape *tape, int index)
 {
     static const struct {
         int groups, tokens, width, heads;
-    } packed[] = {{2, 5, 6, 2}, {1, 4, 12, 3}, {3, 1, 4, 1}, {2, 17, 32, 2}, {1, 35, 40, 2}};
-    if (index < 5)
+    } packed[] = {{2, 5, 6, 2},   {1, 4, 12, 3},  {3, 1, 4, 1},  {2, 17, 32, 2}, {1, 35, 40, 2},
+                  {1, 70, 64, 1}, {1, 66, 80, 1}, {1, 66, 48, 2}}, /* the last ones: tensor cores, several tiles */
+        biased[] = {
+            {19, 5, 6, 2}, {2, 35, 6, 2}, {2, 66, 32, 2}}; /* the first: more groups than the bias' gradient has parts */
+    enum { PACKED = sizeof packed / sizeof *packed, BIASED = sizeof biased / sizeof *biased };
+    if (index < PACKED)
         return self_attention(tape,
                               tape_input(tape, "qkv", tape_activation(tape),
                                          shape_3(packed[index].groups, packed[index].tokens, 3 * packed[index].width)),
                               packed[index].heads, REF_NONE);
-    if (index == 5 || index == 6) { /* with a bias; more groups than its gradient has parts */
-        int groups = index == 5 ? 19 : 2, tokens = index == 5 ? 5 : 35;
-        Ref bias = tape_input(tape, "bias", DTYPE_REAL, shape_3(2, tokens, tokens));
-        return self_attention(tape, tape_input(tape, "qkv", tape_activation(tape), shape_3(groups, tokens, 18)), 2, bias);
+    index -= PACKED;
+    if (index < BIASED) {
+        int tokens = biased[index].tokens, heads = biased[index].heads;
+        Ref bias = tape_input(tape, "bias", DTYPE_REAL, shape_3(heads, tokens, tokens));
+        Shape shape = shape_3(biased[index].groups, tokens, 3 * biased[index].width);
+        return self_attention(tape, tape_input(tape, "qkv", tape_activation(tape), shape), heads, bias);
     }
-    if (index > 8)
+    index -= BIASED;
+    if (index > 1)
         return REF_NONE;
     /* Queries of their own: fewer than keys. */
-    int queries = index == 7 ? 2 : 19, keys = index == 7 ? 5 : 33;
+    int queries = index == 0 ? 2 : 19, keys = index == 0 ? 5 : 33;
     return attention(tape, (AttentionArgs){.q = tape_input(tape, "q", tape_activation(tape), shape_3(2, queries, 6)),
                                            .kv = tape_input(tape, "kv", tape_activation(tape), shape_3(2, keys, 12)),
                                            .v_column = 6,
@@ -149,13 +156,24 @@ Ref attention(Tape *tape, AttentionArgs a)
                           .scale = a.scale > 0 ? a.scale : 1 / sqrt((double)a.width / a.heads)};
     bool needs_grad = ref_needs_grad(tape, a.q) || ref_needs_grad(tape, a.kv) || ref_needs_grad(tape, a.bias);
     Ref out[] = {tape_temp(tape, dtype, shape_3(attr.groups, attr.queries, a.width), needs_grad),
-                 tape_temp(tape, DTYPE_REAL, shape_3(attr.groups, a.heads, attr.queries), false)};
+                 tape_temp(tape, DTYPE_REAL, shape_3(attr.groups, a.heads, attr.queries), false), REF_NONE};
+    if (a.map)
+        out[ATTENTION_MAP] = tape_temp(tape, DTYPE_REAL, shape_4(attr.groups, a.heads, attr.queries, attr.keys), false);
     tape_append(tape, &attention_op, &attr, (Ref[]){a.q, a.kv, a.bias}, out, 0);
+    if (a.map)
+        *a.map = out[ATTENTION_MAP];
     return out[0];
 }
 
 Ref self_attention(Tape *tape, Ref qkv, int heads, Ref bias)
 {
+    return self_attention_map(tape, qkv, heads, bias, NULL);
+}
+
+Ref self_attention_map(Tape *tape, Ref qkv, int heads, Ref bias, Ref *map)
+{
+    if (map)
+        *map = REF_NONE;
     int64_t width = ref_columns(tape, qkv) / 3;
     if (!tape_failed(tape) && ref_columns(tape, qkv) != 3 * width)
         return tape_fail(tape, "self_attention: %lld columns are not q, k and v of one width",
@@ -168,5 +186,6 @@ Ref self_attention(Tape *tape, Ref qkv, int heads, Ref bias)
                                            .heads = heads,
                                            .index = REF_NONE,
                                            .bias = bias,
-                                           .mask = REF_NONE});
+                                           .mask = REF_NONE,
+                                           .map = map});
 }

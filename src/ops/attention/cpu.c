@@ -144,6 +144,14 @@ static float softmax_row(float *row, int64_t n, float scale, bool pairs, float *
     return shift + logf(total);
 }
 
+/* The finished softmax of a head, from the units that are multiplied with the values. */
+static void write_map(const AttentionAttr *a, const float *map, int64_t stride, bool pairs, const float *inverse, float *to)
+{
+    for (int64_t i = 0; i < a->queries; i++)
+        for (int64_t j = 0; j < a->keys; j += LANES)
+            vec_write(to + i * a->keys + j, number_read(map + i * stride, pairs, j, a->keys - j) * inverse[i], a->keys - j);
+}
+
 void CPU(attention)(const Call *c, Worker *worker)
 {
     const AttentionAttr *a = c->attr;
@@ -154,7 +162,7 @@ void CPU(attention)(const Call *c, Worker *worker)
     float *inverse = map + a->queries * stride;
     Unit *keys = inverse + attention_padded(a->queries), *values = keys + d * stride,
          *room = values + a->keys * attention_padded(d);
-    float *lse = c->out[ATTENTION_LSE].data;
+    float *lse = c->out[ATTENTION_LSE].data, *kept = c->out[ATTENTION_MAP].data;
     int64_t tasks = a->groups * a->heads / heads;
     for (int64_t t; (t = worker_next(worker, tasks)) < tasks;)
         for (int64_t u = t * heads; u < (t + 1) * heads; u++) {
@@ -168,6 +176,8 @@ void CPU(attention)(const Call *c, Worker *worker)
             add_bias(a, &c->in[ATTENTION_BIAS], u % a->heads, map, stride);
             for (int64_t i = 0; i < a->queries; i++)
                 lse[u * a->queries + i] = softmax_row(map + i * stride, a->keys, (float)a->scale, pairs, &inverse[i]);
+            if (kept)
+                write_map(a, map, stride, pairs, inverse, kept + u * a->queries * a->keys);
             multiply_out((Left){map, stride, 1}, unit_count(a->keys, pairs), pairs, pack_all_down(&value, pairs, values),
                          inverse, &out, false);
         }

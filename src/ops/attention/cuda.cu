@@ -270,6 +270,22 @@ template <class T> static __global__ void __launch_bounds__(BLOCK) attention_dbi
     }
 }
 
+/* A thread for each number of the softmax, when it is wanted: from the log-sums, behind the forward pass. */
+template <class T> __global__ void attention_map_kernel(Heads a, float *map)
+{
+    int64_t at = (int64_t)blockIdx.x * BLOCK + threadIdx.x, all = a.groups * a.heads * a.queries * a.keys;
+    if (at >= all)
+        return;
+    int64_t row = at / a.keys, unit = row / a.queries, group = unit / a.heads;
+    int key = (int)(at % a.keys), query = (int)(row % a.queries), head = (int)(unit % a.heads);
+    const T *q = static_cast<const T *>(a.q) + (group * a.queries + query) * a.q_stride + (int64_t)head * a.d;
+    const T *k = static_cast<const T *>(a.k) + (group * a.keys + key) * a.kv_stride + (int64_t)head * a.d;
+    float sum = 0;
+    for (int i = 0; i < a.d; i++)
+        sum += pack_load<1>(q + i).at[0] * pack_load<1>(k + i).at[0];
+    map[at] = expf(a.scale * sum + bias_at(a, head, query, key) - a.lse[row]);
+}
+
 /* ---- host */
 
 static Heads heads_of(const AttentionAttr *attr, const Tensor *q, const Tensor *kv)
@@ -310,15 +326,20 @@ extern "C" bool CUDA(attention)(const Call *c, CudaStream *s)
     a.bias = data_of(&c->in[ATTENTION_BIAS]);
     a.out = c->out[ATTENTION_O].data;
     a.lse = data_of(&c->out[ATTENTION_LSE]);
-    if (attention_fits_tensor(a, q->dtype)) {
-        attention_tensor(s, a);
-        return cuda_launched(s, "attention");
-    }
+    bool tensor = attention_fits_tensor(a, q->dtype);
     size_t bytes = forward_bytes(a.d);
-    if (!fits_plain(s, bytes, a.d))
+    if (!tensor && !fits_plain(s, bytes, a.d))
         return false;
+    if (tensor)
+        attention_tensor(s, a);
+    float *map = data_of(&c->out[ATTENTION_MAP]);
     with_type(q->dtype, [&](auto t) {
-        cuda_launch(s, attention_kernel<decltype(t)>, head_blocks(a, a.queries, ROWS), dim3(BLOCK), bytes, a);
+        typedef decltype(t) T;
+        if (!tensor)
+            cuda_launch(s, attention_kernel<T>, head_blocks(a, a.queries, ROWS), dim3(BLOCK), bytes, a);
+        if (map)
+            cuda_launch(s, attention_map_kernel<T>, blocks_of(a.groups * a.heads * a.queries * a.keys, BLOCK), dim3(BLOCK), 0, a,
+                        map);
     });
     return cuda_launched(s, "attention");
 }

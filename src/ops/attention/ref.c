@@ -28,7 +28,8 @@ void REF(attention)(const Call *c, Worker *w)
 {
     (void)w;
     const AttentionAttr *a = c->attr;
-    const Tensor *q = &c->in[ATTENTION_Q], *kv = &c->in[ATTENTION_KV], *bias = &c->in[ATTENTION_BIAS];
+    const Tensor *q = &c->in[ATTENTION_Q], *kv = &c->in[ATTENTION_KV], *bias = &c->in[ATTENTION_BIAS],
+                 *map = &c->out[ATTENTION_MAP];
     real *lse = c->out[ATTENTION_LSE].data;
     int64_t d = a->width / a->heads;
     for (int64_t g = 0; g < a->groups; g++)
@@ -53,6 +54,11 @@ void REF(attention)(const Call *c, Worker *w)
                         value += exp(s - log_sum) * ref_get(kv, place(kv, g, j, a->keys, a->v_column + h * d) + x);
                     }
                     ref_set(&c->out[ATTENTION_O], to + x, value, false);
+                }
+                for (int64_t j = 0; map->data && j < a->keys; j++) {
+                    double s =
+                        a->scale * dot(q, qi, kv, place(kv, g, j, a->keys, a->k_column + h * d), d) + bias_at(a, bias, h, i, j);
+                    ref_set(map, ((g * a->heads + h) * a->queries + i) * a->keys + j, exp(s - log_sum), false);
                 }
                 lse[(g * a->heads + h) * a->queries + i] = (real)log_sum;
             }

@@ -12,7 +12,8 @@ typedef struct {
 } AttentionAttr;
 
 enum { ATTENTION_Q, ATTENTION_KV, ATTENTION_BIAS, ATTENTION_IN };
-enum { ATTENTION_O, ATTENTION_LSE /* (G, heads, Tq): log of the softmax's denominator */, ATTENTION_OUT };
+/* lse (G, heads, Tq): log of the softmax's denominator. map (G, heads, Tq, Tk), or left out. */
+enum { ATTENTION_O, ATTENTION_LSE, ATTENTION_MAP, ATTENTION_OUT };
 
 enum {
     ATTENTION_GRAD_DO,

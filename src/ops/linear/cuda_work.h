@@ -3,13 +3,18 @@
 #ifndef LACUNA_OPS_LINEAR_CUDA_WORK_H
 #define LACUNA_OPS_LINEAR_CUDA_WORK_H
 
+#include <assert.h>
 #include <string.h>
 
 #include "device/cuda/stream.h"
+#include "ops/layer_norm/work.h"
 #include "ops/linear/slots.h"
 
 /* Rows of dy whose column sums make one partial sum. */
 enum { LINEAR_CUDA_TILE = 64 };
+
+static_assert((int)LINEAR_CUDA_TILE <= (int)LAYER_NORM_TILE,
+              "the room for partial sums is counted by the former, used by the latter");
 
 /* Offsets in bytes; a part that is not needed has `needs` false and no room. */
 typedef struct {

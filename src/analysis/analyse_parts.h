@@ -1,0 +1,55 @@
+/* What the files of `lacuna analyse` share. */
+#ifndef LACUNA_ANALYSIS_ANALYSE_PARTS_H
+#define LACUNA_ANALYSIS_ANALYSE_PARTS_H
+
+#include "analysis/analyse.h"
+#include "analysis/inside.h"
+#include "analysis/numbers.h"
+#include "analysis/similarity.h"
+
+enum { LOOKED_MOST = 4, MODEL_NAME_BYTES = 96 };
+
+typedef enum { TABLE_HEADS, TABLE_PAIRS, TABLE_LAYERS, TABLE_FREQUENCIES, TABLE_CKA, TABLE_WEIGHTS, TABLES } AnalysisTable;
+
+typedef struct {
+    const char *from;
+    char name[MODEL_NAME_BYTES]; /* that pages and tables call it */
+    Backbone *backbone;
+    Source *source;
+    Inside *inside;
+    Loader *loader;
+    LoaderBatch batch;
+    int first;     /* number of its layer 0 in the similarity */
+    float *pooled; /* (layers, cka_batch, width): of the minibatch that is being filled */
+    /* Of the pictures that are shown: (LOOKED_MOST, ...) */
+    float *images; /* (C, H, W) */
+    float *rows;   /* (depth, heads, patches): attention of the class token, or of the patch in the middle */
+    float *tokens; /* (patches, width) behind the final norm */
+} Model;
+
+typedef struct {
+    const AnalyseOptions *options;
+    Model models[ANALYSE_MODELS_MOST];
+    int count;
+    uint64_t *samples; /* (wanted) */
+    size_t wanted, pictures;
+    bool *own; /* (batch) */
+    uint64_t looked_samples[LOOKED_MOST];
+    int looked;
+    Similarity *similarity;
+    LayerFeatures *layers; /* (layer_count) */
+    int layer_count, cka_batch, filled, batches;
+    NumbersTable tables[TABLES];
+} Analysis;
+
+/* The patch whose attention is shown where there is no class token. */
+int analyse_middle(const HeadLayout *layout);
+
+/* The sheets of a model, each with a caption; owned by the caller. False after error_set(). */
+typedef enum { SHEET_ATTENTION, SHEET_LAYERS, SHEET_COMPONENTS, SHEET_RECONSTRUCTION, SHEETS } AnalysisSheet;
+bool analyse_sheet(const Analysis *a, int model, AnalysisSheet sheet, Image *out); /* *out is empty where it has none */
+
+/* OUT/report.html and OUT/pictures/. False after error_set(). */
+bool analyse_report(Analysis *a);
+
+#endif

@@ -1,0 +1,107 @@
+#include "analysis/watch_heads.h"
+
+#include "analysis/heads.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "transfer/features.h"
+
+/* The maps of all blocks are kept at once. */
+enum { BATCH = 4 };
+
+struct WatchHeads {
+    Features *features;
+    HeadLayout layout;
+    uint64_t *samples;
+    size_t count;
+};
+
+WatchHeads *watch_heads_new(Backbone *b, const PretrainLook *look, const uint64_t *samples, size_t count)
+{
+    const Recipe *r = look->recipe;
+    WatchHeads *w = memory_new(1, sizeof *w);
+    if (!w)
+        return NULL;
+    *w =
+        (WatchHeads){.count = count < WATCH_HEADS_MOST ? count : WATCH_HEADS_MOST,
+                     .layout = {.heads = r->encoder.heads, .class_tokens = r->encoder.class_token, .stride = r->encoder.patch}};
+    recipe_grid(r, &w->layout.rows, &w->layout.columns);
+    FeatureWant want = {.block = r->encoder.depth, .pool = FEATURE_MEAN};
+    FeaturesOptions o = {.device = *look->device,
+                         .batch = BATCH,
+                         .bf16 = r->run.precision == RUN_PRECISION_BF16,
+                         .wants = &want,
+                         .count = 1,
+                         .maps = true};
+    w->samples = memory_new(w->count, sizeof *w->samples);
+    w->features = w->samples ? features_open(b, &o) : NULL;
+    if (!w->features) {
+        watch_heads_free(w);
+        return NULL;
+    }
+    for (size_t i = 0; i < w->count; i++)
+        w->samples[i] = samples[i * count / w->count];
+    return w;
+}
+
+void watch_heads_free(WatchHeads *w)
+{
+    if (!w)
+        return;
+    features_close(w->features);
+    memory_free(w->samples);
+    memory_free(w);
+}
+
+/* Adds up the pictures of one pass; *added receives how many could be read. */
+static bool add_pictures(WatchHeads *w, const LoaderOptions *middle, const int *blocks, int block_count, HeadStats **stats,
+                         size_t *added)
+{
+    LoaderOptions o = *middle;
+    size_t tokens = (size_t)w->layout.class_tokens + (size_t)w->layout.rows * (size_t)w->layout.columns;
+    size_t map = (size_t)w->layout.heads * tokens * tokens;
+    o.batch = BATCH;
+    o.samples = w->samples;
+    o.count = w->count;
+    Loader *loader = loader_open(&o);
+    bool ok = loader != NULL;
+    LoaderBatch batch = {0};
+    while (ok && (ok = loader_next(loader, &batch)) && batch.count) {
+        features_run(w->features, batch.images, (int)batch.count);
+        for (size_t i = 0; i < batch.count; i++) {
+            bool own = batch.samples[i] == w->samples[batch.step * BATCH + i];
+            for (int b = 0; own && b < block_count; b++)
+                heads_add(stats[b], features_map(w->features, blocks[b]) + i * map);
+            *added += own;
+        }
+        loader_release(loader);
+    }
+    loader_close(loader);
+    return ok;
+}
+
+static double mean_of(const double *numbers, int count)
+{
+    double sum = 0;
+    for (int i = 0; i < count; i++)
+        sum += numbers[i];
+    return sum / count;
+}
+
+bool watch_heads_look(WatchHeads *w, const LoaderOptions *middle, const int *blocks, int block_count, PretrainFindings *f)
+{
+    HeadStats **stats = memory_new((size_t)block_count, sizeof *stats);
+    bool ok = stats != NULL;
+    size_t added = 0;
+    for (int b = 0; ok && b < block_count; b++)
+        ok = (stats[b] = heads_new(&w->layout)) != NULL;
+    ok = ok && add_pictures(w, middle, blocks, block_count, stats, &added) &&
+         (added || error_set("no picture to look at can be read"));
+    for (int b = 0; ok && b < block_count; b++)
+        ok = pretrain_found(f, "attention_distance", blocks[b], mean_of(heads_result(stats[b]).distance, w->layout.heads));
+    for (int b = 0; ok && w->layout.heads > 1 && b < block_count; b++)
+        ok = pretrain_found(f, "head_kl", blocks[b], heads_result(stats[b]).kl_mean);
+    for (int b = 0; stats && b < block_count; b++)
+        heads_free(stats[b]);
+    memory_free(stats);
+    return ok;
+}

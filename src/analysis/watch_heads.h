@@ -1,0 +1,24 @@
+/* What the attention heads of a run's backbone do: the part of a watch that needs the attention itself (docs/spec/analysis.md
+ * 1, 2). */
+#ifndef LACUNA_ANALYSIS_WATCH_HEADS_H
+#define LACUNA_ANALYSIS_WATCH_HEADS_H
+
+#include "train/pretrain.h"
+#include "transfer/backbone.h"
+
+enum { WATCH_HEADS_MOST = 256 }; /* pictures; more would take longer and say the same */
+
+typedef struct WatchHeads WatchHeads;
+
+/* A program that keeps the attention, for a few pictures at a time. The backbone is borrowed; of `samples` so many at even
+ * distances are copied. Owned by the caller. NULL after error_set(). */
+WatchHeads *watch_heads_new(Backbone *backbone, const PretrainLook *look, const uint64_t *samples, size_t count);
+void watch_heads_free(WatchHeads *watch);
+
+/* Adds `attention_distance` of each block, in pixels, the mean of the heads (what class tokens get counts as distance 0), and
+ * `head_kl`, the mean over pairs of heads (class tokens left out). middle: how the pictures are loaded; batch and samples are
+ * set here. */
+bool watch_heads_look(WatchHeads *watch, const LoaderOptions *middle, const int *blocks, int block_count,
+                      PretrainFindings *findings);
+
+#endif

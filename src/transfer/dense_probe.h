@@ -1,0 +1,73 @@
+/* Dense probes: a linear head on a frozen encoder's patch tokens that tells each pixel's class or depth (docs/spec/transfer.md
+ * B.5), on the built-in world, whose truth is known. A picture's tokens are standardised by BatchNorm, mapped, and enlarged to
+ * its pixels; several learning rates are tried in one pass. */
+#ifndef LACUNA_TRANSFER_DENSE_PROBE_H
+#define LACUNA_TRANSFER_DENSE_PROBE_H
+
+#include "base/text.h"
+#include "transfer/dense_metrics.h"
+#include "transfer/features.h"
+#include "transfer/token_heads.h"
+
+typedef struct {
+    ProbeKind kind; /* PROBE_SEGMENTATION or PROBE_DEPTH */
+    Device device;
+    int train, val;     /* pictures of the world, and of its held-out side */
+    const char *blocks; /* as features_wants() */
+    int batch;          /* pictures at a time through the encoder */
+    bool bf16;          /* products of the encoder; its tokens are kept in bf16 in any case */
+    double lrs[TOKEN_HEADS_MOST];
+    int lr_count;
+    double epochs;
+    int train_batch;
+    int seeds;
+    void (*progress)(void *context, const char *what);
+    void *context;
+} DenseOptions;
+
+/* One head on the held-out pictures. */
+typedef struct {
+    double lr;
+    int seed;
+    MaskScore mask;   /* PROBE_SEGMENTATION */
+    DepthScore depth; /* PROBE_DEPTH */
+} DenseScore;
+
+typedef struct {
+    int block;
+    bool norm;
+    DenseScore *scores;
+    int count;
+    DenseScore best; /* of the learning rate whose mean of mIoU (or d1) over the seeds is best, its first seed */
+    double mean;     /* this mean */
+    double spread;   /* its standard deviation over the seeds */
+    double low,
+        high;    /* 95 % of best's mIoU (or d1) over sets of as many pictures, drawn from the held-out ones with repetition */
+    double *iou; /* (classes) of best; NaN: not there. NULL of PROBE_DEPTH */
+} DenseBlock;
+
+typedef struct {
+    DenseBlock *blocks;
+    int block_count;
+    int depth;   /* of the encoder */
+    int classes; /* the background, then the world's */
+} DenseResult;
+
+/* The result is owned by the caller (dense_free()), also after a failure. False after error_set(): a recipe whose pictures the
+ * world cannot be. */
+bool dense_run(Backbone *backbone, const DenseOptions *options, DenseResult *result);
+void dense_free(DenseResult *result);
+
+/* "background", then the world's classes. */
+const char *dense_class_name(int label);
+
+/* What decides between heads: mIoU or d1. */
+double dense_quality(const DenseOptions *options, const DenseScore *score);
+
+/* All of it as one JSON object, as probe_json(). Appended to *out. */
+void dense_json(const DenseResult *result, const DenseOptions *options, const char *from, Text *out);
+
+/* mIoU or d1 against the number of blocks kept, as probe_svg(). Appended to *out. */
+void dense_svg(const DenseResult *result, const DenseOptions *options, const char *from, Text *out);
+
+#endif

@@ -1,0 +1,76 @@
+/* A dense probe's result as JSON and as a picture. */
+#include <math.h>
+#include <stdio.h>
+
+#include "base/memory.h"
+#include "transfer/dense_probe.h"
+#include "transfer/probe.h"
+
+static void add_score(const DenseOptions *o, const DenseScore *s, Text *out)
+{
+    const DepthScore *d = &s->depth;
+    text_add(out, "{\"lr\": %.9g, \"seed\": %d, ", s->lr, s->seed);
+    if (o->kind == PROBE_SEGMENTATION)
+        text_add(out, "\"miou\": %.9g, \"pixel_accuracy\": %.9g, \"class_accuracy\": %.9g}", s->mask.miou,
+                 s->mask.pixel_accuracy, s->mask.class_accuracy);
+    else
+        text_add(out,
+                 "\"d1\": %.9g, \"d2\": %.9g, \"d3\": %.9g, \"abs_rel\": %.9g, \"sq_rel\": %.9g, \"rmse\": %.9g, "
+                 "\"rmse_log\": %.9g, \"log10\": %.9g, \"silog\": %.9g}",
+                 d->d1, d->d2, d->d3, d->abs_rel, d->sq_rel, d->rmse, d->rmse_log, d->log10, d->silog);
+}
+
+static void add_block(const DenseResult *r, const DenseOptions *o, const DenseBlock *b, Text *out)
+{
+    const char *name = o->kind == PROBE_DEPTH ? "d1" : "miou";
+    text_add(out, "{\"block\": %d, \"norm\": %s, \"%s_mean\": %.9g, ", b->block, b->norm ? "true" : "false", name, b->mean);
+    if (o->seeds > 1)
+        text_add(out, "\"%s_deviation\": %.9g, ", name, b->spread);
+    text_add(out, "\"%s_low\": %.9g, \"%s_high\": %.9g, \"best\": ", name, b->low, name, b->high);
+    add_score(o, &b->best, out);
+    if (b->iou)
+        text_add(out, ", \"iou_by_class\": [");
+    for (int c = 0; b->iou && c < r->classes; c++)
+        text_add(out, isnan(b->iou[c]) ? "%snull" : "%s%.9g", c ? ", " : "", b->iou[c]);
+    text_add(out, b->iou ? "], \"scores\": [" : ", \"scores\": [");
+    for (int i = 0; i < b->count; i++) {
+        text_add(out, i ? ", " : "");
+        add_score(o, &b->scores[i], out);
+    }
+    text_add(out, "]}");
+}
+
+void dense_json(const DenseResult *r, const DenseOptions *o, const char *from, Text *out)
+{
+    text_add(out, "{\"probe\": \"%s\", \"from\": ", probe_kind_name(o->kind));
+    text_add_json_string(out, from);
+    text_add(out,
+             ", \"train\": \"world\", \"val\": \"world\", \"train_pictures\": %d, \"val_pictures\": %d, \"depth\": %d, "
+             "\"epochs\": %.9g, \"batch_size\": %d, \"seeds\": %d, ",
+             o->train, o->val, r->depth, o->epochs, o->train_batch < o->train ? o->train_batch : o->train, o->seeds);
+    if (o->kind == PROBE_SEGMENTATION)
+        text_add(out, "\"classes\": [");
+    for (int c = 0; o->kind == PROBE_SEGMENTATION && c < r->classes; c++)
+        text_add(out, "%s\"%s\"", c ? ", " : "", dense_class_name(c));
+    text_add(out, o->kind == PROBE_SEGMENTATION ? "], \"blocks\": [" : "\"blocks\": [");
+    for (int b = 0; b < r->block_count; b++) {
+        text_add(out, b ? ", " : "");
+        add_block(r, o, &r->blocks[b], out);
+    }
+    text_add(out, "]}");
+}
+
+void dense_svg(const DenseResult *r, const DenseOptions *o, const char *from, Text *out)
+{
+    char what[96];
+    ProbePoint *points = memory_new((size_t)r->block_count, sizeof *points);
+    for (int b = 0; points && b < r->block_count; b++)
+        points[b] = (ProbePoint){r->blocks[b].block, dense_quality(o, &r->blocks[b].best), r->blocks[b].low, r->blocks[b].high};
+    snprintf(what, sizeof what, "%s of the %s probe on %d pictures of the world", o->kind == PROBE_DEPTH ? "d1" : "mIoU",
+             probe_kind_name(o->kind), o->val);
+    if (points)
+        probe_curve(points, r->block_count, r->depth, from, what, out);
+    else
+        out->failed = true;
+    memory_free(points);
+}
