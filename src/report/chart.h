@@ -26,7 +26,6 @@ typedef struct {
 
 typedef struct {
     char title[128];
-    const char *along; /* what x is; NULL: epochs */
     ChartSeries *series;
     size_t count, capacity;
     bool zero;          /* the axis begins at 0 */

@@ -78,7 +78,7 @@ static bool add_series(const Report *r, int run, const char *name, bool by_block
 static bool add_chart(Report *r, const char *name, bool by_block)
 {
     /* No number may leave the picture, as high losses do. */
-    Chart chart = {.along = by_block ? "block" : NULL, .fixed = true, .low = INFINITY, .high = -INFINITY};
+    Chart chart = {.x_name = by_block ? "block" : NULL, .fixed = true, .low = INFINITY, .high = -INFINITY};
     bool ok = true;
     snprintf(chart.title, sizeof chart.title, by_block ? "%s by block, newest probe" : "%s, last block, by epoch",
              title_of(name));
