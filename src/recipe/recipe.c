@@ -509,9 +509,13 @@ static bool check_idle(const Recipe *r)
 {
     const char *what =
         recipe_method(r) == METHOD_CONTRAST ? "contrast.kind mocov3" : "loss.kind cross_entropy with decoders: []";
+    if (r->hybrid.from[0])
+        return error_set("target.hybrid mixes the targets of decoders; %s has none", what);
     const char *idle = r->target.final_norm                        ? "target.final_norm"
                        : r->target.projection                      ? "target.projection"
                        : r->target.image_size[0]                   ? "target.image_size"
+                       : r->target.mean.kind != STATISTICS_AUTO    ? "target.mean"
+                       : r->target.std.kind != STATISTICS_AUTO     ? "target.std"
                        : strcmp(r->target.teacher, "initial") != 0 ? "target.teacher"
                        : r->hybrid.from[0]                         ? "target.hybrid"
                        : r->stages.count                           ? "stages"
