@@ -156,7 +156,7 @@ static void test_nothing_is_skipped(void **state)
     judge((Fault){.leave_out = "weight.cls_token"}, 1, "weight.cls_token");
     judge((Fault){.leave_out = "image.2"}, 1, "image.2");
     judge((Fault){.leave_out = "noise.1"}, 1, "noise.1");
-    judge((Fault){.kind = "classify"}, 1, "case.kind 'classify' is not carried out yet");
+    judge((Fault){.kind = "finetune"}, 1, "case.kind 'finetune' is not carried out yet");
 }
 
 static void test_one_bad_case_fails_the_whole(void **state)

@@ -279,6 +279,7 @@ static LoaderOptions middle_options(const Watch *w, const PretrainLook *look)
     o.samples = w->samples;
     o.count = w->count;
     o.max_bad = 1;
+    o.other[0] = o.other[1] = 0; /* only the encoder looks */
     if (r->image.size[0] == r->image.size[1])
         o.evaluate = image_evaluate_side(r->image.size[0]);
     return o;

@@ -189,7 +189,7 @@ static int run_reconstruct(void *options, const Arguments *arguments)
 
 static const Option OPTIONS[] = {
     {"from", OPTION_PATH, AT(from), .value = "RUN",
-     .help = "a run directory (its newest checkpoint) or a folder in its checkpoints",
+     .help = "a run directory (its newest checkpoint), a checkpoint, or weights of another project",
      .wanted = "RUN, a run directory or a checkpoint"},
     {"out", OPTION_PATH, AT(out), .value = "SHEET.png", .help = "the PNG file to write",
      .wanted = "SHEET.png, the file to write"},

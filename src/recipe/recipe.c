@@ -338,7 +338,7 @@ static bool check_teacher(const Recipe *r)
                : strcmp(r->target.teacher, "initial") != 0 ? "teacher"
                                                            : NULL;
     if (idle)
-        return error_set("target.%s belongs to a teacher: it needs target.kind features", idle);
+        return error_set("target.%s belongs to a teacher: it needs target.kind features or tokens", idle);
     if (!check_statistics(r, &r->target.mean, "target.mean") || !check_statistics(r, &r->target.std, "target.std"))
         return false;
     if (recipe_teacher_resizes(r) && r->stages.count > 1)
@@ -517,7 +517,6 @@ static bool check_idle(const Recipe *r)
                        : r->target.mean.kind != STATISTICS_AUTO    ? "target.mean"
                        : r->target.std.kind != STATISTICS_AUTO     ? "target.std"
                        : strcmp(r->target.teacher, "initial") != 0 ? "target.teacher"
-                       : r->hybrid.from[0]                         ? "target.hybrid"
                        : r->stages.count                           ? "stages"
                                                                    : NULL;
     return !idle || error_set("%s belongs to decoders and their target.kind; %s has none", idle, what);

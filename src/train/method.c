@@ -24,6 +24,8 @@ static void masked_forward(Tape *t, const Model *m, ModelResult *result)
 
 static bool masked_accepts(const Model *m, const TrainerBatch *batch, int64_t count, int64_t *counts)
 {
+    if (mim_teacher_resizes(&m->mim) && !batch->teacher_images)
+        return error_set("the teacher sees pictures of another size, and none came with the batch");
     return mim_accepts(&m->mim, batch->hidden, count, counts);
 }
 

@@ -43,6 +43,7 @@ static void sampling_recipe(const Recipe *r, const MimTeacher *teacher, Recipe *
     out->decoder_count = 1;
     out->decoders[0] = d;
     out->stages.count = 0;
+    out->hybrid.from[0] = 0;
 }
 
 typedef struct {

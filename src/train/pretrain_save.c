@@ -19,6 +19,7 @@ static bool load_samples(Run *run)
 {
     const Recipe *r = &run->recipe;
     LoaderOptions options = pictures_val_options(&run->pictures, r, SAMPLES);
+    options.other[0] = options.other[1] = 0; /* sheets show what the student sees */
     if (run->pictures.val.count == 0) {
         options.source = run->pictures.source;
         options.samples = run->pictures.train.samples;

@@ -213,6 +213,8 @@ bool reconstruct_write(const Recipe *r, const float *weights, const float *fixed
 bool reconstruct_can_mix(const Recipe *r)
 {
     bool any = false;
+    if (recipe_teacher_resizes(r))
+        return false; /* a teacher beside the mixes wants pictures of another size, which are not at hand */
     for (int k = 0; k < r->decoder_count; k++) {
         if (!recipe_is_mixed(r, k))
             continue;
