@@ -1,5 +1,7 @@
 #include "controls/classifier.h"
 
+#include <string.h>
+
 #include "base/error.h"
 #include "nn/layers.h"
 #include "ops/cross_entropy/cross_entropy.h"
@@ -69,8 +71,10 @@ void classifier_feed(Program *p, const Classifier *c, const float *images, const
         program_write_real(p, image + (size_t)i * size * real, images + from * size, size);
         if (to)
             to[i] = i < count ? labels[i] : -1;
-        if (dense)
+        if (dense && i < count)
             program_write_real(p, dense + (size_t)i * classes * real, soft + from * classes, classes);
+        else if (dense)
+            memset(dense + (size_t)i * classes * real, 0, classes * real); /* so that it adds nothing */
     }
     drop_path_feed(p, &c->drop, c->batch, count, kept, stride);
 }

@@ -511,6 +511,8 @@ static bool check_idle(const Recipe *r)
         recipe_method(r) == METHOD_CONTRAST ? "contrast.kind mocov3" : "loss.kind cross_entropy with decoders: []";
     if (r->hybrid.from[0])
         return error_set("target.hybrid mixes the targets of decoders; %s has none", what);
+    if (r->encoder.input == ENCODER_INPUT_MASK_TOKEN)
+        return error_set("encoder.input mask_token stands for hidden patches; %s hides none", what);
     const char *idle = r->target.final_norm                        ? "target.final_norm"
                        : r->target.projection                      ? "target.projection"
                        : r->target.image_size[0]                   ? "target.image_size"

@@ -68,7 +68,8 @@ bool fit_settle(Recipe *recipe, const Device *device, bool plain)
 {
     int most;
     TrainerOptions options = {.device = *device, .batch = recipe->schedule.batch_size, .plain = plain};
-    if (device->kind != DEVICE_CUDA)
+    /* What is contrasted is a group, whatever fits: other groups would be other results. */
+    if (device->kind != DEVICE_CUDA || recipe_method(recipe) == METHOD_CONTRAST)
         return true;
     if (!fit_micro_batch(recipe, &options, &most))
         return false;
@@ -87,6 +88,11 @@ bool fit_check(const Recipe *recipe, const TrainerOptions *options)
         return false;
     if (bytes <= room)
         return true;
+    if (recipe_method(recipe) == METHOD_CONTRAST)
+        return error_set(
+            "a group of %d pictures that are contrasted needs %.2f GB of the GPU's memory, and %.2f GB can be used: "
+            "choose a smaller contrast.group, which divides the batch (and changes the results)",
+            options->micro_batch, (double)bytes / 1e9, (double)room / 1e9);
     if (!fit_micro_batch(recipe, options, &largest))
         return false;
     if (largest)

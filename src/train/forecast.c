@@ -173,7 +173,7 @@ static bool time_steps(const Recipe *r, const Pictures *pictures, Forecast *f)
     bool ok = false;
     if (mim_needs_teacher(r)) {
         if (!teacher_largest(r, &network))
-            return false;
+            goto done;
         options.teacher = &network;
     }
     loading.batch = (size_t)micro;

@@ -157,6 +157,10 @@ bool run_make_codes(Run *run)
     bool ok = (s = memory_new(1, sizeof *s)) && teacher_of(r, 0, &teacher) && sampling_open(s, run, &teacher, r->target.codes);
     while (ok && s->have < s->wanted)
         ok = take_batch(s, r->run.seed);
+    if (s) { /* a GPU's memory is needed for the book */
+        trainer_close(s->trainer);
+        s->trainer = NULL;
+    }
     float *book = ok ? memory_new((size_t)r->target.codes, (size_t)s->width * sizeof *book) : NULL;
     if (ok)
         run_say(run, "makes a code book of %d codes, from %lld %s of the training pictures", r->target.codes,

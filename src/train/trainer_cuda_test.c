@@ -82,6 +82,24 @@ static void what_fits_is_known_before(void **state)
     device_close(&cuda);
 }
 
+/* What is contrasted with what does not depend on the GPU. */
+static void groups_are_left_alone(void **state)
+{
+    (void)state;
+    Device cuda;
+    Recipe other = recipe;
+    fake_reset();
+    assert_true(device_open("cuda", 1, &cuda));
+    other.contrast.kind = CONTRAST_MOCOV3;
+    other.run.micro_batch = 2;
+    assert_true(fit_settle(&other, &cuda, false));
+    assert_int_equal(other.run.micro_batch, 2);
+    other.contrast.kind = CONTRAST_OFF;
+    assert_true(fit_settle(&other, &cuda, false));
+    assert_true(other.run.micro_batch > 2);
+    device_close(&cuda);
+}
+
 /* But for the validation's program, which is made when it is first asked for. */
 static void what_was_planned_is_taken(void **state)
 {
@@ -220,9 +238,9 @@ static void each_call_may_fail(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_fits_is_known_before), cmocka_unit_test(what_was_planned_is_taken),
-        cmocka_unit_test(fetching_changes_nothing),  cmocka_unit_test(a_batch_ahead_is_taken_once),
-        cmocka_unit_test(each_call_may_fail),
+        cmocka_unit_test(what_fits_is_known_before),   cmocka_unit_test(groups_are_left_alone),
+        cmocka_unit_test(what_was_planned_is_taken),   cmocka_unit_test(fetching_changes_nothing),
+        cmocka_unit_test(a_batch_ahead_is_taken_once), cmocka_unit_test(each_call_may_fail),
     };
     return cmocka_run_group_tests(tests, begin, NULL);
 }
