@@ -160,7 +160,7 @@ static void expect_done(const char *what, Fault fault, int got)
              fault.memory, got, text ? text : "");
 }
 
-static void expect_same(const char *name)
+static void expect_same(const char *name, Fault fault)
 {
     char path[2][128];
     size_t size[2] = {0, 0};
@@ -171,7 +171,8 @@ static void expect_same(const char *name)
             fail_msg("%s", error_text());
     }
     if (size[0] != size[1] || memcmp(bytes[0], bytes[1], size[0]))
-        fail_msg("%s is not that of a run without a fault", path[1]);
+        fail_msg("%s is not that of a run without a fault, after call %ld with error %d, allocation %ld failed", path[1],
+                 fault.call, fault.with, fault.memory);
     memory_free(bytes[0]);
     memory_free(bytes[1]);
 }
@@ -203,9 +204,9 @@ static void try_fault(Fault fault, bool fresh)
         memory_free(newest);
     }
     expect_done("going on", fault, run(HOME "/run", true, STEPS, (Fault){0}, NULL));
-    expect_same("checkpoints/latest/model.safetensors");
-    expect_same("checkpoints/latest/state.safetensors");
-    expect_same("checkpoints/latest/meta.json");
+    expect_same("checkpoints/latest/model.safetensors", fault);
+    expect_same("checkpoints/latest/state.safetensors", fault);
+    expect_same("checkpoints/latest/meta.json", fault);
 }
 
 /* ---- tests */
@@ -223,7 +224,7 @@ static int begin(void **state)
     expect_done("the first part", (Fault){0}, run(HOME "/part", false, SAVED, (Fault){0}, NULL));
     copy_run("part");
     expect_done("the second part", (Fault){0}, run(HOME "/run", true, STEPS, (Fault){0}, counts[1]));
-    expect_same("checkpoints/latest/meta.json");
+    expect_same("checkpoints/latest/meta.json", (Fault){0});
     return 0;
 }
 

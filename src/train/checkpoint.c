@@ -173,14 +173,23 @@ static bool put_in_place(const char *aside, const char *final)
 
 static bool point_latest(const char *folder, int64_t step)
 {
-    char name[NAME_BYTES];
+    char name[NAME_BYTES], present[NAME_BYTES] = "";
     snprintf(name, sizeof name, "step-%08" PRId64, step);
     char *aside = file_join(folder, ".tmp-latest"), *link = file_join(folder, "latest");
     bool ok = aside && link && file_remove(aside);
-    if (ok && (symlink(name, aside) < 0 || rename(aside, link) < 0))
+    bool stands = ok && readlink(link, present, sizeof present - 1) > 0 && !strcmp(present, name);
+    if (ok && !stands && (symlink(name, aside) < 0 || rename(aside, link) < 0))
         ok = error_set("cannot make the link %s: %s", link, strerror(errno));
     memory_free(aside);
     memory_free(link);
+    return ok;
+}
+
+bool checkpoint_point_latest(const char *run, int64_t step)
+{
+    char *folder = file_join(run, "checkpoints");
+    bool ok = folder && point_latest(folder, step);
+    memory_free(folder);
     return ok;
 }
 

@@ -45,6 +45,10 @@ bool checkpoint_save(const char *run, Trainer *trainer, const Recipe *recipe, co
  * none that is complete. */
 bool checkpoint_newest(const char *run, char **folder, Text *passed_over);
 
+/* Points RUN/checkpoints/latest to the checkpoint of that step, unless it is so: a save that failed at its end has left it
+ * behind. False after error_set(). */
+bool checkpoint_point_latest(const char *run, int64_t step);
+
 /* Where the run of a checkpoint's folder stood. False after error_set(). */
 bool checkpoint_meta(const char *folder, CheckpointMeta *meta);
 

@@ -96,7 +96,8 @@ static bool find_start(Run *run, char **checkpoint, bool *finished)
     if (ok && passed_over.length)
         run_say(run, "checkpoints that cannot be used are passed over: %s", passed_over.data);
     text_free(&passed_over);
-    ok = ok && resume_recipe(run, *checkpoint) && (!*checkpoint || checkpoint_meta(*checkpoint, &meta));
+    ok = ok && resume_recipe(run, *checkpoint) &&
+         (!*checkpoint || (checkpoint_meta(*checkpoint, &meta) && checkpoint_point_latest(run->options->out, meta.step)));
     if (ok && *checkpoint) {
         set_steps(run, meta.steps_per_epoch);
         run->stage = stage_of(&run->recipe, meta.steps_per_epoch, meta.step);

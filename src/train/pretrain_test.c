@@ -438,6 +438,19 @@ static void stopped_while_opening_nothing_is_left(void **state)
     assert_true(file_exists(HOME "/part/checkpoints/step-00000002"));
 }
 
+/* Its last save failed when all but the link was made. */
+static void the_link_to_the_newest_is_mended(void **state)
+{
+    (void)state;
+    char target[64] = "";
+    expect_run(PRETRAIN_DONE, &recipe, HOME "/run", false, 0, 0);
+    assert_true(file_remove(HOME "/run/checkpoints/latest"));
+    assert_int_equal(symlink("step-00000006", HOME "/run/checkpoints/latest"), 0);
+    expect_run(PRETRAIN_DONE, &recipe, HOME "/run", true, 0, 0);
+    assert_int_equal(readlink(HOME "/run/checkpoints/latest", target, sizeof target - 1), 13);
+    assert_string_equal(target, "step-00000008");
+}
+
 static void a_finished_run_needs_no_pictures(void **state)
 {
     (void)state;
@@ -594,6 +607,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(damaged_checkpoints_are_not_silent, begin, end),
         cmocka_unit_test_setup_teardown(a_run_without_a_checkpoint_goes_on_with_its_recipe, begin, end),
         cmocka_unit_test_setup_teardown(stopped_while_opening_nothing_is_left, begin, end),
+        cmocka_unit_test_setup_teardown(the_link_to_the_newest_is_mended, begin, end),
         cmocka_unit_test_setup_teardown(a_finished_run_needs_no_pictures, begin, end),
         cmocka_unit_test_setup_teardown(a_failing_validation_saves_and_unreadable_ones_are_listed, begin, end),
         cmocka_unit_test_setup_teardown(unreadable_pictures_are_listed, begin, end),
