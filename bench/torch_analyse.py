@@ -5,7 +5,8 @@ heads, CKA over minibatches, shares of singular values, frequencies. Prints one 
     torch_analyse.py --model RUN/checkpoints/latest/model.safetensors --data photos/ [--images 1000] [--compare numbers.json]
 
 reads the weights that lacuna wrote (ViT with sin-cos or learned positions). --compare takes what lacuna analyse wrote for the same model and
-pictures and prints the largest difference of each number. It exits with 1 when one is off by more than 1e-3 of its size.
+pictures and prints the largest difference of each number. It exits with 1 when one is off by more than 1e-3 of its size, or
+only one side has it.
 """
 import argparse
 import json
@@ -49,9 +50,9 @@ def list_pictures(folder):
 
 
 def prepare(path, size, mean, std):
-    """Short side to 8/7 of the size (bicubic), then the middle."""
+    """Short side to 8/7 of the size up to 224, above to the size itself (bicubic), then the middle."""
     image = Image.open(path).convert("RGB")
-    side, (width, height) = int(size * 256 / 224), image.size
+    side, (width, height) = size * 8 // 7 if size <= 224 else size, image.size
     if width < height:
         image = image.resize((side, int(side * height / width)), Image.BICUBIC)
     else:
@@ -163,8 +164,10 @@ def compare(result, path, count, tolerance=1e-3):
     worst = {}
 
     def note(name, ours, other):
-        if other is not None:
+        if math.isfinite(ours) and other is not None:
             worst[name] = max(worst.get(name, 0), abs(ours - other) / max(abs(other), 1e-2))
+        elif math.isfinite(ours) or other is not None:
+            worst[name] = math.inf  # only one side has this number
 
     for row in theirs["heads"]:
         block, head = int(row["block"]) - 1, int(row["head"])

@@ -202,8 +202,10 @@ static bool run_pass(Analysis *a)
     for (uint64_t step = 0; !end; step++)
         if (!run_batch(a, step, &end))
             return false;
-    if (!a->batches && a->filled >= 4)
+    if (!a->batches && a->filled >= 4) { /* unreadable pictures are missing: all that there are */
+        a->cka_batch = a->filled;
         close_minibatch(a);
+    }
     return a->pictures > 0 || error_set("%s: not one of %zu pictures could be read", a->options->data, a->wanted);
 }
 
@@ -218,7 +220,7 @@ static void tabulate_block(Analysis *a, int m, int b)
     snprintf(block, sizeof block, "%d", b);
     for (int h = 0; h < heads; h++) {
         const double numbers[] = {r.distance[h], r.distance_renormalised[h], r.class_mass[h],
-                                  r.entropy[h],  r.entropy_keep[h],          heads > 1 ? r.kl_head[h] : NAN};
+                                  r.entropy[h],  r.entropy_keep[h],          r.kl_head[h]};
         snprintf(head, sizeof head, "%d", h);
         numbers_row(&a->tables[TABLE_HEADS], (const char *[]){model->name, block, head, NULL}, numbers, 6);
         for (int k = 0; k < heads; k++) {
@@ -241,10 +243,9 @@ static void tabulate_layers(Analysis *a, int m)
         snprintf(layer, sizeof layer, "%d", l);
         if (l) {
             HeadResult r = inside_heads(in, l);
-            bool several = inside_layout(in).heads > 1;
-            numbers[0] = several ? r.kl_mean : NAN;
-            numbers[1] = several ? r.diversity_rows : NAN;
-            numbers[2] = several ? r.diversity_flat : NAN;
+            numbers[0] = r.kl_mean;
+            numbers[1] = r.diversity_rows;
+            numbers[2] = r.diversity_flat;
             memcpy(numbers + 3, inside_shares(in, l), INSIDE_SHARES * sizeof *numbers);
             numbers[3 + INSIDE_SHARES] = inside_rank(in, l);
         }
@@ -305,7 +306,8 @@ static bool write_json(const Analysis *a)
     char *path = file_join(a->options->out, "numbers.json");
     text_add(&out, "{\n\"lacuna\": \"" LACUNA_VERSION "\",\n\"data\": ");
     text_add_json_string(&out, a->options->data);
-    text_add(&out, ",\n\"pictures\": %zu,\n\"cka_batch\": %d,\n\"models\": [", a->pictures, a->cka_batch);
+    text_add(&out, ",\n\"pictures\": %zu,\n\"cka_batch\": %d,\n\"cka_batches\": %d,\n\"models\": [", a->pictures, a->cka_batch,
+             a->batches);
     for (int m = 0; m < a->count; m++) {
         const Model *model = &a->models[m];
         HeadLayout h = inside_layout(model->inside);

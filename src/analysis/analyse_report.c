@@ -53,10 +53,11 @@ static void share_axes(Chart *charts, int count, bool zero)
     }
 }
 
+/* Those without a single number are left out. */
 static bool draw_charts(Chart *charts, int count, bool ok, Text *out)
 {
     for (int i = 0; ok && i < count; i++)
-        ok = chart_draw(&charts[i], out);
+        ok = !charts[i].fixed || chart_draw(&charts[i], out);
     for (int i = 0; i < count; i++)
         chart_free(&charts[i]);
     return ok;
@@ -471,8 +472,8 @@ static bool add_sections(const Analysis *a, Text *out)
                         "belong to smooth features, flat ones to features with much detail.",
                         out);
     ok = ok && add_common(a, "Amplitude of the highest frequency", delta_of, false, "layer",
-                          "The last point of each line above. Masking tends to keep fine detail to the end, contrastive "
-                          "learning loses it with depth.",
+                          "The last point of each line above, just below the highest frequency; compare only models with equal "
+                          "grids. Masking tends to keep fine detail to the end, contrastive learning loses it with depth.",
                           out);
     end_section(out);
     return ok && add_weights(a, out) && add_pictures(a, out);

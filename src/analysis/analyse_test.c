@@ -185,6 +185,19 @@ static void unreadable_pictures_are_left_out(void **state)
     assert_string_equal(bad, "4x.png");
     same_file(HOME "/clean/heads.csv", HOME "/dirty/heads.csv");
     same_file(HOME "/clean/layers.csv", HOME "/dirty/layers.csv");
+    /* What was planned for one picture more is told as it was; an empty chart of one head's differences is not drawn. */
+    same_file(HOME "/clean/cka.csv", HOME "/dirty/cka.csv");
+    same_file(HOME "/clean/numbers.json", HOME "/dirty/numbers.json");
+    char *page = read_text(HOME "/dirty/report.html"), minibatches[64];
+    snprintf(minibatches, sizeof minibatches, "over 1 minibatch of %d pictures", PICTURES);
+    assert_non_null(strstr(page, minibatches));
+    assert_non_null(strstr(page, "Diversity of heads (KL)"));
+    memory_free(page);
+    const char *two = HOME "/two";
+    assert_true(analyse(&two, 1, HOME "/single", 4, bad, &pictures));
+    page = read_text(HOME "/single/report.html");
+    assert_null(strstr(page, "Diversity of heads (KL)"));
+    memory_free(page);
     assert_true(file_remove(DATA "/4x.png"));
     const char *none = HOME "/none";
     assert_false(analyse(&none, 1, HOME "/out", 4, bad, &pictures));

@@ -250,7 +250,7 @@ static double pair_mean(const double *square, int heads)
     for (int a = 0; a < heads; a++)
         for (int b = 0; b < heads; b++)
             sum += a != b ? square[a * heads + b] : 0;
-    return heads > 1 ? sum / (heads * (heads - 1)) : 0;
+    return heads > 1 ? sum / (heads * (heads - 1)) : NAN;
 }
 
 HeadResult heads_result(HeadStats *s)
@@ -260,12 +260,12 @@ HeadResult heads_result(HeadStats *s)
     for (size_t i = 0; i < result_numbers(heads); i++)
         r->distance[i] = s->sums.distance[i] / (double)s->pictures; /* all numbers, one behind the other */
     for (int a = 0; a < heads; a++) {
-        r->kl_head[a] = 0;
+        r->kl_head[a] = heads > 1 ? 0 : NAN;
         for (int b = 0; b < heads; b++)
             r->kl_head[a] += heads > 1 ? r->kl[a * heads + b] / (heads - 1) : 0;
     }
     r->kl_mean = pair_mean(r->kl, heads);
-    r->diversity_rows = heads > 1 ? 1 - pair_mean(r->cosine_rows, heads) : 0;
-    r->diversity_flat = heads > 1 ? 1 - pair_mean(r->cosine_flat, heads) : 0;
+    r->diversity_rows = 1 - pair_mean(r->cosine_rows, heads);
+    r->diversity_flat = 1 - pair_mean(r->cosine_flat, heads);
     return *r;
 }

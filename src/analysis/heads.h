@@ -13,8 +13,8 @@ typedef struct {
 } HeadLayout;
 
 /* Means over the pictures so far. `renormalised` rows leave the class tokens out and are divided by their sums; `keep` has all
- * keys. (heads), or (heads, heads) row by row; diversities and kl_mean are over pairs of different heads, 0 with a single one.
- */
+ * keys. (heads), or (heads, heads) row by row; kl_head, kl_mean and diversities are over pairs of different heads, NaN
+ * with a single one. */
 typedef struct {
     double *distance, *distance_renormalised; /* pixels; the first has distance 0 to class tokens */
     double *class_mass;                       /* what patches give to class tokens */

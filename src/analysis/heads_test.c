@@ -124,6 +124,10 @@ static void heads_differ_as_their_rows_do(void **state)
     assert_near(r.kl_mean, 0);
     assert_near(r.diversity_rows, 0);
     heads_free(s);
+    s = NULL;
+    r = of_rows(&s, 1, 3, (const double[]){0.2, 0.3, 0.5}); /* one that differs from no other */
+    assert_true(isnan(r.kl_head[0]) && isnan(r.kl_mean) && isnan(r.diversity_rows) && isnan(r.diversity_flat));
+    heads_free(s);
 }
 
 /* What depends on the picture would be lost if maps were averaged first. */

@@ -239,6 +239,12 @@ static const double *find_values(Spectrum *s)
             for (int k = 0; k < BLOCK && j + k <= i; k++)
                 s->gram[(size_t)i * (size_t)m + (size_t)(j + k)] = products[k];
         }
+    for (int i = 0; i < m; i++)
+        if (!isfinite(s->gram[(size_t)i * (size_t)m + (size_t)i])) {
+            for (int k = 0; k < m; k++)
+                s->work[k] = NAN;
+            return s->work;
+        }
     tridiagonal(s->gram, m, s->main, s->beside, s->work);
     eigenvalues(s->main, s->beside, m, s->work);
     for (int i = 0; i < m; i++)
@@ -273,7 +279,7 @@ void spectrum_shares(const double *values, int count, double *shares, int wanted
         all += values[i];
     for (int i = 0; i < wanted; i++) {
         sum += i < count ? values[i] : 0;
-        shares[i] = all > 0 ? sum / all : 0;
+        shares[i] = !isfinite(all) ? NAN : all > 0 ? sum / all : 0;
     }
 }
 
@@ -282,6 +288,8 @@ double spectrum_effective_rank(const double *values, int count)
     double all = 0, entropy = 0;
     for (int i = 0; i < count; i++)
         all += values[i];
+    if (!isfinite(all))
+        return NAN;
     for (int i = 0; i < count && all > 0; i++)
         entropy -= values[i] > 0 ? values[i] / all * log(values[i] / all) : 0;
     return exp(entropy);

@@ -91,6 +91,14 @@ static void nine_tokens_of_twelve_numbers(void **state)
     assert_int_equal(spectrum_count(twice), 12);
     for (int i = 0; i < 12; i++)
         assert_float_equal(more[i], i < 9 ? expected[i] * sqrt(2) : 0, 1e-5);
+    /* Of a model that diverged nothing is told, neither from rows nor from columns. */
+    tokens[20] = wide[20] = NAN;
+    for (int i = 0; i < 2; i++) {
+        values = i ? spectrum_values(twice, wide) : spectrum_centred(s, tokens);
+        spectrum_shares(values, i ? 12 : 9, shares, 5);
+        assert_true(isnan(values[0]) && isnan(shares[0]) && isnan(shares[4]) &&
+                    isnan(spectrum_effective_rank(values, i ? 12 : 9)));
+    }
     spectrum_free(s);
     spectrum_free(twice);
 }

@@ -178,6 +178,14 @@ static void show_bad(void *context, const char *key, const char *reason)
     cli_note_bad(key, "is left out", reason);
 }
 
+/* `rates` learning rates were tried, 0: none. */
+static void print_choice(int rates)
+{
+    if (rates > 1)
+        printf("the learning rate is the best of %d on these held-out pictures: shares and intervals are a little high\n",
+               rates);
+}
+
 static void print_table(const ProbeResult *r, const ProbeOptions *o)
 {
     printf("%s probe, %s: %zu training pictures, %zu held out, %d classes\n", probe_kind_name(o->kind),
@@ -188,7 +196,10 @@ static void print_table(const ProbeResult *r, const ProbeOptions *o)
         printf("  %-6d  %6.2f%%  %6.2f - %6.2f  %6.2f%%  %8g\n", block->block, 100 * block->best.top1, 100 * block->best.low,
                100 * block->best.high, 100 * block->best.top5, block->best.setting);
     }
-    if (r->pairs) {
+    print_choice(o->kind == PROBE_KNN ? 0 : o->lr_count);
+    if (r->pairs == r->val_count) {
+        printf("every held-out picture looks like a training picture\n");
+    } else if (r->pairs) {
         const ProbeBlock *last = &r->blocks[r->block_count - 1];
         printf("%zu held-out pictures look like a training picture; without them block %d has %.2f%%\n", r->pairs, last->block,
                100 * last->top1_distinct);
@@ -218,6 +229,7 @@ static void print_dense(const DenseResult *r, const DenseOptions *o)
         printf("  %-6d  %6.2f%%  %6.2f - %6.2f  %8s  %8g\n", block->block, 100 * dense_quality(o, &block->best),
                100 * block->low, 100 * block->high, second, block->best.lr);
     }
+    print_choice(o->lr_count);
 }
 
 /* OUT/KIND.json and, when there is a curve, OUT/KIND.svg. */
@@ -363,7 +375,8 @@ const Verb probe_verb = {
         "and the world's classes; d1, the share of pixels whose depth is wrong by less than a quarter, and RMSE in metres.\n"
         "\n"
         "RUN/probes/KIND.json holds every score with its interval, the classes' names, and the pictures that are in both sets "
-        "or nearly so. Unreadable pictures are named and left out. With --blocks all, RUN/probes/KIND.svg shows the quality "
+        "or nearly so. Of several learning rates the best one on the held-out pictures is shown, so its share and interval are "
+        "a little high. Unreadable pictures are named and left out. With --blocks all, RUN/probes/KIND.svg shows the quality "
         "against the number of blocks kept.",
     .options = OPTIONS,
     .examples = "lacuna probe knn --from runs/mae --train cifar/train --val cifar/test\n"

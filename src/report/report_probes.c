@@ -13,7 +13,9 @@ static const struct {
 } KNOWN[] = {
     {"knn", "kNN", "The share of pictures whose class their nearest neighbours among the others say."},
     {"crop_agreement", "Crop agreement", "The share of crops whose nearest among the second crops is of the same picture."},
-    {"neighbour_overlap", "Neighbour overlap", "How many of their ten nearest two crops of a picture have in common."},
+    {"neighbour_overlap", "Neighbour overlap",
+     "The share of their ten nearest that two crops of a picture have in common. Read it with crop agreement: collapsed "
+     "features overlap fully."},
     {"effective_rank", "Effective rank", "Over how many directions the pictures' features spread; a collapse shows as a fall."},
     {"cka_last", "Likeness to the last block", "Linear CKA of a block's features with the last block's; 1: alike."},
     {"attention_distance", "Attention distance", "How far patches look, in pixels, the mean of the heads."},

@@ -52,9 +52,9 @@ typedef struct {
     void (*say)(void *context, const char *sentence); /* for people: what is going on */
     bool (*stop)(void *context); /* asked before the first step and after every one: true saves and ends the run */
     void *context;
-    /* Looks at the backbone every probe.every epochs and behind the last step, and adds what it finds, which goes into the
-     * step's line, the events and the report. It must not change anything, and find the same whenever it sees the same. After
-     * false the run says why and goes on. NULL: nobody looks. */
+    /* Looks at the backbone at the end of each probe.every-th epoch, counted back from the last, and nowhere else; adds what it
+     * finds, which goes into the step's line, the events and the report. It must not change anything, and find the same
+     * whenever it sees the same. After false the run says why and goes on. NULL: nobody looks. */
     bool (*probe)(void *context, const PretrainLook *look, PretrainFindings *findings);
     void *probe_context;
 } PretrainOptions;

@@ -15,7 +15,7 @@ static size_t numbers_of(const AttentiveProbe *p)
 
 static void take(const AttentiveProbe *p, const TokenSet *set, size_t from, float *to)
 {
-    const uint16_t *tokens = set->tokens + from * numbers_of(p);
+    const uint16_t *tokens = set->tokens + from * set->stride;
     for (size_t i = 0; i < numbers_of(p); i++)
         to[i] = bf16_to_float(tokens[i]);
 }

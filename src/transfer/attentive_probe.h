@@ -14,6 +14,7 @@ typedef struct {
     const uint16_t *tokens;
     const int32_t *labels;
     size_t count;
+    size_t stride; /* numbers from a picture's tokens to the next one's, no fewer than tokens x width */
 } TokenSet;
 
 typedef struct {

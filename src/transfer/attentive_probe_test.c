@@ -12,10 +12,10 @@
 #include "transfer/attentive_probe.h"
 #include "transfer/linear_probe.h"
 
-enum { TRAIN = 400, VAL = 100, TOKENS = 6, WIDTH = 8, CLASSES = 3, HEADS = 2 };
+enum { TRAIN = 400, VAL = 100, TOKENS = 6, WIDTH = 8, CLASSES = 3, HEADS = 2, STRIDE = TOKENS * WIDTH + 1 };
 
 typedef struct {
-    uint16_t tokens[TRAIN * TOKENS * WIDTH];
+    uint16_t tokens[TRAIN * STRIDE];
     float means[TRAIN * WIDTH];
     int32_t labels[TRAIN];
 } Set;
@@ -32,7 +32,7 @@ static void draw(Set *set, int count, uint64_t seed)
             for (int c = 0; c < WIDTH; c++) {
                 float x =
                     (float)(0.3 * random_normal(&random)) + (c == shown ? 2 : 0) + (c == WIDTH - 1 && t == marked ? 4 : 0);
-                set->tokens[(i * TOKENS + t) * WIDTH + c] = bf16_from_float(x);
+                set->tokens[i * STRIDE + t * WIDTH + c] = bf16_from_float(x);
                 set->means[i * WIDTH + c] += x / TOKENS;
             }
             if (t == marked)
@@ -57,8 +57,8 @@ static void it_finds_the_token_that_counts(void **state)
     int32_t ranks[HEADS * VAL], again[HEADS * VAL];
     draw(&train, TRAIN, 1);
     draw(&val, VAL, 2);
-    AttentiveProbe probe = {.train = {train.tokens, train.labels, TRAIN},
-                            .val = {val.tokens, val.labels, VAL},
+    AttentiveProbe probe = {.train = {train.tokens, train.labels, TRAIN, STRIDE},
+                            .val = {val.tokens, val.labels, VAL, STRIDE},
                             .tokens = TOKENS,
                             .width = WIDTH,
                             .classes = CLASSES,

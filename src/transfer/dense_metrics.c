@@ -65,6 +65,7 @@ void depth_sums(const float *predicted, const float *truth, size_t count, double
 DepthScore depth_score(const double *sums)
 {
     double n = sums[SUM_COUNT] > 0 ? sums[SUM_COUNT] : 1, mean = sums[SUM_LOG] / n;
+    double apart = sums[SUM_LOG_SQUARE] / n - SILOG * mean * mean;
     return (DepthScore){.d1 = sums[SUM_D1] / n,
                         .d2 = sums[SUM_D2] / n,
                         .d3 = sums[SUM_D3] / n,
@@ -73,5 +74,5 @@ DepthScore depth_score(const double *sums)
                         .rmse = sqrt(sums[SUM_SQUARE] / n),
                         .rmse_log = sqrt(sums[SUM_LOG_SQUARE] / n),
                         .log10 = sums[SUM_LOG10] / n,
-                        .silog = sqrt(fmax(0, sums[SUM_LOG_SQUARE] / n - SILOG * mean * mean))};
+                        .silog = sqrt(apart < 0 ? 0 : apart) /* NaN stays */};
 }

@@ -45,6 +45,10 @@ static void depths_are_counted_by_hand(void **state)
     assert_true(near(s.log10, (up - down) / 3 / log(10)));
     double mean = (up + down) / 3;
     assert_true(near(s.silog, sqrt((up * up + down * down) / 3 - 0.5 * mean * mean)));
+    /* A head that diverged is not the best one. */
+    depth_sums((const float[]){NAN}, (const float[]){2}, 1, sums);
+    s = depth_score(sums);
+    assert_true(isnan(s.silog) && isnan(s.rmse) && near(s.d1, 1. / 4));
 }
 
 int main(void)

@@ -210,12 +210,19 @@ static void count_mask(const Dense *d, const float *logits, size_t picture, int3
     mask_sums(predicted, labels, d->pixels, sums);
 }
 
+/* A head that ran far off is as wrong as that, in numbers that stay finite; NaN stays. */
+static float metres_of(float log_depth)
+{
+    const float MOST = 20;
+    return expf(log_depth > MOST ? MOST : log_depth < -MOST ? -MOST : log_depth);
+}
+
 static void count_depth(const Dense *d, const float *logs, size_t picture, float *room, double *sums)
 {
     const float *truth = d->val.truth.data + picture * d->pixels;
     float *predicted = room, *metres = room + d->pixels;
     for (size_t k = 0; k < d->pixels; k++) {
-        predicted[k] = expf(logs[k] + d->middle);
+        predicted[k] = metres_of(logs[k] + d->middle);
         metres[k] = isnan(truth[k]) ? 0 : expf(truth[k]);
     }
     depth_sums(predicted, metres, d->pixels, sums);

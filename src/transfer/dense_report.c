@@ -6,18 +6,32 @@
 #include "transfer/dense_probe.h"
 #include "transfer/probe.h"
 
+/* "name": value, and null for a number that is not finite. */
+static void add_number(Text *out, const char *name, double value, const char *behind)
+{
+    text_add(out, isfinite(value) ? "\"%s\": %.9g" : "\"%s\": null", name, value);
+    text_add(out, "%s", behind);
+}
+
 static void add_score(const DenseOptions *o, const DenseScore *s, Text *out)
 {
     const DepthScore *d = &s->depth;
     text_add(out, "{\"lr\": %.9g, \"seed\": %d, ", s->lr, s->seed);
-    if (o->kind == PROBE_SEGMENTATION)
-        text_add(out, "\"miou\": %.9g, \"pixel_accuracy\": %.9g, \"class_accuracy\": %.9g}", s->mask.miou,
-                 s->mask.pixel_accuracy, s->mask.class_accuracy);
-    else
-        text_add(out,
-                 "\"d1\": %.9g, \"d2\": %.9g, \"d3\": %.9g, \"abs_rel\": %.9g, \"sq_rel\": %.9g, \"rmse\": %.9g, "
-                 "\"rmse_log\": %.9g, \"log10\": %.9g, \"silog\": %.9g}",
-                 d->d1, d->d2, d->d3, d->abs_rel, d->sq_rel, d->rmse, d->rmse_log, d->log10, d->silog);
+    if (o->kind == PROBE_SEGMENTATION) {
+        add_number(out, "miou", s->mask.miou, ", ");
+        add_number(out, "pixel_accuracy", s->mask.pixel_accuracy, ", ");
+        add_number(out, "class_accuracy", s->mask.class_accuracy, "}");
+        return;
+    }
+    add_number(out, "d1", d->d1, ", ");
+    add_number(out, "d2", d->d2, ", ");
+    add_number(out, "d3", d->d3, ", ");
+    add_number(out, "abs_rel", d->abs_rel, ", ");
+    add_number(out, "sq_rel", d->sq_rel, ", ");
+    add_number(out, "rmse", d->rmse, ", ");
+    add_number(out, "rmse_log", d->rmse_log, ", ");
+    add_number(out, "log10", d->log10, ", ");
+    add_number(out, "silog", d->silog, "}");
 }
 
 static void add_block(const DenseResult *r, const DenseOptions *o, const DenseBlock *b, Text *out)
@@ -46,8 +60,9 @@ void dense_json(const DenseResult *r, const DenseOptions *o, const char *from, T
     text_add_json_string(out, from);
     text_add(out,
              ", \"train\": \"world\", \"val\": \"world\", \"train_pictures\": %d, \"val_pictures\": %d, \"depth\": %d, "
-             "\"epochs\": %.9g, \"batch_size\": %d, \"seeds\": %d, ",
-             o->train, o->val, r->depth, o->epochs, o->train_batch < o->train ? o->train_batch : o->train, o->seeds);
+             "\"epochs\": %.9g, \"batch_size\": %d, \"seeds\": %d, \"chosen_on\": %s, ",
+             o->train, o->val, r->depth, o->epochs, o->train_batch < o->train ? o->train_batch : o->train, o->seeds,
+             o->lr_count > 1 ? "\"val\"" : "null");
     if (o->kind == PROBE_SEGMENTATION)
         text_add(out, "\"classes\": [");
     for (int c = 0; o->kind == PROBE_SEGMENTATION && c < r->classes; c++)

@@ -280,8 +280,9 @@ static ProbeScore score_of(const Probe *p, const int32_t *ranks, double setting,
     return score;
 }
 
-/* What the chosen head does without near-duplicates, and by class. */
-static bool finish_block(const Probe *p, ProbeBlock *block, const int32_t *ranks)
+/* What the chosen heads of all runs do without near-duplicates, and by class. Ranks of a run follow `apart` behind those of the
+ * run before. */
+static bool finish_block(const Probe *p, ProbeBlock *block, const int32_t *ranks, int runs, size_t apart)
 {
     size_t distinct = 0, hits = 0;
     size_t *of_class = memory_new((size_t)p->result->class_count, sizeof *of_class);
@@ -290,15 +291,16 @@ static bool finish_block(const Probe *p, ProbeBlock *block, const int32_t *ranks
         memory_free(of_class);
         return false;
     }
-    for (size_t i = 0; i < p->val.count; i++) {
-        distinct += !p->twin[i];
-        hits += !p->twin[i] && ranks[i] == 0;
-        of_class[p->val.labels[i]]++;
-        block->by_class[p->val.labels[i]] += ranks[i] == 0;
-    }
+    for (int s = 0; s < runs; s++, ranks += apart)
+        for (size_t i = 0; i < p->val.count; i++) {
+            distinct += !p->twin[i];
+            hits += !p->twin[i] && ranks[i] == 0;
+            of_class[p->val.labels[i]]++;
+            block->by_class[p->val.labels[i]] += ranks[i] == 0;
+        }
     for (int c = 0; c < p->result->class_count; c++)
         block->by_class[c] = of_class[c] ? block->by_class[c] / (double)of_class[c] : NAN;
-    block->top1_distinct = distinct ? (double)hits / (double)distinct : 0;
+    block->top1_distinct = distinct ? (double)hits / (double)distinct : NAN;
     memory_free(of_class);
     return true;
 }
@@ -331,7 +333,7 @@ static bool knn_block(Probe *p, int b, ProbeBlock *block)
     }
     if (ok)
         block->best = block->scores[0];
-    ok = ok && finish_block(p, block, p->ranks);
+    ok = ok && finish_block(p, block, p->ranks, 1, 0);
     memory_free(near);
     memory_free(votes);
     return ok;
@@ -385,8 +387,8 @@ static bool trained_ranks(Probe *p, int b, uint64_t seed, int32_t *ranks)
                             ranks);
     int64_t width = p->backbone->recipe.encoder.width;
     return attentive_probe(&(AttentiveProbe){.device = o->device,
-                                             .train = {(const uint16_t *)train, t->labels, t->count},
-                                             .val = {(const uint16_t *)val, v->labels, v->count},
+                                             .train = {(const uint16_t *)train, t->labels, t->count, 2 * t->features.columns},
+                                             .val = {(const uint16_t *)val, v->labels, v->count, 2 * v->features.columns},
                                              .tokens = (int64_t)t->width / width,
                                              .width = width,
                                              .classes = p->result->class_count,
@@ -411,7 +413,7 @@ static bool trained_block(Probe *p, int b, ProbeBlock *block)
     }
     int chosen = 0;
     choose_rate(p, block, &chosen);
-    return finish_block(p, block, p->ranks + (size_t)chosen * p->val.count);
+    return finish_block(p, block, p->ranks + (size_t)chosen * p->val.count, o->seeds, (size_t)o->lr_count * p->val.count);
 }
 
 static bool probe_blocks(Probe *p)

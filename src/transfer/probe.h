@@ -43,8 +43,8 @@ typedef struct {
     int count;
     ProbeScore best;      /* by held-out top1: of knn the first k, else the learning rate of best mean over the seeds */
     double spread;        /* standard deviation of best.top1 over the seeds */
-    double top1_distinct; /* best.top1 without near-duplicates */
-    double *by_class;     /* (classes) top1 of each; NaN for a class without pictures */
+    double top1_distinct; /* best.top1 without near-duplicates; NaN when nothing is left */
+    double *by_class;     /* (classes) best.top1 of each; NaN for a class without pictures */
 } ProbeBlock;
 
 /* A held-out picture and the training picture that shows nearly the same. */
@@ -79,7 +79,8 @@ void probe_free(ProbeResult *result);
 /* The 95 % interval of a share of `count` (Wilson's score). */
 void probe_interval(double share, size_t count, double *low, double *high);
 
-/* All of it as one JSON object; `from` is what was probed. Appended to *out. */
+/* All of it as one JSON object; `from` is what was probed; `chosen_on` is null where there was no learning rate to choose.
+ * Appended to *out. */
 void probe_json(const ProbeResult *result, const ProbeOptions *options, const char *from, Text *out);
 
 /* Quality against the number of blocks kept, as an SVG picture. Appended to *out. */

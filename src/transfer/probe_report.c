@@ -30,7 +30,9 @@ static void add_block(const ProbeResult *r, const ProbeOptions *o, const ProbeBl
     add_score(o, &b->best, false, out);
     if (o->kind != PROBE_KNN && o->seeds > 1)
         text_add(out, ", \"top1_deviation\": %.9g", b->spread);
-    text_add(out, ", \"top1_without_duplicates\": %.9g, \"top1_by_class\": [", b->top1_distinct);
+    text_add(out, isnan(b->top1_distinct) ? ", \"top1_without_duplicates\": null" : ", \"top1_without_duplicates\": %.9g",
+             b->top1_distinct);
+    text_add(out, ", \"top1_by_class\": [");
     for (int c = 0; c < r->class_count; c++)
         text_add(out, isnan(b->by_class[c]) ? "%snull" : "%s%.9g", c ? ", " : "", b->by_class[c]);
     text_add(out, "], \"scores\": [");
@@ -53,8 +55,9 @@ void probe_json(const ProbeResult *r, const ProbeOptions *o, const char *from, T
     if (o->kind == PROBE_KNN)
         text_add(out, "\"temperature\": %.9g, ", o->temperature);
     else
-        text_add(out, "\"epochs\": %.9g, \"batch_size\": %zu, \"seeds\": %d, ", o->epochs,
-                 (size_t)o->train_batch < r->train_count ? (size_t)o->train_batch : r->train_count, o->seeds);
+        text_add(out, "\"epochs\": %.9g, \"batch_size\": %zu, \"seeds\": %d, \"chosen_on\": %s, ", o->epochs,
+                 (size_t)o->train_batch < r->train_count ? (size_t)o->train_batch : r->train_count, o->seeds,
+                 o->lr_count > 1 ? "\"val\"" : "null");
     text_add(out, "\"classes\": [");
     for (int c = 0; c < r->class_count; c++) {
         text_add(out, c ? ", " : "");
