@@ -301,6 +301,8 @@ static bool shape_weight(Weight *w)
     memcpy(w->shape, first->shape, sizeof *w->shape * (size_t)w->ndim);
     if (w->piece_count == 1)
         return true;
+    if (!strided_count(first))
+        return error_set("%s: its queries are empty", w->name);
     for (int i = 1; i < WEIGHT_PIECES_MAX; i++) {
         WeightPiece *piece = &w->pieces[i];
         if (i == 1 && !piece->view.name && first->ndim == 1)
