@@ -429,7 +429,7 @@ static bool is_module(const PickleValue *v)
 static bool add_module(TorchFile *f, const PickleValue *module, const char *prefix, int level)
 {
     const PickleValue *state = module->record->state;
-    f->visits += 1 + (state && state->kind == PICKLE_DICT ? (uint64_t)state->count : 0);
+    f->visits += MODULES_MOST + (state && state->kind == PICKLE_DICT ? (uint64_t)state->count : 0);
     if (level >= MODULES_MOST || f->visits > PICKLE_OPCODES_MAX)
         return error_set("%s: its modules lie too deep in each other", f->origin);
     if (!state || state->kind != PICKLE_DICT)
