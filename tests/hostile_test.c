@@ -448,6 +448,13 @@ static void hostile_weights_cost_nothing(void **state)
     add_tensor(&p, "a", 4, 4);
     text_add(&p, "u.");
     expect_cheap_pickle("tensors of one name", &p, 256, false, "its name occurs twice");
+    char name[1026] = "";
+    memset(name, 'a', sizeof name - 1);
+    p.length = 0;
+    text_add(&p, "}(");
+    add_tensor(&p, name, 4, 4);
+    text_add(&p, "u.");
+    expect_cheap_pickle("a tensor with a name of 1025 bytes", &p, 256, false, "is longer than 1024 bytes");
     /* Modules that hold one another twice: to look at all of them would be to look at 2^60. */
     p.length = 0;
     for (int i = 0; i < 60; i++)

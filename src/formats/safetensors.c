@@ -52,13 +52,17 @@ const char *safetensors_dtype_name(SafeDtype dtype)
     return dtypes[dtype].name;
 }
 
-/* Elements and bytes of a shape; false on overflow. */
+/* Elements and bytes of a shape; false when they are too many, also those that a size of 0 hides. */
 static bool shape_sizes(const SafeTensor *t, size_t *count, size_t *bytes)
 {
+    size_t most = 1;
     *count = 1;
-    for (int i = 0; i < t->ndim; i++)
-        if (t->shape[i] < 0 || !size_multiply(*count, (size_t)t->shape[i], count))
+    for (int i = 0; i < t->ndim; i++) {
+        if (t->shape[i] < 0 || !size_multiply(most, t->shape[i] ? (size_t)t->shape[i] : 1, &most) ||
+            most > SAFETENSORS_COUNT_MOST)
             return false;
+        *count *= (size_t)t->shape[i];
+    }
     return size_multiply(*count, dtypes[t->dtype].bytes, bytes);
 }
 

@@ -16,6 +16,10 @@
 
 enum { SAFETENSORS_DIMS_MAX = 8, SAFETENSORS_HEADER_MAX = 100000000 };
 
+/* The most that the sizes of a shape may multiply to, also when those that are 0 are left out: products of a few of them and of
+ * small numbers then fit. */
+#define SAFETENSORS_COUNT_MOST ((int64_t)1 << 48)
+
 typedef enum {
     SAFETENSORS_F64,
     SAFETENSORS_F32,

@@ -9,7 +9,16 @@
 #include "base/memory.h"
 #include "formats/zip.h"
 
-enum { NAME_SHOWN = 120, LEVELS_MOST = 8, MODULES_MOST = 64, KEY_BYTES_MOST = 32, VIEWS_MOST = 4, VIEWS_FREE = 1 << 20 };
+enum {
+    NAME_SHOWN = 120,
+    LEVELS_MOST = 8,
+    MODULES_MOST = 64,
+    KEY_BYTES_MOST = 32,
+    VIEWS_MOST = 4,
+    VIEWS_FREE = 1 << 20,
+    NAME_BYTES_MOST = 1024,
+    TENSORS_MOST = 30000
+};
 
 /* What a legacy file begins with: PROTO 2, LONG1 of 10 bytes, STOP. */
 static const unsigned char legacy_magic[] = {0x80, 2,    0x8a, 10,   0x6c, 0xfc, 0x9c, 0x46,
@@ -33,7 +42,7 @@ struct TorchFile {
     size_t storage_count;
     StridedTensor *tensors;
     size_t count, capacity;
-    int visits; /* of modules */
+    uint64_t visits; /* of modules and what they hold */
     Text words, others;
 };
 
@@ -211,10 +220,12 @@ static int read_sizes(const PickleValue *v, int64_t *out)
 /* The view lies in its storage, and has no more numbers than that. */
 static bool check_view(const TorchFile *f, const StridedTensor *t, int64_t offset, const Base *base)
 {
-    int64_t last = offset, count = 1;
+    int64_t last = offset, count = 1, most = 1; /* most: of what is multiplied when a size of 0 is left out */
     bool fits = offset >= 0 && offset <= base->count;
-    for (int i = 0; fits && i < t->ndim; i++)
-        fits = !__builtin_mul_overflow(count, t->shape[i], &count);
+    for (int i = 0; fits && i < t->ndim; i++) {
+        fits = !__builtin_mul_overflow(most, t->shape[i] ? t->shape[i] : 1, &most) && most <= SAFETENSORS_COUNT_MOST;
+        count = fits ? count * t->shape[i] : 0;
+    }
     for (int i = 0; fits && count && i < t->ndim; i++) {
         int64_t step;
         fits = !__builtin_mul_overflow(t->shape[i] - 1, t->stride[i], &step) && !__builtin_add_overflow(last, step, &last);
@@ -282,6 +293,10 @@ static bool add_tensor(TorchFile *f, const PickleRecord *record, const char *pre
 {
     Text full = {0};
     StridedTensor t = {0};
+    if (strlen(prefix) + name->count > NAME_BYTES_MOST)
+        return error_set("%s: the name of a tensor is longer than %d bytes", f->origin, NAME_BYTES_MOST);
+    if (f->count >= TENSORS_MOST)
+        return error_set("%s: it holds more than %d tensors", f->origin, TENSORS_MOST);
     text_add(&full, "%s%.*s", prefix, (int)name->count, name->bytes);
     if (full.failed || !memory_grow((void **)&f->tensors, f->count, &f->capacity, sizeof *f->tensors)) {
         text_free(&full);
@@ -414,7 +429,8 @@ static bool is_module(const PickleValue *v)
 static bool add_module(TorchFile *f, const PickleValue *module, const char *prefix, int level)
 {
     const PickleValue *state = module->record->state;
-    if (level >= MODULES_MOST || ++f->visits > PICKLE_OPCODES_MAX / MODULES_MOST)
+    f->visits += MODULES_MOST + (state && state->kind == PICKLE_DICT ? (uint64_t)state->count : 0);
+    if (level >= MODULES_MOST || f->visits > PICKLE_OPCODES_MAX)
         return error_set("%s: its modules lie too deep in each other", f->origin);
     if (!state || state->kind != PICKLE_DICT)
         return true;

@@ -55,10 +55,11 @@ void foreign_drop(Foreign *f, const char *prefix, const char *why)
     f->count = kept;
     for (size_t i = 0; i < state_count(f->state); i++) {
         ForeignTensor *t = &f->tensors[i];
-        if (t->fate != FOREIGN_USED || strncmp(t->what, prefix, n))
+        if (t->fate != FOREIGN_USED || !t->what || strncmp(t->what, prefix, n))
             continue;
         memory_free(t->what);
         t->what = memory_string(why);
+        f->notes.failed = f->notes.failed || !t->what;
         t->fate = FOREIGN_DROPPED;
     }
 }
@@ -174,7 +175,7 @@ static void name_kind(Foreign *f)
         kind = "SimMIM's ViT";
     else if (foreign_weight(f, "decoders.1.embed.weight"))
         kind = "DeepMIM";
-    else if (state_find(f->state, "decoder_predp.weight"))
+    else if (f->dbot)
         kind = "dBOT's student";
     else if (foreign_weight(f, "decoders.0.embed.weight"))
         kind = "MAE with its decoder";
@@ -277,8 +278,10 @@ static bool take(Foreign *f, const char *const *stems, const char *prefix, size_
     }
     if (part == PART_UNKNOWN)
         text_add(&name, "not known here");
-    if (name.failed)
+    if (name.failed) {
+        text_free(&name);
         return false;
+    }
     if (part == PART_REFUSED)
         ok = error_set("its network has %s, which cannot be carried out yet (tensor '%.*s')", name.data, NAME_SHOWN, t->name);
     *how = part;
@@ -301,6 +304,8 @@ static bool shape_weight(Weight *w)
     memcpy(w->shape, first->shape, sizeof *w->shape * (size_t)w->ndim);
     if (w->piece_count == 1)
         return true;
+    if (!strided_count(first))
+        return error_set("%s: its queries are empty", w->name);
     for (int i = 1; i < WEIGHT_PIECES_MAX; i++) {
         WeightPiece *piece = &w->pieces[i];
         if (i == 1 && !piece->view.name && first->ndim == 1)
@@ -323,7 +328,10 @@ static bool recognise(Foreign *f, const char **stems, Recipe *recipe)
     for (size_t i = 0; i < count; i++)
         stems[i] = state_at(f->state, i)->name;
     strip_common(f, stems);
-    const char *prefix = find_prefix(f, stems);
+    const char *prefix = find_prefix(f, stems), *key = state_key(f->state);
+    if (key && !f->moco && (!strcmp(key, "base_encoder") || !strcmp(key, "momentum_encoder")))
+        return error_set("it holds nothing under '%s', as a file of MoCo v3 would", key);
+    f->dbot = any(f, stems, "decoder_predp.");
     if (prefix[0]) { /* what is inside of it decides whose names they are */
         const char **inner = memory_new(count, sizeof *inner);
         if (!inner)

@@ -226,7 +226,11 @@ static ForeignPart rename_by(const Rule *rules, const Rule *block, const char *t
         size_t n = strlen(r->theirs);
         if (block && n > 2 && !strcmp(r->theirs + n - 2, "#.")) {
             ForeignPart part = rename_by(block, NULL, rest, out);
-            return part == PART_UNKNOWN ? PART_REFUSED : part;
+            if (part != PART_UNKNOWN)
+                return part;
+            text_free(out);
+            text_add(out, "blocks with a part that is not known here");
+            return PART_REFUSED;
         }
         if (r->theirs[n - 1] == '.')
             text_add(out, "%s", rest);

@@ -28,7 +28,7 @@ ForeignPart foreign_rename(ForeignNames names, const char *theirs, Text *out);
 struct Foreign {
     const StateDict *state;
     ForeignNames names;
-    bool simmim, moco, dino, text_tower;
+    bool simmim, moco, dino, dbot; /* dbot: the student of one */
     Weight *weights;
     size_t count, capacity;
     ForeignTensor *tensors; /* state_count() of them */

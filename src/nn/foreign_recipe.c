@@ -9,7 +9,7 @@
 #include "nn/foreign_parts.h"
 #include "nn/position.h"
 
-enum { NAME_BYTES = 128, DEPTH_MOST = 512, DECODER_HEADS = 16 };
+enum { NAME_BYTES = 128, DEPTH_MOST = 512, DECODER_HEADS = 16, SIDE_MOST = 16384, HIDDEN_MOST = 1 << 24 };
 
 /* Any number but 0 says that there is a layer scale; its values are in the file. */
 #define LAYER_SCALE 0.1
@@ -133,6 +133,26 @@ static int count_blocks(const Foreign *f, const char *prefix)
     return count;
 }
 
+/* No block lies behind a gap, nor has one a bias or a scale that block 0 lacks: they would be left out without a word. */
+static bool check_blocks(const Foreign *f, const char *prefix, int depth)
+{
+    char first[NAME_BYTES], blocks[NAME_BYTES];
+    size_t n = strlen(join(blocks, prefix, "blocks.", ""));
+    for (size_t i = 0; i < f->count; i++) {
+        const char *name = f->weights[i].name, *rest = name + n;
+        if (strncmp(name, blocks, n) != 0)
+            continue;
+        int number = 0;
+        while (*rest >= '0' && *rest <= '9' && number < depth)
+            number = 10 * number + (*rest++ - '0');
+        if (number >= depth)
+            return error_set("it has %.200s but no %s%d.norm1.weight", name, blocks, depth);
+        if (!has(f, join(first, blocks, "0", rest)))
+            return error_set("it has %.200s but no %s0%.100s", name, blocks, rest);
+    }
+    return true;
+}
+
 /* ---- encoder */
 
 static int64_t whole_root(int64_t square)
@@ -178,13 +198,13 @@ static bool describe_heads(const Foreign *f, Recipe *r)
             heads = 0;
     if (!heads && table && table->ndim == 2)
         heads = (double)table->shape[1];
-    if (!heads && (f->names == NAMES_CLIP || f->names == NAMES_HF_CLIP) && r->encoder.width % 64 == 0)
-        heads = floor(r->encoder.width / 64.0);
     if (!heads && f->moco && r->encoder.width == 384)
         heads = 12;
     for (size_t i = 0; !heads && i < sizeof known / sizeof *known; i++)
         if (known[i][0] == r->encoder.width)
             heads = known[i][1];
+    if (!heads && (f->names == NAMES_CLIP || f->names == NAMES_HF_CLIP) && r->encoder.width % 64 == 0)
+        heads = floor(r->encoder.width / 64.0);
     if (!heads)
         return error_set(
             "the file does not tell how many attention heads share its width of %d; put it as model.safetensors or "
@@ -202,17 +222,21 @@ static bool describe_blocks(Foreign *f, Recipe *r)
     r->encoder.depth = count_blocks(f, "");
     if (!r->encoder.depth || !fc1 || fc1->ndim != 2 || fc1->shape[0] < 1)
         return error_set("blocks.0.%s is missing", fc1 ? "norm1.weight" : "mlp.fc1.weight");
+    if (fc1->shape[0] > HIDDEN_MOST)
+        return error_set("blocks.0.mlp.fc1.weight makes more than %d numbers", HIDDEN_MOST);
     r->encoder.mlp_ratio = (double)fc1->shape[0] / r->encoder.width;
-    r->encoder.qkv_bias = has(f, "blocks.0.attn.q_bias")     ? QKV_BIAS_NO_K
-                          : has(f, "blocks.0.attn.qkv.bias") ? QKV_BIAS_TRUE
-                                                             : QKV_BIAS_FALSE;
-    bool scaled = has(f, "blocks.0.ls1.gamma");
+    r->encoder.qkv_bias = has(f, "blocks.0.attn.q_bias") || has(f, "blocks.0.attn.v_bias") ? QKV_BIAS_NO_K
+                          : has(f, "blocks.0.attn.qkv.bias")                               ? QKV_BIAS_TRUE
+                                                                                           : QKV_BIAS_FALSE;
+    bool scaled = has(f, "blocks.0.ls1.gamma") || has(f, "blocks.0.ls2.gamma");
     r->encoder.layer_scale = scaled ? LAYER_SCALE : 0;
     for (int i = 0; i < r->encoder.depth; i++) {
         char prefix[NAME_BYTES];
         if (!need_block(f, numbered(prefix, "", "blocks.", i), r, r->encoder.width, scaled))
             return false;
     }
+    if (!check_blocks(f, "", r->encoder.depth))
+        return false;
     r->encoder.norm_pre = has(f, "norm_pre.weight");
     r->encoder.final_norm = has(f, "norm.weight");
     return (!r->encoder.norm_pre || need_norm(f, "", "norm_pre", r->encoder.width)) &&
@@ -229,6 +253,8 @@ static bool find_grid(const Foreign *f, int64_t places, int patch, int64_t grid[
     for (int i = 0; i < 3; i++)
         if (state_numbers(f->state, keys[i], i ? 2 : 3, size)) {
             const float *sides = i ? size : size + 1;
+            if (!(sides[0] >= 1 && sides[0] <= SIDE_MOST && sides[1] >= 1 && sides[1] <= SIDE_MOST))
+                continue;
             grid[0] = (int64_t)sides[0] / patch;
             grid[1] = (int64_t)sides[1] / patch;
             if (grid[0] * grid[1] == places)
@@ -328,7 +354,7 @@ static bool describe_positions(Foreign *f, Recipe *r)
     if ((table && !describe_table(f, r, table, grid)) || (relative && !describe_relative(f, r, relative, grid)))
         return false;
     for (int i = 0; i < 2; i++) {
-        if (grid[i] < 1 || grid[i] * r->encoder.patch > 16384)
+        if (grid[i] < 1 || grid[i] > SIDE_MOST || grid[i] * r->encoder.patch > SIDE_MOST)
             return error_set("%" PRId64 " x %" PRId64 " patches of %d pixels are more than is accepted", grid[0], grid[1],
                              r->encoder.patch);
         r->image.size[i] = (int)grid[i] * r->encoder.patch;
@@ -365,7 +391,7 @@ static bool describe_activation(Foreign *f, Recipe *r)
     return true;
 }
 
-static void describe_eps(Foreign *f, Recipe *r)
+static bool describe_eps(Foreign *f, Recipe *r)
 {
     double eps;
     bool clip = f->names == NAMES_CLIP || f->names == NAMES_HF_CLIP;
@@ -375,6 +401,8 @@ static void describe_eps(Foreign *f, Recipe *r)
         r->encoder.norm_eps = clip || r->encoder.norm_pre ? 1e-5 : f->names == NAMES_HF_VIT ? 1e-12 : 1e-6;
     if (f->names == NAMES_HF_VIT && r->encoder.norm_eps == 1e-12)
         text_add(&f->notes, "Its layer norms add 1e-12, as Hugging Face has it by default. ");
+    return (r->encoder.norm_eps >= 0 && r->encoder.norm_eps <= 1) ||
+           error_set("its layer_norm_eps is %g, which is not between 0 and 1", r->encoder.norm_eps);
 }
 
 static bool describe_statistics(Foreign *f, Recipe *r)
@@ -428,13 +456,15 @@ static bool describe_decoder(Foreign *f, Recipe *r, int k)
     double heads;
     d->heads = state_number(f->state, "decoder_num_attention_heads", &heads) && heads >= 1 && heads <= 1024 ? (int)heads
                                                                                                             : DECODER_HEADS;
-    bool ok = d->width % d->heads == 0 && need_map(f, prefix, "embed", d->width, r->encoder.width) &&
-              need_norm(f, prefix, "norm", d->width) && need_map(f, prefix, "pred", pred->shape[0], d->width) &&
+    if (d->width % d->heads)
+        return error_set("%d attention heads cannot share a width of %d", d->heads, d->width);
+    bool ok = need_map(f, prefix, "embed", d->width, r->encoder.width) && need_norm(f, prefix, "norm", d->width) &&
+              need_map(f, prefix, "pred", pred->shape[0], d->width) &&
               need(f, join(name, prefix, "mask_token", ""), 3, (int64_t[]){1, 1, d->width});
     for (int i = 0; ok && i < d->depth; i++)
         ok = need_block(f, numbered(name, prefix, "blocks.", i), r, d->width, false);
-    bool pixels = pred->shape[0] == (int64_t)r->encoder.patch * r->encoder.patch * r->image.channels &&
-                  !state_find(f->state, "decoder_predp.weight");
+    ok = ok && check_blocks(f, prefix, d->depth);
+    bool pixels = pred->shape[0] == (int64_t)r->encoder.patch * r->encoder.patch * r->image.channels && !f->dbot;
     d->target.kind = pixels ? TARGET_PIXELS : TARGET_FEATURES;
     double normalised;
     if (pixels && state_number(f->state, "norm_pix_loss", &normalised) && normalised != 0)
@@ -450,7 +480,9 @@ static bool describe_head(Foreign *f, Recipe *r)
     d->kind = DECODER_PIXEL_SHUFFLE;
     d->width = d->depth = d->heads = 0;
     d->loss.kind = r->loss.kind = LOSS_L1;
-    return r->encoder.input == ENCODER_INPUT_MASK_TOKEN && need_map(f, "decoders.0.", "pred", numbers, r->encoder.width);
+    if (r->encoder.input != ENCODER_INPUT_MASK_TOKEN)
+        return error_set("it predicts from hidden patches without a token for them (mask_token)");
+    return need_map(f, "decoders.0.", "pred", numbers, r->encoder.width);
 }
 
 static void describe_decoders(Foreign *f, Recipe *r)
@@ -485,8 +517,14 @@ static void describe_decoders(Foreign *f, Recipe *r)
         r->decoders[0] = plain;
         r->loss.kind = plain.loss.kind;
         text_add(&f->notes, "Its decoders are left out: %s. ", error_text());
-        foreign_drop(f, "decoders.", "a decoder that is left out");
         error_clear();
+        foreign_drop(f, "decoders.", "a decoder that is left out");
+    }
+    /* The decoder that training would begin with has the encoder's ratio of the MLP, which may not suit its default width. */
+    double hidden = r->decoders[0].width * r->encoder.mlp_ratio;
+    if ((!ok || !count) && fabs(hidden - nearbyint(hidden)) > 1e-6 * hidden) {
+        r->decoders[0].width = r->encoder.width;
+        r->decoders[0].heads = r->encoder.heads;
     }
 }
 
@@ -494,9 +532,8 @@ bool foreign_describe(Foreign *f, Recipe *r)
 {
     recipe_defaults(r);
     if (!describe_patches(f, r) || !describe_blocks(f, r) || !describe_heads(f, r) || !describe_positions(f, r) ||
-        !describe_activation(f, r) || !describe_statistics(f, r))
+        !describe_activation(f, r) || !describe_eps(f, r) || !describe_statistics(f, r))
         return false;
-    describe_eps(f, r);
     describe_decoders(f, r);
     const Weight *projection = foreign_weight(f, "projection.weight");
     if (projection && (projection->ndim != 2 || projection->shape[1] != r->encoder.width))

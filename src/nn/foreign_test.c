@@ -49,7 +49,7 @@ static void names_become_ours(void **state)
         {NAMES_HF_VIT, "encoder.layer.3.layernorm_after.bias", PART_WHOLE, "blocks.3.norm2.bias"},
         {NAMES_HF_VIT, "layers.10.attention.v_proj.weight", PART_V, "blocks.10.attn.qkv.weight"},
         {NAMES_HF_VIT, "layers.10.attention.o_proj.weight", PART_WHOLE, "blocks.10.attn.proj.weight"},
-        {NAMES_HF_VIT, "layers.10.strange.weight", PART_REFUSED, "blocks.10."},
+        {NAMES_HF_VIT, "layers.10.strange.weight", PART_REFUSED, "blocks with a part"},
         {NAMES_HF_VIT, "decoder.decoder_layers.1.layernorm_before.weight", PART_WHOLE, "decoders.0.blocks.1.norm1.weight"},
         {NAMES_HF_VIT, "decoder.decoder_encoder.layer.1.layernorm_before.weight", PART_WHOLE,
          "decoders.0.blocks.1.norm1.weight"},
@@ -290,6 +290,15 @@ static void queries_keys_and_values_are_stacked(void **unused)
     assert_null(f);
     assert_non_null(strstr(error_text(), "blocks.1.attn.qkv.bias: only a part of it is there"));
     state_close(state);
+    make_hf(&network);
+    drop_tensor(&network, "encoder.layer.1.attention.attention.key.bias");
+    rename_tensor(&network, "fc_norm.dropped", "pooler.dense.bias");
+    tensor_of(&network, "encoder.layer.1.attention.attention.query.bias")->shape[0] = 0;
+    tensor_of(&network, "encoder.layer.1.attention.attention.value.bias")->shape[0] = 0;
+    f = open_network(&network, &state, &recipe);
+    assert_null(f);
+    assert_non_null(strstr(error_text(), "blocks.1.attn.qkv.bias: its queries are empty"));
+    state_close(state);
 }
 
 static void a_projection_is_turned(void **unused)
@@ -380,6 +389,12 @@ static void other_networks_are_named(void **unused)
     make_vit(&network);
     tensor_of(&network, "pos_embed")->shape[1] = 7;
     expect_refusal("are no square grid of patches");
+    make_vit(&network);
+    ADD(&network, "blocks.3.norm1.weight", WIDTH);
+    expect_refusal("it has blocks.3.norm1.weight but no blocks.2.norm1.weight");
+    make_vit(&network);
+    ADD(&network, "blocks.1.ls1.gamma", WIDTH);
+    expect_refusal("it has blocks.1.ls1.gamma but no blocks.0.ls1.gamma");
     memset(&network, 0, sizeof network);
     ADD(&network, "fc.weight", 2, 2);
     expect_refusal("are those of no network that is known here");
@@ -422,6 +437,55 @@ static void prefixes_are_taken_off(void **unused)
     state_close(state);
 }
 
+/* A student of dBOT has MAE's names but one, also behind a prefix. */
+static void a_student_is_told_behind_a_prefix(void **unused)
+{
+    (void)unused;
+    StateDict *state;
+    make_vit(&network);
+    ADD(&network, "decoder_embed.weight", 16, WIDTH);
+    ADD(&network, "decoder_predp.weight", 16, 16);
+    for (int i = 0; i < network.count; i++) {
+        char name[80];
+        snprintf(name, sizeof name, "module.%.60s", network.names[i]);
+        snprintf(network.names[i], sizeof network.names[i], "%s", name);
+    }
+    Foreign *f = open_network(&network, &state, &recipe);
+    if (!f)
+        fail_msg("%s", error_text());
+    assert_string_equal(foreign_kind(f), "dBOT's student");
+    foreign_close(f);
+    state_close(state);
+}
+
+/* Ratios of an MLP that the default decoder cannot have do not make an encoder unreadable. */
+static void any_whole_mlp_is_read(void **unused)
+{
+    (void)unused;
+    StateDict *state;
+    make_vit(&network);
+    for (int i = 0; i < network.count; i++)
+        for (int k = 0; k < network.tensors[i].ndim; k++)
+            if (network.tensors[i].shape[k] == 4 * WIDTH)
+                network.tensors[i].shape[k] = 4 * WIDTH - 1;
+    Foreign *f = open_network(&network, &state, &recipe);
+    if (!f)
+        fail_msg("%s", error_text());
+    assert_true(recipe.decoders[0].width == WIDTH && recipe.decoders[0].heads == 3);
+    foreign_close(f);
+    state_close(state);
+}
+
+static void keys_of_moco_are_for_moco(void **unused)
+{
+    (void)unused;
+    StateDict *state = state_open(LACUNA_SOURCE "/tests/fuzz/corpus/torch/vit.pth#momentum_encoder");
+    assert_non_null(state);
+    assert_null(foreign_open(state, &recipe));
+    assert_non_null(strstr(error_text(), "it holds nothing under 'momentum_encoder'"));
+    state_close(state);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -434,6 +498,9 @@ int main(void)
         cmocka_unit_test(other_networks_are_named),
         cmocka_unit_test(heads_are_asked_for),
         cmocka_unit_test(prefixes_are_taken_off),
+        cmocka_unit_test(a_student_is_told_behind_a_prefix),
+        cmocka_unit_test(any_whole_mlp_is_read),
+        cmocka_unit_test(keys_of_moco_are_for_moco),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
