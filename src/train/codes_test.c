@@ -19,6 +19,7 @@
 #include "mim/mask.h"
 #include "train/codes.h"
 #include "train/pretrain.h"
+#include "train/stopped_run.h"
 #include "train/teacher.h"
 #include "train/tiny_recipe.h"
 #include "train/weights.h"
@@ -51,30 +52,6 @@ static int end(void **state)
 {
     (void)state;
     return file_remove(HOME) ? 0 : 1;
-}
-
-static int64_t stop_at, seen;
-
-static void see(void *context, const PretrainProgress *p)
-{
-    (void)context;
-    seen = p->step;
-}
-
-static bool stop(void *context)
-{
-    (void)context;
-    return stop_at > 0 && seen >= stop_at;
-}
-
-static void run(const char *out, bool resume, int64_t until, PretrainOutcome expected)
-{
-    PretrainOptions options = {.recipe = &recipe, .out = out, .resume = resume, .progress = see, .stop = stop};
-    stop_at = until;
-    seen = 0;
-    PretrainOutcome outcome = pretrain_run(&options);
-    if (outcome != expected)
-        fail_msg("outcome %d: %s", (int)outcome, error_text());
 }
 
 /* The code book of a run's last checkpoint; freed by the caller. */
@@ -110,9 +87,9 @@ static void a_run_makes_its_code_book_again(void **state)
 {
     (void)state;
     set("target.normalise=patch");
-    run(HOME "/whole", false, 0, PRETRAIN_DONE);
-    run(HOME "/cut", false, 3, PRETRAIN_STOPPED);
-    run(HOME "/cut", true, 0, PRETRAIN_DONE);
+    run_until(&recipe, HOME "/whole", false, 0, PRETRAIN_DONE);
+    run_until(&recipe, HOME "/cut", false, 3, PRETRAIN_STOPPED);
+    run_until(&recipe, HOME "/cut", true, 0, PRETRAIN_DONE);
     float *whole = book_of(HOME "/whole", NUMBERS), *cut = book_of(HOME "/cut", NUMBERS);
     assert_memory_equal(whole, cut, CODES * NUMBERS * sizeof *whole);
     /* Means of patches of mean 0: their own is 0, and they are not all the same. */
@@ -184,11 +161,11 @@ static void the_code_is_the_nearest_row(void **state)
 static void a_file_teaches(void **state)
 {
     (void)state;
-    run(HOME "/made", false, 0, PRETRAIN_DONE);
+    run_until(&recipe, HOME "/made", false, 0, PRETRAIN_DONE);
     float *book = book_of(HOME "/made", NUMBERS);
     write_book(HOME "/book.safetensors", book, NUMBERS, false);
     set("target.teacher=" HOME "/book.safetensors");
-    run(HOME "/read", false, 0, PRETRAIN_DONE);
+    run_until(&recipe, HOME "/read", false, 0, PRETRAIN_DONE);
     float *read = book_of(HOME "/read", NUMBERS);
     assert_memory_equal(book, read, CODES * NUMBERS * sizeof *book);
     memory_free(book);
@@ -199,11 +176,11 @@ static void a_file_teaches(void **state)
 static void tokens_of_a_network_have_codes(void **state)
 {
     (void)state;
-    run(HOME "/network", false, 0, PRETRAIN_DONE);
+    run_until(&recipe, HOME "/network", false, 0, PRETRAIN_DONE);
     set("target.teacher=" HOME "/network");
     set("target.normalise=token");
     set("target.final_norm=true");
-    run(HOME "/taught", false, 0, PRETRAIN_DONE);
+    run_until(&recipe, HOME "/taught", false, 0, PRETRAIN_DONE);
     float *book = book_of(HOME "/taught", 16);
     double squares = 0;
     for (int k = 0; k < 16; k++) /* means of standardised tokens are shorter than these */

@@ -18,6 +18,7 @@
 #include "mim/mask.h"
 #include "train/checkpoint.h"
 #include "train/pretrain.h"
+#include "train/stopped_run.h"
 #include "train/teacher.h"
 #include "train/tiny_recipe.h"
 
@@ -36,30 +37,6 @@ static void set(const char *key)
         fail_msg("%s", error_text());
 }
 
-static int64_t stop_at, seen;
-
-static void see(void *context, const PretrainProgress *p)
-{
-    (void)context;
-    seen = p->step;
-}
-
-static bool stop(void *context)
-{
-    (void)context;
-    return stop_at > 0 && seen >= stop_at;
-}
-
-static void run(const char *out, bool resume, int64_t until, PretrainOutcome expected)
-{
-    PretrainOptions options = {.recipe = &recipe, .out = out, .resume = resume, .progress = see, .stop = stop};
-    stop_at = until;
-    seen = 0;
-    PretrainOutcome outcome = pretrain_run(&options);
-    if (outcome != expected)
-        fail_msg("outcome %d: %s", (int)outcome, error_text());
-}
-
 /* A frozen model of another width, whose first decoder is not the one that counts; pictures and masks for it. */
 static int begin(void **state)
 {
@@ -72,7 +49,7 @@ static int begin(void **state)
     set("image.std=[0.25, 0.2, 0.3]");
     set("encoder.width=24");
     set("encoder.position=learned");
-    run(HOME "/frozen", false, 0, PRETRAIN_DONE);
+    run_until(&recipe, HOME "/frozen", false, 0, PRETRAIN_DONE);
     set("encoder.width=16");
     set("encoder.position=sincos");
     Random random = random_stream(6, RANDOM_TEST, 0, 0, 0);
@@ -223,9 +200,9 @@ static void a_stopped_run_comes_to_the_same(void **state)
 {
     (void)state;
     set("target.hybrid=" FROM "[{tap: 1, from: 0, to: 1, epochs: [0, 2]}]}");
-    run(HOME "/whole", false, 0, PRETRAIN_DONE);
-    run(HOME "/cut", false, 3, PRETRAIN_STOPPED);
-    run(HOME "/cut", true, 0, PRETRAIN_DONE);
+    run_until(&recipe, HOME "/whole", false, 0, PRETRAIN_DONE);
+    run_until(&recipe, HOME "/cut", false, 3, PRETRAIN_STOPPED);
+    run_until(&recipe, HOME "/cut", true, 0, PRETRAIN_DONE);
     assert_same_file("model.safetensors");
     assert_same_file("state.safetensors");
 }

@@ -17,6 +17,7 @@
 #include "base/random.h"
 #include "formats/safetensors.h"
 #include "train/pretrain.h"
+#include "train/stopped_run.h"
 #include "train/teacher.h"
 #include "train/tiny_recipe.h"
 
@@ -46,31 +47,6 @@ static int end(void **state)
 {
     (void)state;
     return file_remove(HOME) ? 0 : 1;
-}
-
-static int64_t stop_at;
-static int64_t seen;
-
-static void see(void *context, const PretrainProgress *p)
-{
-    (void)context;
-    seen = p->step;
-}
-
-static bool stop(void *context)
-{
-    (void)context;
-    return stop_at > 0 && seen >= stop_at;
-}
-
-static void run(const char *out, bool resume, int64_t until, PretrainOutcome expected)
-{
-    PretrainOptions options = {.recipe = &recipe, .out = out, .resume = resume, .progress = see, .stop = stop};
-    stop_at = until;
-    seen = 0;
-    PretrainOutcome outcome = pretrain_run(&options);
-    if (outcome != expected)
-        fail_msg("outcome %d: %s", (int)outcome, error_text());
 }
 
 static SafeTensors *open_part(const char *out, int64_t step, const char *file)
@@ -137,7 +113,7 @@ static void the_student_becomes_the_teacher(void **state)
 {
     (void)state;
     int count;
-    run(HOME "/run", false, 0, PRETRAIN_DONE);
+    run_until(&recipe, HOME "/run", false, 0, PRETRAIN_DONE);
     SafeTensors *middle = open_part(HOME "/run", 4, "model"), *first = open_part(HOME "/run", 4, "state"),
                 *second = open_part(HOME "/run", 8, "state");
     assert_true(teaches(middle, second, &count));
@@ -158,11 +134,11 @@ static void a_stopped_run_comes_to_the_same(void **state)
     for (int k = 0; k < 2; k++) {
         assert_true(recipe_set(&recipe, resets[k]));
         assert_true(file_remove(HOME "/whole"));
-        run(HOME "/whole", false, 0, PRETRAIN_DONE);
+        run_until(&recipe, HOME "/whole", false, 0, PRETRAIN_DONE);
         for (int at = 2; at <= 6; at += 2) { /* within the first stage, at its end, within the second */
             assert_true(file_remove(HOME "/cut"));
-            run(HOME "/cut", false, at, PRETRAIN_STOPPED);
-            run(HOME "/cut", true, 0, PRETRAIN_DONE);
+            run_until(&recipe, HOME "/cut", false, at, PRETRAIN_STOPPED);
+            run_until(&recipe, HOME "/cut", true, 0, PRETRAIN_DONE);
             assert_same_file(HOME "/whole", HOME "/cut", "model.safetensors");
             assert_same_file(HOME "/whole", HOME "/cut", "state.safetensors");
         }
@@ -233,7 +209,7 @@ static void a_new_stage_is_no_leap(void **state)
                                        "guard.limit=1"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         assert_true(recipe_set(&recipe, keys[i]));
-    run(HOME "/run", false, 0, PRETRAIN_DONE);
+    run_until(&recipe, HOME "/run", false, 0, PRETRAIN_DONE);
 }
 
 /* Any run can teach, also one of another width that saw pictures with other statistics; its weights do not move. */
@@ -246,12 +222,12 @@ static void another_run_can_be_the_teacher(void **state)
                 recipe_set(&recipe, "image.mean=[0, 0, 0]") && recipe_set(&recipe, "image.std=[1, 1, 1]") &&
                 recipe_set(&recipe, "data.val_share=0") && recipe_set(&recipe, "data.world_images=64") &&
                 recipe_set(&recipe, "schedule.epochs=1"));
-    run(HOME "/teacher", false, 0, PRETRAIN_DONE);
+    run_until(&recipe, HOME "/teacher", false, 0, PRETRAIN_DONE);
     SafeTensors *teacher = open_part(HOME "/teacher", 8, "model");
     recipe = student;
     assert_true(recipe_set(&recipe, "stages=[]") && recipe_set(&recipe, "target.teacher=" HOME "/teacher") &&
                 recipe_set(&recipe, "target.final_norm=true"));
-    run(HOME "/run", false, 0, PRETRAIN_DONE);
+    run_until(&recipe, HOME "/run", false, 0, PRETRAIN_DONE);
     SafeTensors *taught = open_part(HOME "/run", 8, "state");
     assert_true(teaches(teacher, taught, &count));
     assert_true(count > 20);
@@ -299,12 +275,12 @@ static void a_teacher_may_see_another_size(void **state)
                 recipe_set(&recipe, "encoder.position=learned") && recipe_set(&recipe, "image.mean=[0, 0, 0]") &&
                 recipe_set(&recipe, "image.std=[1, 1, 1]") && recipe_set(&recipe, "data.val_share=0") &&
                 recipe_set(&recipe, "data.world_images=64") && recipe_set(&recipe, "schedule.epochs=1"));
-    run(HOME "/teacher", false, 0, PRETRAIN_DONE);
+    run_until(&recipe, HOME "/teacher", false, 0, PRETRAIN_DONE);
     its = recipe;
     recipe = student;
     assert_true(recipe_set(&recipe, "stages=[]") && recipe_set(&recipe, "target.teacher=" HOME "/teacher") &&
                 recipe_set(&recipe, "target.image_size=32"));
-    run(HOME "/run", false, 0, PRETRAIN_DONE);
+    run_until(&recipe, HOME "/run", false, 0, PRETRAIN_DONE);
     recipe_statistics_set(&recipe.image.mean, 3, mean);
     recipe_statistics_set(&recipe.image.std, 3, std);
     Random random = random_stream(8, RANDOM_TEST, 0, 0, 0);

@@ -1,0 +1,38 @@
+/* For tests: a training that is stopped behind a step, as by a signal. Behind cmocka.h. */
+#ifndef LACUNA_TRAIN_STOPPED_RUN_H
+#define LACUNA_TRAIN_STOPPED_RUN_H
+
+#include "base/error.h"
+#include "train/pretrain.h"
+
+typedef struct {
+    int64_t stop_at, seen; /* steps; stop_at 0: never */
+} StoppedRun;
+
+static inline void stopped_run_see(void *context, const PretrainProgress *p)
+{
+    ((StoppedRun *)context)->seen = p->step;
+}
+
+static inline bool stopped_run_stops(void *context)
+{
+    const StoppedRun *s = context;
+    return s->stop_at > 0 && s->seen >= s->stop_at;
+}
+
+/* Trains until that step (0: to the end), and fails the test when the outcome is another one. */
+static inline void run_until(const Recipe *recipe, const char *out, bool resume, int64_t step, PretrainOutcome expected)
+{
+    StoppedRun stopped = {.stop_at = step};
+    PretrainOptions options = {.recipe = recipe,
+                               .out = out,
+                               .resume = resume,
+                               .progress = stopped_run_see,
+                               .stop = stopped_run_stops,
+                               .context = &stopped};
+    PretrainOutcome outcome = pretrain_run(&options);
+    if (outcome != expected)
+        fail_msg("outcome %d: %s", (int)outcome, error_text());
+}
+
+#endif
