@@ -43,8 +43,10 @@ static bool open_model(Analysis *a, int m, Text *notes)
     Model *model = &a->models[m];
     const AnalyseOptions *o = a->options;
     Text note = {0};
-    if (!(model->backbone = backbone_open(model->from, &note)))
+    if (!(model->backbone = backbone_open(model->from, &note))) {
+        text_free(&note);
         return false;
+    }
     if (note.length)
         text_add(notes, "%s%s: %s", notes->length ? "\n" : "", model->name, note.data);
     text_free(&note);
@@ -57,8 +59,9 @@ static bool open_model(Analysis *a, int m, Text *notes)
     size_t picture = (size_t)r->image.channels * (size_t)r->image.size[0] * (size_t)r->image.size[1], rows, all;
     model->first = a->layer_count;
     a->layer_count += (int)depth + 1;
-    return size_multiply(depth * (size_t)h.heads, patches, &rows) && size_multiply(rows, LOOKED_MOST, &all) &&
-           (model->rows = memory_new(all, sizeof *model->rows)) &&
+    if (!size_multiply(depth * (size_t)h.heads, patches, &rows) || !size_multiply(rows, LOOKED_MOST, &all))
+        return error_set("%s: the attention of its %zu blocks is more than memory can address", model->from, depth);
+    return (model->rows = memory_new(all, sizeof *model->rows)) &&
            (model->images = memory_new(picture * LOOKED_MOST, sizeof *model->images)) &&
            (model->tokens = memory_new(patches * (size_t)inside_width(model->inside) * LOOKED_MOST, sizeof *model->tokens));
 }

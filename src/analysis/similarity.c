@@ -26,10 +26,15 @@ Similarity *similarity_new(int layers, int batch)
     if (!s)
         return NULL;
     *s = (Similarity){.layers = layers, .batch = batch};
-    if (!size_multiply(n, n, &square) || !size_multiply(square, m, &all) || !(s->grams = memory_new(all, sizeof *s->grams)) ||
-        !(s->sums = memory_new(n * m, sizeof *s->sums)) || !(s->totals = memory_new(m, sizeof *s->totals)) ||
-        !(s->row = memory_new(n, sizeof *s->row)) || !(s->hsic = memory_new(m * m, sizeof *s->hsic)) ||
-        !(s->diagonals = memory_new(n * m, sizeof *s->diagonals)) || !(s->biased = memory_new(m * m, sizeof *s->biased))) {
+    if (!size_multiply(n, n, &square) || !size_multiply(square, m, &all)) {
+        error_set("similarity of %d layers over batches of %d samples is more than memory can address", layers, batch);
+        similarity_free(s);
+        return NULL;
+    }
+    if (!(s->grams = memory_new(all, sizeof *s->grams)) || !(s->sums = memory_new(n * m, sizeof *s->sums)) ||
+        !(s->totals = memory_new(m, sizeof *s->totals)) || !(s->row = memory_new(n, sizeof *s->row)) ||
+        !(s->hsic = memory_new(m * m, sizeof *s->hsic)) || !(s->diagonals = memory_new(n * m, sizeof *s->diagonals)) ||
+        !(s->biased = memory_new(m * m, sizeof *s->biased))) {
         similarity_free(s);
         return NULL;
     }

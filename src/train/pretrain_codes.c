@@ -81,7 +81,8 @@ static bool sampling_open(Sampling *s, Run *run, const MimTeacher *teacher, int 
         return error_set("target.codes %d: the %lld training pictures have only %lld patches", codes, (long long)pictures,
                          (long long)s->wanted);
     if (!size_multiply((size_t)s->wanted, (size_t)s->width, &numbers))
-        return false;
+        return error_set("target.codes %d: %lld rows of %lld numbers are more than memory can address", codes,
+                         (long long)s->wanted, (long long)s->width);
     const ParamSet *set = trainer_teacher_params(s->trainer);
     for (size_t i = 0; i < set->count; i++) { /* the network, when codes are of its tokens */
         const ParamSet *from = trainer_teacher_params(run->trainer);
