@@ -3,16 +3,7 @@
 # ground. Skipped (77) where Chromium is not installed.
 set -euo pipefail
 program=$1
-browser=$(command -v chromium || command -v chromium-browser) || exit 77
-work=$(mktemp -d "$PWD/analyse-page-XXXXXX")
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-export HOME=$work XDG_CACHE_HOME=$work/cache LC_ALL=C.UTF-8
-
-fail() {
-    printf 'FAILED: %s\n' "$1"
-    exit 1
-}
+. "$(dirname "${BASH_SOURCE[0]}")/page.sh" analyse-page
 
 cat >tiny.yaml <<'TEXT'
 image: {size: 16, mean: auto, std: auto}
@@ -27,21 +18,6 @@ TEXT
 "$program" pretrain tiny.yaml --out two --quiet run.seed=1 encoder.depth=3 encoder.class_token=false
 "$program" analyse one --data world --images 12 --out alone
 "$program" analyse one two --data world --images 12 --out both
-
-# Chromium writes its console, and much about itself, to standard error.
-browse() {
-    timeout 60 "$browser" --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --enable-logging=stderr --v=0 \
-        --user-data-dir="$work/profile" "$@" 2>console || fail "the browser ended with status $?"
-    if grep -F CONSOLE console; then
-        fail 'the console is not silent'
-    fi
-}
-
-expect() {
-    local count
-    count=$(grep -oF -- "$2" page | wc -l || true) # none is no error here
-    [ "$count" = "$1" ] || fail "$count times $2 instead of $1"
-}
 
 # One model of 2 blocks with 2 heads: distance, entropy and KL of its heads, 7 plots of layers; the script adds a box to each.
 browse --dump-dom "file://$work/alone/report.html" >page

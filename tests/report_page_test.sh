@@ -3,16 +3,7 @@
 # (77) where Chromium is not installed.
 set -euo pipefail
 program=$1
-browser=$(command -v chromium || command -v chromium-browser) || exit 77
-work=$(mktemp -d "$PWD/report-page-XXXXXX")
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-export HOME=$work XDG_CACHE_HOME=$work/cache LC_ALL=C.UTF-8
-
-fail() {
-    printf 'FAILED: %s\n' "$1"
-    exit 1
-}
+. "$(dirname "${BASH_SOURCE[0]}")/page.sh" report-page
 
 cat >tiny.yaml <<'TEXT'
 image: {size: 16, mean: auto, std: auto}
@@ -28,21 +19,7 @@ TEXT
 "$program" pretrain tiny.yaml --out two --quiet run.seed=1
 "$program" report one two --out both.html
 
-# Chromium writes its console, and much about itself, to standard error.
-browse() {
-    timeout 60 "$browser" --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --enable-logging=stderr --v=0 \
-        --user-data-dir="$work/profile" "$@" 2>console || fail "the browser ended with status $?"
-    if grep -F CONSOLE console; then
-        fail 'the console is not silent'
-    fi
-}
-
 # The script adds a box for values to every chart; it is no part of the file.
-expect() {
-    local count
-    count=$(grep -oF -- "$2" page | wc -l)
-    [ "$count" = "$1" ] || fail "$count times $2 instead of $1"
-}
 browse --dump-dom "file://$work/one/report.html" >page
 expect 5 '<div class="value"'
 expect 2 'data-name="block 1"'
@@ -62,7 +39,6 @@ cmp -s ground-0.png ground-1.png && fail 'light and dark look the same'
 
 # An error in the script would be seen.
 sed 's/for(const svg of/for(const svg of of/' both.html >broken.html
-timeout 60 "$browser" --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --enable-logging=stderr --v=0 \
-    --user-data-dir="$work/profile" --dump-dom "file://$work/broken.html" >page 2>console
+browse_any --dump-dom "file://$work/broken.html" >page
 grep -qF CONSOLE console || fail 'an error of the script was not seen'
 echo 'the report is as it should be'
