@@ -292,10 +292,9 @@ static void read_listing(const uint8_t *data, size_t size)
 /* What is accepted is written, read and written again to the same bytes. */
 static void read_recipe(const uint8_t *data, size_t size)
 {
-    Recipe *recipe = memory_new(2, sizeof *recipe);
+    static Recipe recipe[2]; /* large: memory of its own for each input would take most of the time */
     char *text = text_of(data, size);
     Text first = {0}, second = {0};
-    expect(recipe != NULL, "there is memory");
     error_clear();
     if (!recipe_parse(recipe, text, size, "part")) {
         expect(error_text()[0] != 0, "a refusal says why");
@@ -309,16 +308,18 @@ static void read_recipe(const uint8_t *data, size_t size)
     text_free(&first);
     text_free(&second);
     memory_free(text);
-    memory_free(recipe);
 }
 
 /* Lines `key=value`, the first few of them, each set over what those before left. */
 static void read_settings(const uint8_t *data, size_t size)
 {
-    Recipe *recipe = memory_new(2, sizeof *recipe);
+    static Recipe recipe[2], defaults;
+    static bool known;
     char *text = text_of(data, size), *line = text, *end;
-    expect(recipe != NULL, "there is memory");
-    recipe_defaults(recipe);
+    if (!known)
+        recipe_defaults(&defaults);
+    known = true;
+    recipe[0] = defaults;
     for (int lines = 0; lines < 3 && line < text + size; lines++, line = end + 1) {
         end = memchr(line, '\n', (size_t)(text + size - line));
         end = end ? end : text + size;
@@ -332,7 +333,6 @@ static void read_settings(const uint8_t *data, size_t size)
     }
     recipe_check(recipe);
     memory_free(text);
-    memory_free(recipe);
 }
 
 /* ---- runs */
