@@ -24,6 +24,14 @@ static void add_score(const ProbeOptions *o, const ProbeScore *s, bool seed, Tex
              s->top5);
 }
 
+static void add_scores(const ProbeOptions *o, const ProbeScore *scores, int count, Text *out)
+{
+    for (int i = 0; i < count; i++) {
+        text_add(out, i ? ", " : "");
+        add_score(o, &scores[i], o->kind != PROBE_KNN, out);
+    }
+}
+
 static void add_block(const ProbeResult *r, const ProbeOptions *o, const ProbeBlock *b, Text *out)
 {
     text_add(out, "{\"block\": %d, \"norm\": %s, \"best\": ", b->block, b->norm ? "true" : "false");
@@ -36,10 +44,10 @@ static void add_block(const ProbeResult *r, const ProbeOptions *o, const ProbeBl
     for (int c = 0; c < r->class_count; c++)
         text_add(out, isnan(b->by_class[c]) ? "%snull" : "%s%.9g", c ? ", " : "", b->by_class[c]);
     text_add(out, "], \"scores\": [");
-    for (int i = 0; i < b->count; i++) {
-        text_add(out, i ? ", " : "");
-        add_score(o, &b->scores[i], o->kind != PROBE_KNN, out);
-    }
+    add_scores(o, b->scores, b->count, out);
+    if (b->choice_count)
+        text_add(out, "], \"scores_of_choice\": [");
+    add_scores(o, b->choice, b->choice_count, out);
     text_add(out, "]}");
 }
 
@@ -57,7 +65,11 @@ void probe_json(const ProbeResult *r, const ProbeOptions *o, const char *from, T
     else
         text_add(out, "\"epochs\": %.9g, \"batch_size\": %zu, \"seeds\": %d, \"chosen_on\": %s, ", o->epochs,
                  (size_t)o->train_batch < r->train_count ? (size_t)o->train_batch : r->train_count, o->seeds,
-                 o->lr_count > 1 ? "\"val\"" : "null");
+                 o->lr_count < 2  ? "null"
+                 : r->apart_count ? "\"split\""
+                                  : "\"val\"");
+    if (r->apart_count)
+        text_add(out, "\"split_pictures\": %zu, ", r->apart_count);
     text_add(out, "\"classes\": [");
     for (int c = 0; c < r->class_count; c++) {
         text_add(out, c ? ", " : "");
