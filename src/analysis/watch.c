@@ -185,7 +185,7 @@ static bool choose_pictures(Watch *w, const PretrainLook *look)
 
 static void choose_blocks(Watch *w, const Recipe *r)
 {
-    int depth = r->encoder.depth;
+    int depth = recipe_depth(r);
     w->block_count = r->probe.blocks == PROBE_BLOCKS_LAST ? 1 : depth < BLOCKS_MOST ? depth : BLOCKS_MOST;
     for (int b = 0; b < w->block_count; b++)
         w->blocks[b] = (b + 1) * depth / w->block_count;

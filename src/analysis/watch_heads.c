@@ -25,7 +25,7 @@ WatchHeads *watch_heads_new(Backbone *b, const PretrainLook *look, const uint64_
         (WatchHeads){.count = count < WATCH_HEADS_MOST ? count : WATCH_HEADS_MOST,
                      .layout = {.heads = r->encoder.heads, .class_tokens = r->encoder.class_token, .stride = r->encoder.patch}};
     recipe_grid(r, &w->layout.rows, &w->layout.columns);
-    FeatureWant want = {.block = r->encoder.depth, .pool = FEATURE_MEAN};
+    FeatureWant want = {.block = recipe_depth(r), .pool = FEATURE_MEAN};
     FeaturesOptions o = {.device = *look->device,
                          .batch = BATCH,
                          .bf16 = r->run.precision == RUN_PRECISION_BF16,

@@ -139,7 +139,7 @@ bool parity_analyse(ParityCase *c, const ParityOptions *options)
     if (ok) {
         const int64_t shape[] = {images->shape[0], r->image.channels, r->image.size[0], r->image.size[1]};
         run.pictures = (int)images->shape[0];
-        run.depth = r->encoder.depth;
+        run.depth = recipe_depth(r);
         run.heads = r->encoder.heads;
         run.width = r->encoder.width;
         run.tokens = recipe_patches(r) + (int)r->encoder.class_token;

@@ -98,7 +98,7 @@ void dense_svg(const DenseResult *r, const DenseOptions *o, const char *from, Te
     snprintf(what, sizeof what, "%s of the %s probe on %d pictures of the world", o->kind == PROBE_DEPTH ? "d1" : "mIoU",
              probe_kind_name(o->kind), o->val);
     if (points)
-        probe_curve(points, r->block_count, r->depth, from, what, out);
+        probe_curve(points, r->block_count, r->depth, r->blocks[0].norm, from, what, out);
     else
         out->failed = true;
     memory_free(points);

@@ -483,7 +483,7 @@ static bool probe_blocks(Probe *p)
 
 bool probe_run(Backbone *backbone, const ProbeOptions *o, ProbeResult *result)
 {
-    *result = (ProbeResult){.depth = backbone->recipe.encoder.depth};
+    *result = (ProbeResult){.depth = recipe_depth(&backbone->recipe)};
     Probe p = {.options = o, .backbone = backbone, .result = result};
     bool tokens = o->kind == PROBE_ATTENTIVE;
     bool ok = (p.train.source = features_source(o->train, &backbone->recipe, false)) &&

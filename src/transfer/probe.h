@@ -96,12 +96,13 @@ void probe_json(const ProbeResult *result, const ProbeOptions *options, const ch
 /* Quality against the number of blocks kept, as an SVG picture. Appended to *out. */
 void probe_svg(const ProbeResult *result, const ProbeOptions *options, const char *from, Text *out);
 
-/* The same of any shares with their intervals: of `count` blocks of an encoder with `depth` ones. */
+/* The same of any shares with their intervals: of `count` blocks of an encoder with `depth` ones, whose states go through the
+ * final norm or not. */
 typedef struct {
     int block;
     double share, low, high;
 } ProbePoint;
-void probe_curve(const ProbePoint *points, int count, int depth, const char *from, const char *what, Text *out);
+void probe_curve(const ProbePoint *points, int count, int depth, bool norm, const char *from, const char *what, Text *out);
 
 const char *probe_kind_name(ProbeKind kind);
 

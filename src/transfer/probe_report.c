@@ -110,7 +110,7 @@ static void add_escaped(Text *out, const char *text)
         text_add(out, *text == '<' ? "&lt;" : *text == '&' ? "&amp;" : (unsigned char)*text < ' ' ? " " : "%c", *text);
 }
 
-static void add_axes(int depth, double most, Text *out)
+static void add_axes(int depth, double most, bool norm, Text *out)
 {
     for (int i = 0; i <= STEPS; i++) {
         double share = most * i / STEPS, y = place_y(share, most);
@@ -120,11 +120,11 @@ static void add_axes(int depth, double most, Text *out)
     for (int b = 1; b <= depth; b += depth > 24 ? 4 : 1)
         text_add(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%d</text>\n", place_x(depth, b), HEIGHT - BOTTOM + 18,
                  b);
-    text_add(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">blocks kept</text>\n", (LEFT + WIDTH - RIGHT) / 2,
-             HEIGHT - 12);
+    text_add(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">blocks kept, %s the final norm</text>\n",
+             (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, norm ? "behind" : "without");
 }
 
-void probe_curve(const ProbePoint *points, int count, int depth, const char *from, const char *what, Text *out)
+void probe_curve(const ProbePoint *points, int count, int depth, bool norm, const char *from, const char *what, Text *out)
 {
     double most = 0.1;
     for (int b = 0; b < count; b++)
@@ -136,7 +136,7 @@ void probe_curve(const ProbePoint *points, int count, int depth, const char *fro
              WIDTH, HEIGHT, LEFT);
     add_escaped(out, from);
     text_add(out, ": %s, 95 %% interval</text>\n", what);
-    add_axes(depth, most, out);
+    add_axes(depth, most, norm, out);
     text_add(out, "<polyline fill=\"none\" stroke=\"#0a5\" stroke-width=\"2\" points=\"");
     for (int b = 0; b < count; b++)
         text_add(out, "%.1f,%.1f ", place_x(depth, points[b].block), place_y(points[b].share, most));
@@ -161,7 +161,7 @@ void probe_svg(const ProbeResult *r, const ProbeOptions *o, const char *from, Te
     }
     snprintf(what, sizeof what, "top-1 of the %s probe on %zu pictures", probe_kind_name(o->kind), r->val_count);
     if (points)
-        probe_curve(points, r->block_count, r->depth, from, what, out);
+        probe_curve(points, r->block_count, r->depth, r->blocks[0].norm, from, what, out);
     else
         out->failed = true;
     memory_free(points);

@@ -129,6 +129,8 @@ static void blocks_are_probed(void **state)
             json_decref(root);
             assert_non_null(strstr(svg.data, "runs/&lt;x>"));
             assert_non_null(strstr(svg.data, "</svg>"));
+            assert_non_null(
+                strstr(svg.data, kind == PROBE_KNN ? "kept, behind the final norm" : "kept, without the final norm"));
             if (first)
                 assert_string_equal(first, json.data); /* threads change nothing */
             else
