@@ -112,7 +112,7 @@ static bool put_shares(Run *run)
 static bool put_similarity(Run *run, const char *name, int batch, double (*value)(const Similarity *, int, int))
 {
     float *to = parity_result(run->golden, name, 2, (int64_t[]){run->depth, run->depth});
-    Similarity *s = to ? similarity_new(run->depth, batch) : NULL;
+    Similarity *s = to ? similarity_new(run->depth, batch, 1) : NULL;
     LayerFeatures *layers = s ? memory_new((size_t)run->depth, sizeof *layers) : NULL;
     for (int first = 0; layers && first + batch <= run->pictures; first += batch) {
         for (int b = 0; b < run->depth; b++)
