@@ -4,9 +4,9 @@
 #
 #   examples/cifar10-inside.sh CIFAR OUT [RUN ..] [KEY=VALUE ..]
 #
-# CIFAR has the folders train and test, a folder of pictures a class. 2,000 training pictures a class are taken, the same as in
-# cifar10-deepmim.sh. RUN: at most six. Stopped at any time, the same command goes on. Leaves the runs, OUT/inside/report.html,
-# OUT/blocks.csv and OUT/blocks.md: attention distance, difference of heads, likeness to the last block, and probes of each block.
+# CIFAR has the folders train and test, a folder of pictures a class. RUN: at most six. Stopped at any time, the same command goes on.
+# Leaves the runs, OUT/blocks/inside/report.html, OUT/blocks.csv and OUT/blocks.md: attention distance, difference of heads, likeness
+# to the last block, and probes of each block.
 set -euo pipefail
 
 [ $# -ge 2 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
@@ -25,12 +25,7 @@ lacuna=${LACUNA:-$here/../build/lacuna}
 mkdir -p "$out"
 
 list=$out/train.csv
-if [ ! -e "$list" ]; then
-    for class in "$cifar"/train/*/; do
-        find "$class" -type f | LC_ALL=C sort | head -n 2000 | sed "s|\$|,$(basename "$class")|"
-    done >"$list.part"
-    mv "$list.part" "$list"
-fi
+"$here/cifar10-list.sh" "$cifar" "$list"
 
 "$lacuna" pretrain "$here/cifar10-supervised.yaml" --data "$list" --val "$cifar/test" --out "$out/supervised-0" --resume --seed 0 "$@"
 # It has no validation, whatever the others are told.
@@ -61,14 +56,14 @@ is_done() {
 same=$(for run in "${runs[@]}"; do name_of "$run"; done | LC_ALL=C sort | uniq -d)
 [ -z "$same" ] || { echo "$0: more than one run is called" $same >&2; exit 2; }
 
-inside=$out/inside
+inside=$out/blocks/inside
 if ! is_done "$inside" "${runs[@]}"; then
     rm -f "$inside/weights.txt"
     "$lacuna" analyse "${runs[@]}" --data "$cifar/test" --out "$inside"
     weights_of "${runs[@]}" >"$inside/weights.txt"
 fi
 for run in "${runs[@]}"; do
-    probes=$out/probes/$(name_of "$run")
+    probes=$out/blocks/probes/$(name_of "$run")
     if ! is_done "$probes" "$run"; then
         rm -f "$probes/weights.txt"
         for kind in knn linear; do
@@ -82,7 +77,7 @@ done
 scores() {
     for run in "${runs[@]}"; do
         for kind in knn linear; do
-            grep -o '"block": [0-9]*, "norm": [a-z]*, "best": {[^}]*' "$out/probes/$(name_of "$run")/$kind.json" |
+            grep -o '"block": [0-9]*, "norm": [a-z]*, "best": {[^}]*' "$out/blocks/probes/$(name_of "$run")/$kind.json" |
                 sed "s/^\"block\": \([0-9]*\),.*\"top1\": \([^,]*\),.*/\1,$kind,\2/;s/^/$(name_of "$run"),/"
         done
     done
