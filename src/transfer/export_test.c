@@ -117,6 +117,27 @@ static void a_folder_for_timm(void **state)
     json_decref(config);
 }
 
+/* encoder.keep_blocks: an encoder of so many blocks, for timm and for whoever opens the file alone. */
+static void blocks_that_are_kept(void **state)
+{
+    (void)state;
+    int depth;
+    Recipe read;
+    assert_true(recipe_set(&recipe, "encoder.depth=5") && recipe_set(&recipe, "encoder.keep_blocks=2"));
+    save_run();
+    if (!export_timm(RUN, OUT, &device, NULL) || !export_safetensors(RUN, HOME "/encoder.safetensors", NULL))
+        fail_msg("%s", error_text());
+    SafeTensors *model = open_out("model.safetensors");
+    assert_int_equal(safetensors_count(model), 4 + 2 * 12 + 2);
+    safetensors_close(model);
+    json_t *config = read_config();
+    assert_int_equal(json_unpack(json_object_get(config, "model_args"), "{s:i}", "depth", &depth), 0);
+    assert_int_equal(depth, 2);
+    json_decref(config);
+    assert_true(checkpoint_recipe(HOME "/encoder.safetensors", &read));
+    assert_int_equal(recipe_depth(&read), 2);
+}
+
 static void the_example_says_the_truth(void **state)
 {
     (void)state;
@@ -234,6 +255,7 @@ static void want_of_memory_and_disk_leave_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(a_folder_for_timm, begin, end),
+                                       cmocka_unit_test_setup_teardown(blocks_that_are_kept, begin, end),
                                        cmocka_unit_test_setup_teardown(the_example_says_the_truth, begin, end),
                                        cmocka_unit_test_setup_teardown(forms_that_timm_has_otherwise, begin, end),
                                        cmocka_unit_test_setup_teardown(what_timm_lacks_is_refused_by_name, begin, end),
