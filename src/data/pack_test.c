@@ -354,6 +354,8 @@ static void names_stay_inside_and_apart(void **state)
                                           {"data_batch_1.bin#17", "data_batch_1.bin/17"},
                                           {"..", "picture"},
                                           {".hidden.png", "_hidden"},
+                                          {"__pics__/a.jpg", "__pics__-/a"},
+                                          {"in/__pics__/a.jpg", "in/__pics__/a"},
                                           {"plain", "plain"}};
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
         Text stem = {0};
