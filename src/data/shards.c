@@ -369,6 +369,7 @@ bool shards_open(Source *source)
     source->self = shards;
     source->kind = &shards_kind;
     bool ok;
+    size_t damaged = 0;
     if (file_is_folder(where))
         ok = add_folder(shards, where);
     else if (file_exists(where))
@@ -382,10 +383,17 @@ bool shards_open(Source *source)
         char *stored = source->no_cache ? NULL : cache_path("shard", hash_bytes(HASH_START, shard->path, strlen(shard->path)));
         shard->first = source->count;
         ok = tar_index_make(&shard->index, shard->path, stored);
+        if (!ok && source->damaged && !error_is_machine()) {
+            source->damaged(source->damaged_context, shard->path, error_text());
+            damaged++;
+            ok = true;
+        }
         source->count += shard->index.count;
         memory_free(stored);
     }
-    if (ok && !source->count)
+    if (ok && !source->count && damaged)
+        ok = error_set("no pictures at %s: no shard is whole", where);
+    else if (ok && !source->count)
         ok = error_set("no pictures at %s: no member of %s is named .jpg, .jpeg, .png, .webp, .tif or .tiff", where,
                        shards->count == 1 ? "the shard" : "its shards");
     if (!ok || !label(source, shards))

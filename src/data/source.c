@@ -114,6 +114,8 @@ Source *source_open(const char *where, const SourceOptions *options)
     if (!source)
         return NULL;
     source->no_cache = options->no_cache;
+    source->damaged = options->damaged;
+    source->damaged_context = options->context;
     bool world = !strcmp(where, "world"), ok = false;
     source->where = world ? memory_string(where) : absolute(where);
     if (!source->where)
