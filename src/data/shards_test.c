@@ -398,6 +398,10 @@ static void harm_is_refused(void **state)
     add_text(&tar, "b.png", "x");
     add_text(&tar, "a.png", "y");
     assert_refused(&tar, "the name a.png occurs twice, at bytes 0 and 2048");
+    add_text(&tar, "a.PNG", "x");
+    add_text(&tar, "a.jpg", "x");
+    add_text(&tar, "a.png", "y");
+    assert_refused(&tar, "a.PNG and a.png are the same part of a sample twice");
     add_text(&tar, "a.png", "x");
     add_text(&tar, "a.cls", "1");
     add_text(&tar, "a.CLS", "2");
