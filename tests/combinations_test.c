@@ -52,6 +52,7 @@ static const Choice choices[] = {
       {"encoder.position=relative_per_block"},
       {"encoder.position=none"}}},
     {"encoder.class_token", {{"encoder.class_token=0"}, {"encoder.class_token=2"}}},
+    {"encoder.keep_blocks", {{"encoder.keep_blocks=2"}}},
     {"encoder.qkv_bias", {{"encoder.qkv_bias=false"}, {"encoder.qkv_bias=no_k"}}},
     {"encoder.layer_scale", {{"encoder.layer_scale=0.1"}}},
     {"encoder.drop_path", {{"encoder.drop_path=0.3"}}},

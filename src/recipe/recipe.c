@@ -61,6 +61,11 @@ double recipe_lr(const Recipe *r)
     return r->schedule.lr >= 0 ? r->schedule.lr : r->schedule.blr * r->schedule.batch_size / 256.0;
 }
 
+int recipe_depth(const Recipe *r)
+{
+    return r->encoder.keep_blocks ? r->encoder.keep_blocks : r->encoder.depth;
+}
+
 void recipe_grid(const Recipe *r, int *rows, int *columns)
 {
     *rows = r->image.size[0] / r->encoder.patch;
@@ -283,8 +288,9 @@ static bool check_target(const Recipe *r, int k)
 static bool check_decoder(const Recipe *r, int k)
 {
     const RecipeDecoder *d = &r->decoders[k];
-    if (d->tap > r->encoder.depth)
-        return error_set("decoders.%d.tap %d lies behind the last block: encoder.depth is %d", k, d->tap, r->encoder.depth);
+    if (d->tap > recipe_depth(r))
+        return error_set("decoders.%d.tap %d lies behind the last block: %s is %d", k, d->tap,
+                         r->encoder.keep_blocks ? "encoder.keep_blocks" : "encoder.depth", recipe_depth(r));
     if (d->kind == DECODER_TRANSFORMER) {
         char prefix[32];
         snprintf(prefix, sizeof prefix, "decoders.%d", k);
@@ -428,8 +434,9 @@ static bool check_stages(const Recipe *r)
         const RecipeStage *s = &r->stages.items[i];
         epochs += s->epochs;
         bool student = i > 0 || !is_teacher_path(r); /* else the file tells how many it has */
-        if (student && s->teacher_depth > r->encoder.depth)
-            return error_set("stages.%d.teacher_depth %d is more than encoder.depth %d", i, s->teacher_depth, r->encoder.depth);
+        if (student && s->teacher_depth > recipe_depth(r))
+            return error_set("stages.%d.teacher_depth %d is more than the encoder's blocks, %d", i, s->teacher_depth,
+                             recipe_depth(r));
         if (r->schedule.warmup_epochs >= s->epochs)
             return error_set("schedule.warmup_epochs %g must be smaller than stages.%d.epochs %d: each stage warms up anew",
                              r->schedule.warmup_epochs, i, s->epochs);
@@ -538,6 +545,9 @@ static bool check_method(const Recipe *r)
 
 bool recipe_check(const Recipe *r)
 {
+    if (r->encoder.keep_blocks > r->encoder.depth)
+        return error_set("encoder.keep_blocks %d is more than encoder.depth %d; give all, or fewer", r->encoder.keep_blocks,
+                         r->encoder.depth);
     if (!check_pictures(r) ||
         !check_blocks(r, "encoder", r->encoder.width, r->encoder.heads, r->encoder.position == ENCODER_POSITION_SINCOS) ||
         !check_method(r))

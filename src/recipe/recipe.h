@@ -321,6 +321,9 @@ bool recipe_is_mixed(const Recipe *r, int decoder);
 /* The learning rate at its height: lr, or blr x batch_size / 256 (docs/spec/pretraining.md, schedule). */
 double recipe_lr(const Recipe *r);
 
+/* Blocks of the network: encoder.depth, or as many as encoder.keep_blocks keeps of them (docs/spec/transfer.md A.12). */
+int recipe_depth(const Recipe *r);
+
 /* Rows and columns of the grid of patches, and their number. */
 void recipe_grid(const Recipe *r, int *rows, int *columns);
 int recipe_patches(const Recipe *r);

@@ -121,13 +121,31 @@ static void errors_name_line_key_and_remedy(void **state)
     }
 }
 
+/* Taps and stages count the blocks that are kept. */
+static void blocks_that_are_not_kept_are_none(void **state)
+{
+    (void)state;
+    static const char text[] = "encoder: {depth: 12, keep_blocks: 6}\ndecoders: [{tap: 6}]\n";
+    Recipe r;
+    assert_true(parse(&r, text));
+    assert_int_equal(recipe_depth(&r), 6);
+    assert_true(recipe_check(&r));
+    assert_true(recipe_set(&r, "decoders.0.tap=7"));
+    assert_false(recipe_check(&r));
+    assert_non_null(strstr(error_text(), "encoder.keep_blocks is 6"));
+    assert_true(recipe_set(&r, "encoder.keep_blocks=all") && recipe_check(&r));
+    assert_int_equal(recipe_depth(&r), 12);
+    assert_true(recipe_set(&r, "encoder.keep_blocks=13"));
+    assert_false(recipe_check(&r));
+    assert_non_null(strstr(error_text(), "more than encoder.depth 12"));
+}
+
 static void what_is_not_carried_out_is_refused_by_name(void **state)
 {
     (void)state;
     static const char *const refused[][2] = {
         {"encoder.kind", "swin"},
         {"encoder.qk_norm", "true"},
-        {"encoder.keep_blocks", "3"},
         {"encoder.init", "swin"},
         {"mask.kind", "tube"},
         {"head.pool", "attention"},
@@ -582,6 +600,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_those_of_the_vocabulary),
         cmocka_unit_test(errors_name_line_key_and_remedy),
+        cmocka_unit_test(blocks_that_are_not_kept_are_none),
         cmocka_unit_test(what_is_not_carried_out_is_refused_by_name),
         cmocka_unit_test(decoders_merge_target_and_loss),
         cmocka_unit_test(the_command_line_reaches_everything),

@@ -124,8 +124,8 @@ static const RecipeKey rows[] = {
      .help = "Initial weights; `auto` is `xavier` with input `visible` and `beit` with `mask_token`. `moco` also fixes the patch embedding."},
     {"encoder.input", KEY_WORD, AT(encoder.input), "visible", .names = inputs, .now = CARRIED_OUT,
      .help = "Leave hidden patches out of the encoder, or put a trained token in their place."},
-    {"encoder.keep_blocks", KEY_INT, AT(encoder.keep_blocks), "all", 1, 1024, "all", 0, .now = NOT_YET,
-     .help = "Use only that many of the first blocks."},
+    {"encoder.keep_blocks", KEY_INT, AT(encoder.keep_blocks), "all", 1, 1024, "all", 0, .now = CARRIED_OUT,
+     .help = "Use only that many of the first blocks: the last ones of `run.from` are left out, the final norm stays."},
 
     {"mask.kind", KEY_WORD, AT(mask.kind), "random", .names = masks,
      .now = ONLY(MASK_RANDOM) | ONLY(MASK_BLOCK) | ONLY(MASK_UNIT) | ONLY(MASK_GRID),

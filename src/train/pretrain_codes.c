@@ -32,6 +32,7 @@ static void sampling_recipe(const Recipe *r, const MimTeacher *teacher, Recipe *
     }
     out->encoder.width = 4;
     out->encoder.depth = 1;
+    out->encoder.keep_blocks = 0;
     out->encoder.heads = 1;
     out->encoder.mlp_ratio = 1;
     out->encoder.class_token = 0;

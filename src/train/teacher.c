@@ -56,7 +56,7 @@ bool teacher_find(const Recipe *r, int stage, Teacher *teacher)
     teacher->projected = 0;
     if (stage == 0 && is_path(r->target.teacher) && !look_into(r->target.teacher, teacher))
         return error_context("target.teacher");
-    int depth = teacher->recipe.encoder.depth;
+    int depth = recipe_depth(&teacher->recipe);
     if (wanted != RECIPE_AUTO && wanted > depth)
         return error_set("stages.%d.teacher_depth %d is more than the %d blocks of the teacher", stage, wanted, depth);
     teacher->depth = wanted == RECIPE_AUTO ? depth : wanted;
@@ -226,7 +226,7 @@ bool teacher_largest(const Recipe *r, MimTeacher *model)
 {
     if (is_path(r->target.teacher))
         return teacher_of(r, 0, model);
-    *model = mim_teacher_alike(r, r->encoder.depth);
+    *model = mim_teacher_alike(r, recipe_depth(r));
     return hybrid_of(r, model);
 }
 
