@@ -86,7 +86,8 @@ static void add_model(Text *t, const Forecast *f)
         else
             text_add(t, ": %s", recipe_word("decoders.K.kind", (int)d->kind));
         text_add(t, "\ntarget      %s, normalised: %s; loss %s\n", recipe_word("target.kind", (int)d->target.kind),
-                 recipe_word("target.normalise", (int)d->target.normalise), recipe_word("loss.kind", (int)d->loss.kind));
+                 recipe_word("target.normalise", (int)recipe_normalise(&d->target)),
+                 recipe_word("loss.kind", (int)d->loss.kind));
     }
 }
 

@@ -303,6 +303,10 @@ RecipeMethod recipe_method(const Recipe *r);
 /* Whether two targets are the same in every key. */
 bool recipe_target_equal(const RecipeTarget *a, const RecipeTarget *b);
 
+/* How a target is normalised: as target.normalise says, but patches of a code book that is made here (tokens, with
+ * target.teacher random) are each (docs/spec/pretraining.md 12). */
+TargetNormalise recipe_normalise(const RecipeTarget *t);
+
 /* Appends the whole recipe as YAML, every default written out, `lacuna: VERSION` first. Loading that gives the same recipe, and
  * writing it again the same bytes. */
 void recipe_write(const Recipe *r, Text *out);

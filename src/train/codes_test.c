@@ -84,10 +84,42 @@ static void write_book(const char *path, const float *book, int64_t width, bool 
         fail_msg("%s", error_text());
 }
 
+/* A tensor of a run's weights; freed by the caller. */
+static float *tensor_of(const char *out, const char *name, size_t *count)
+{
+    char *model = weights_file(out, NULL);
+    SafeTensors *file = safetensors_open(model);
+    const SafeTensor *t = file ? safetensors_find(file, name) : NULL;
+    if (!t)
+        fail_msg("no %s of %s", name, out);
+    *count = safetensor_count(t);
+    float *values = memory_new(*count, sizeof *values);
+    safetensor_to_f32(t, values);
+    safetensors_close(file);
+    memory_free(model);
+    return values;
+}
+
+/* target.normalise says nothing of it: its patches are normalised each. */
+static void a_book_that_is_made_has_one_way_of_seeing_patches(void **state)
+{
+    (void)state;
+    static const char name[] = "decoders.1.pred.weight";
+    size_t count;
+    set("target.normalise=none");
+    run_until(&recipe, HOME "/none", false, 0, PRETRAIN_DONE);
+    set("target.normalise=patch");
+    run_until(&recipe, HOME "/patch", false, 0, PRETRAIN_DONE);
+    float *none = tensor_of(HOME "/none", name, &count), *patch = tensor_of(HOME "/patch", name, &count);
+    assert_memory_equal(none, patch, count * sizeof *none);
+    memory_free(none);
+    memory_free(patch);
+}
+
 static void a_run_makes_its_code_book_again(void **state)
 {
     (void)state;
-    set("target.normalise=patch");
+    set("target.normalise=none"); /* which is of other targets */
     run_until(&recipe, HOME "/whole", false, 0, PRETRAIN_DONE);
     run_until(&recipe, HOME "/cut", false, 3, PRETRAIN_STOPPED);
     run_until(&recipe, HOME "/cut", true, 0, PRETRAIN_DONE);
@@ -265,14 +297,17 @@ static void what_has_no_codes_is_refused(void **state)
 {
     (void)state;
     static const struct {
-        const char *keys[2], *words[2];
+        const char *keys[3], *words[2];
     } cases[] = {
         {{"target.teacher=initial", NULL}, {"target.teacher initial", "target.kind tokens"}},
         {{"target.teacher=" HOME "/nobody", NULL}, {"target.teacher", HOME "/nobody"}},
         {{"target.teacher=" HOME "/narrow.safetensors", NULL}, {"have 47 numbers", "has 48"}},
-        {{"target.codes=2000", "target.normalise=none"}, {"target.codes 2000", "only"}},
+        {{"target.codes=2000", NULL}, {"target.codes 2000", "only"}},
         {{"loss.kind=l2", NULL}, {"loss.kind l2", "target.kind tokens"}},
         {{"target.normalise=token", NULL}, {"target.normalise token", "target.teacher"}},
+        {{"decoders.1={target: {kind: features, normalise: none}, loss: {kind: l2}}", "stages=[{epochs: 1}, {epochs: 1}]",
+          "target.mean=clip"},
+         {"target.mean", "tokens"}},
         {{"target.final_norm=true", NULL}, {"target.final_norm", "features"}},
         {{"decoders.0.target.codes=5", NULL}, {"decoders.0.target", "codes"}},
         {{"stages=[{epochs: 1}, {epochs: 1}]", NULL}, {"stages", "target.kind features"}},
@@ -283,7 +318,7 @@ static void what_has_no_codes_is_refused(void **state)
     Recipe plain = recipe;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         recipe = plain;
-        for (int k = 0; k < 2; k++)
+        for (int k = 0; k < 3; k++)
             if (cases[i].keys[k])
                 set(cases[i].keys[k]);
         PretrainOptions options = {.recipe = &recipe, .out = HOME "/refused"};
@@ -298,6 +333,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_run_makes_its_code_book_again, begin, end),
+        cmocka_unit_test_setup_teardown(a_book_that_is_made_has_one_way_of_seeing_patches, begin, end),
         cmocka_unit_test_setup_teardown(the_code_is_the_nearest_row, begin, end),
         cmocka_unit_test_setup_teardown(a_file_teaches, begin, end),
         cmocka_unit_test_setup_teardown(tokens_of_a_network_have_codes, begin, end),

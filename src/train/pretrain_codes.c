@@ -21,6 +21,7 @@ static void sampling_recipe(const Recipe *r, const MimTeacher *teacher, Recipe *
     for (int k = 0; k < r->decoder_count; k++)
         if (r->decoders[k].target.kind == TARGET_TOKENS)
             d.target = r->decoders[k].target;
+    d.target.normalise = recipe_normalise(&d.target);
     d.target.kind = teacher->codes_of == MIM_CODES_OF_TOKENS ? TARGET_FEATURES : TARGET_PIXELS;
     d.loss.kind = LOSS_L2;
     d.loss.on = LOSS_ON_ALL;
