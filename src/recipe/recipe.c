@@ -347,12 +347,12 @@ static bool check_teacher(const Recipe *r)
         return error_set("target.%s belongs to a teacher: it needs target.kind features or tokens", idle);
     if (!check_statistics(r, &r->target.mean, "target.mean") || !check_statistics(r, &r->target.std, "target.std"))
         return false;
-    if (recipe_teacher_resizes(r) && r->stages.count > 1)
-        return error_set(
-            "stages: the next teacher is the student, which sees image.size and not target.image_size; use one stage");
-    if (tokens && r->stages.count > 1 && (r->target.mean.kind != STATISTICS_AUTO || r->target.std.kind != STATISTICS_AUTO))
-        return error_set("target.mean and target.std are of the first stage's teacher, but the code book of target.kind tokens "
-                         "stays and would see other pictures in later stages: leave them out, or use one stage");
+    bool sees_others =
+        r->target.mean.kind != STATISTICS_AUTO || r->target.std.kind != STATISTICS_AUTO || recipe_teacher_resizes(r);
+    if (tokens && r->stages.count > 1 && sees_others)
+        return error_set("target.mean, target.std and target.image_size are of the first stage's teacher, but the code book of "
+                         "target.kind tokens stays and would see other pictures in later stages: leave them out, or use one "
+                         "stage");
     if (tokens && path && r->stages.count > 1)
         return error_set(
             "stages: the next teacher is the student, for whose tokens target.kind tokens has no code book; use one "

@@ -166,7 +166,7 @@ static const RecipeKey rows[] = {
     {"target.projection", KEY_BOOL, AT(target.projection), "false", .now = CARRIED_OUT,
      .help = "Match the teacher's tokens behind its projection."},
     {"target.image_size", KEY_SIZE, AT(target.image_size), "auto", 1, 16384, "auto", 0, .now = CARRIED_OUT,
-     .help = "Rows and columns of the pictures that the teacher sees, the same crops; `auto` is `image.size`. Its grid must be the encoder's."},
+     .help = "Rows and columns of the pictures that the first teacher sees, the same crops; `auto` is `image.size`. Its grid must be the encoder's."},
     {"target.codes", KEY_INT, AT(target.codes), "8192", 2, 1 << 20, .now = CARRIED_OUT, .help = "Rows of a code book that is made here, of the training pictures."},
     {"target.bins", KEY_INT, AT(target.bins), "9", 1, 360, .now = CARRIED_OUT, .help = "Directions of a HOG histogram."},
     {"target.cell", KEY_INT, AT(target.cell), "8", 1, 4096, .now = CARRIED_OUT, .help = "Side of a HOG cell in pixels."},

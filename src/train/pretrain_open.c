@@ -157,6 +157,7 @@ bool run_open_loader(Run *run)
     options.first = (uint64_t)(run->step - first);
     options.steps = (uint64_t)((end < run->last ? end : run->last) - first);
     options.stage = (uint32_t)(run->guard.draw * RECIPE_STAGES_MAX + run->stage);
+    run_drop_other_size(run, &options);
     options.bad = run_note_bad;
     options.bad_context = run;
     options.known_bad = run->known_bad.samples;

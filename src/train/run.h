@@ -117,6 +117,9 @@ bool run_open_trainer(Run *run, int stage, Trainer **trainer);
 /* Before a step: begins the next stage when the present one's steps are done. False after error_set(). */
 bool run_enter_stage(Run *run);
 
+/* Only the first stage's teacher sees pictures of target.image_size. */
+void run_drop_other_size(const Run *run, LoaderOptions *options);
+
 /* A trainer of that stage in place of the present one, to be filled from a checkpoint. False after error_set(). */
 bool run_set_stage(Run *run, int stage);
 
