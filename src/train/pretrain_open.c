@@ -173,7 +173,7 @@ bool run_open(Run *run)
     bool ok = false, finished = false;
     run->recipe = *o->recipe;
     run->saved = run->drawn = -1;
-    if (!recipe_check(&run->recipe) || (!o->resume && !recipe_check_idle(&run->recipe)))
+    if (!recipe_check(&run->recipe))
         return false;
     if (o->resume && !o->out)
         return error_set("to go on with a run its folder is needed: give it with --out");
