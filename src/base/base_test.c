@@ -105,6 +105,11 @@ static void text_escapes_json(void **state)
     text_add_json_string(&t, "a\"b\\c\n\x01");
     assert_string_equal(t.data, "\"a\\\"b\\\\c\\n\\u0001\"");
     text_free(&t);
+    /* Cut off, too long for its number, half of a pair, beyond the last. */
+    text_add_json_string(&t, "\xC3\xA9\xF0\x9F\x90\x88\xFF\xE2\x82|\xC0\xAF\xED\xA0\x80\xF4\x90\x80\x80");
+    assert_string_equal(t.data, "\"\xC3\xA9\xF0\x9F\x90\x88\\ufffd\\ufffd\\ufffd|\\ufffd\\ufffd\\ufffd\\ufffd\\ufffd"
+                                "\\ufffd\\ufffd\\ufffd\\ufffd\"");
+    text_free(&t);
     assert_int_equal(text_distance("encoder.depth", "encoder.detph"), 2);
     assert_int_equal(text_distance("", "abc"), 3);
 }

@@ -35,6 +35,7 @@ static LoaderOptions options_of(const Job *job, const Source *source)
                        .flip = 0.5,
                        .filter = RESIZE_BICUBIC,
                        .whole_files = job->first_pass,
+                       .max_bad = 0.5,
                        .workers = job->workers};
     memcpy(o.mean, IMAGE_STATISTICS_IMAGENET.mean, sizeof IMAGE_STATISTICS_IMAGENET.mean);
     memcpy(o.std, IMAGE_STATISTICS_IMAGENET.std, sizeof IMAGE_STATISTICS_IMAGENET.std);

@@ -236,6 +236,11 @@ static bool check_masks(const Recipe *r)
     return true;
 }
 
+TargetNormalise recipe_normalise(const RecipeTarget *t)
+{
+    return t->kind == TARGET_TOKENS && !strcmp(t->teacher, "random") ? NORMALISE_PATCH : t->normalise;
+}
+
 /* Keys of a teacher belong to the run: all decoders have the same one. */
 static bool same_teacher(const RecipeTarget *a, const RecipeTarget *b)
 {
@@ -304,9 +309,10 @@ static bool check_decoder(const Recipe *r, int k)
     if (!check_target(r, k))
         return false;
     int numbers = r->encoder.patch * r->encoder.patch * r->image.channels;
-    if (d->target.normalise == NORMALISE_PATCH && numbers < 2)
-        return error_set(
-            "target.normalise patch needs more than one number in a patch; encoder.patch and image.channels are 1");
+    if (recipe_normalise(&d->target) == NORMALISE_PATCH && numbers < 2)
+        return error_set("%s needs more than one number in a patch; encoder.patch and image.channels are 1",
+                         d->target.normalise == NORMALISE_PATCH ? "target.normalise patch"
+                                                                : "target.teacher random of target.kind tokens");
     if (d->loss.kind == LOSS_COSINE && numbers < 2)
         return error_set("loss.kind cosine needs more than one number in a patch; encoder.patch and image.channels are 1");
     return true;
@@ -332,7 +338,7 @@ static bool check_teacher(const Recipe *r)
         if (t->kind == TARGET_TOKENS && !path && t->normalise == NORMALISE_TOKEN)
             return error_set(
                 "decoders.%d: target.normalise token needs the tokens of a network, which target.teacher names; a code "
-                "book made of patches has target.normalise patch or none",
+                "book made of patches has target.normalise patch",
                 k);
     }
     bool network = features || (tokens && path);
@@ -347,9 +353,12 @@ static bool check_teacher(const Recipe *r)
         return error_set("target.%s belongs to a teacher: it needs target.kind features or tokens", idle);
     if (!check_statistics(r, &r->target.mean, "target.mean") || !check_statistics(r, &r->target.std, "target.std"))
         return false;
-    if (recipe_teacher_resizes(r) && r->stages.count > 1)
-        return error_set(
-            "stages: the next teacher is the student, which sees image.size and not target.image_size; use one stage");
+    bool sees_others =
+        r->target.mean.kind != STATISTICS_AUTO || r->target.std.kind != STATISTICS_AUTO || recipe_teacher_resizes(r);
+    if (tokens && r->stages.count > 1 && sees_others)
+        return error_set("target.mean, target.std and target.image_size are of the first stage's teacher, but the code book of "
+                         "target.kind tokens stays and would see other pictures in later stages: leave them out, or use one "
+                         "stage");
     if (tokens && path && r->stages.count > 1)
         return error_set(
             "stages: the next teacher is the student, for whose tokens target.kind tokens has no code book; use one "
@@ -435,8 +444,8 @@ static bool check_stages(const Recipe *r)
         epochs += s->epochs;
         bool student = i > 0 || !is_teacher_path(r); /* else the file tells how many it has */
         if (student && s->teacher_depth > recipe_depth(r))
-            return error_set("stages.%d.teacher_depth %d is more than the encoder's blocks, %d", i, s->teacher_depth,
-                             recipe_depth(r));
+            return error_set("stages.%d.teacher_depth %d is more than %s %d", i, s->teacher_depth,
+                             r->encoder.keep_blocks ? "encoder.keep_blocks" : "encoder.depth", recipe_depth(r));
         if (r->schedule.warmup_epochs >= s->epochs)
             return error_set("schedule.warmup_epochs %g must be smaller than stages.%d.epochs %d: each stage warms up anew",
                              r->schedule.warmup_epochs, i, s->epochs);

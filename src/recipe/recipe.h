@@ -292,6 +292,11 @@ bool recipe_set_flag(Recipe *r, const char *name, const char *value, bool *known
  * the names of the keys. To be called once all sources are read. */
 bool recipe_check(const Recipe *r);
 
+/* Whether every key for which `written` is true (NULL: each) and that is not at its default does something in a run. Asked of what
+ * people write beside a recipe: what they change may leave other keys of it idle. False after error_set() with the names of the
+ * key and of what it lacks. */
+bool recipe_check_idle(const Recipe *r, bool (*written)(const void *context, const char *key), const void *context);
+
 /* What a recipe trains. */
 typedef enum {
     METHOD_MASKED,   /* decoders predict what is hidden from the encoder */
@@ -302,6 +307,10 @@ RecipeMethod recipe_method(const Recipe *r);
 
 /* Whether two targets are the same in every key. */
 bool recipe_target_equal(const RecipeTarget *a, const RecipeTarget *b);
+
+/* How a target is normalised: as target.normalise says, but patches of a code book that is made here (tokens, with
+ * target.teacher random) are each (docs/spec/pretraining.md 12). */
+TargetNormalise recipe_normalise(const RecipeTarget *t);
 
 /* Appends the whole recipe as YAML, every default written out, `lacuna: VERSION` first. Loading that gives the same recipe, and
  * writing it again the same bytes. */
