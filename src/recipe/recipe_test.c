@@ -134,7 +134,6 @@ static void what_is_not_carried_out_is_refused_by_name(void **state)
         {"head.kind", "detect"},
         {"probe.kind", "attentive"},
         {"analysis.images", "5"},
-        {"run.devices", "2"},
         {"augment.interpolation", "lanczos"},
         {"augment.erase.prob", "0.5"},
         {"encoder.window", "7"},
