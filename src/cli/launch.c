@@ -64,6 +64,9 @@ static void become_mpirun(char **argv, const sigset_t *mask, pid_t parent)
         setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
         setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
     }
+    /* mpirun gives ranks a terminal of its own making, whatever this one writes to. */
+    if (!isatty(STDOUT_FILENO))
+        setenv("TERM", "dumb", 1);
     sigprocmask(SIG_SETMASK, mask, NULL);
     execvp(argv[0], argv);
 }
