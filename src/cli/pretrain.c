@@ -255,6 +255,9 @@ const Verb pretrain_verb = {
              "the run. With neither recipe nor --data the program trains on the world that it draws (deepmim-world).\n\n"
              "Pictures are a folder of JPEG, PNG, WebP and TIFF, a list (.csv: lines `path` or `path,label`), tar shards "
              "('shards-{000..099}.tar'), CIFAR's binary files, or `world` (drawn by the program).\n\n"
+             "--devices N trains on N devices of this machine, GPUs or parts of the processor: it starts a process for each "
+             "with mpirun (Debian: openmpi-bin), and each computes its share of every batch. The run is the same up to "
+             "rounding, and --resume may go on with another number of devices.\n\n"
              "SIGINT saves and exits with 130, SIGTERM and SIGHUP save and exit with 143.",
     .options = OPTIONS,
     .examples = "lacuna pretrain --data photos/ --out runs/photos\n"

@@ -127,17 +127,23 @@ static bool plan_programs(const Recipe *r, const Device *device, int micro_batch
     return true;
 }
 
+/* Processes that share this memory: a GPU has one. */
+static int processes(const Forecast *f)
+{
+    return buffer_on_host(&f->device) ? f->recipe.run.devices : 1;
+}
+
 /* What lies in the memory of the device beside programs: on a GPU pictures made ahead are not. */
 static int64_t beside_programs(const Forecast *f)
 {
     return f->parameters + (buffer_on_host(&f->device) ? f->ring : 0);
 }
 
-/* The largest divisor of the batch whose programs fit beside the rest. More pictures at once take more memory, so halves of the
- * divisors are ruled out at a time. */
+/* The largest divisor of a device's share of the batch whose programs fit beside the rest. More pictures at once take more
+ * memory, so halves of the divisors are ruled out at a time. */
 static int largest_micro_batch(const Forecast *f, bool evaluates)
 {
-    int batch = f->recipe.schedule.batch_size, count = 0, best = 0;
+    int batch = f->recipe.schedule.batch_size / f->recipe.run.devices, count = 0, best = 0;
     int *divisors = memory_new((size_t)batch, sizeof *divisors);
     for (int d = 1; divisors && d <= batch; d++)
         if (batch % d == 0)
@@ -146,7 +152,7 @@ static int largest_micro_batch(const Forecast *f, bool evaluates)
         int middle = (low + high) / 2;
         Sizes sizes;
         bool fits = plan_programs(&f->recipe, &f->device, divisors[middle], evaluates, &sizes, NULL) &&
-                    beside_programs(f) + sizes.arena + sizes.evaluation <= f->free;
+                    beside_programs(f) + processes(f) * sizes.arena + sizes.evaluation <= f->free;
         if (fits)
             best = divisors[middle];
         low = fits ? middle + 1 : low;
@@ -208,7 +214,7 @@ static bool time_steps(const Recipe *r, const Pictures *pictures, Forecast *f)
             steps = -1;
         }
     }
-    f->step_seconds = (now - start) / steps * parts;
+    f->step_seconds = (now - start) / steps * parts / r->run.devices;
     ok = true;
 done:
     loader_close(loader);
@@ -271,7 +277,8 @@ bool forecast_make(const Recipe *recipe, bool time, Forecast *f)
     bool evaluates = r->data.val_every > 0 && pictures.val.count > 0;
     if (!plan_programs(r, &f->device, r->run.micro_batch, evaluates, &sizes, f) || !loader_memory(&loading, &ring))
         goto done;
-    f->arena = sizes.arena;
+    f->arena = processes(f) * sizes.arena;
+    f->parameters *= processes(f);
     f->evaluation = sizes.evaluation;
     f->step_flops = sizes.flops;
     f->ring = (int64_t)ring;
