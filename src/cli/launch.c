@@ -23,7 +23,7 @@ static const char *const before[] = {"--bind-to",  "none",  "--oversubscribe",
                                      "self,vader", "--mca", "btl_vader_single_copy_mechanism",
                                      "none"};
 
-enum { BEFORE = sizeof before / sizeof *before, WORDS_BEFORE = BEFORE + 4 /* mpirun -n N .. PROGRAM */ };
+enum { BEFORE = sizeof before / sizeof *before, WORDS_BEFORE = BEFORE + 4 /* mpirun -n N .. PROGRAM */, NO_MPIRUN = 127 };
 
 /* The words of this process behind its name, and NULL; *text holds them. NULL after error_set(). */
 static char **own_words(char **text)
@@ -71,29 +71,33 @@ static void become_mpirun(char **argv, const sigset_t *mask, pid_t parent)
     execvp(argv[0], argv);
 }
 
-/* Until the child ends; its status. */
-static int wait_and_hand_on(pid_t child, const sigset_t *signals)
+/* Until the child ends; its status. *first: the first signal that was handed on, 0: none. */
+static int wait_and_hand_on(pid_t child, const sigset_t *signals, int *first)
 {
-    int status, handed = 0;
+    int status;
+    *first = 0;
     while (waitpid(child, &status, WNOHANG) != child) {
         int number = sigwaitinfo(signals, NULL);
-        if (number == SIGCHLD || number < 0 || (number == SIGHUP && handed))
+        if (number == SIGCHLD || number < 0 || (number == SIGHUP && *first))
             continue;
-        kill(child, handed++ ? SIGTERM : number == SIGINT ? LAUNCH_INTERRUPT : LAUNCH_TERMINATE);
+        kill(child, *first ? SIGTERM : number == SIGINT ? LAUNCH_INTERRUPT : LAUNCH_TERMINATE);
+        *first = *first ? *first : number;
     }
     return status;
 }
 
-/* What the child's end means. */
-static int judge(int status, bool missing)
+/* What the child's end means. first: as above. */
+static int judge(int status, int first)
 {
     int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    if (missing) {
+    if (code == NO_MPIRUN) {
         error_set("mpirun cannot be started: install openmpi-bin, which run.devices needs");
         return cli_failed();
     }
     if (code == EXIT_DONE || code == EXIT_FAILED || code == EXIT_USAGE || code == EXIT_INTERRUPTED || code == EXIT_TERMINATED)
         return code;
+    if (first) /* it came before there was anything to save, or twice */
+        return first == SIGINT ? EXIT_INTERRUPTED : EXIT_TERMINATED;
     if (code > 128)
         error_set("a process of the run was ended by signal %d, and with it the others; what the run has saved stands: "
                   "--resume goes on from there",
@@ -108,7 +112,7 @@ static int judge(int status, bool missing)
 int launch_ranks(int count)
 {
     char number[16], program[4096], *text = NULL, **words = NULL, **argv = NULL;
-    int code = EXIT_FAILED, told[2] = {-1, -1}, status;
+    int code = EXIT_FAILED, status, first;
     if (!ranks_are_built()) {
         ranks_open(); /* says so */
         return cli_failed();
@@ -122,7 +126,7 @@ int launch_ranks(int count)
     while (words && words[own])
         own++;
     argv = words ? memory_new(own + WORDS_BEFORE + 1, sizeof *argv) : NULL;
-    if (!argv || pipe2(told, O_CLOEXEC) != 0) {
+    if (!argv) {
         cli_failed();
         goto done;
     }
@@ -135,33 +139,29 @@ int launch_ranks(int count)
     argv[3 + BEFORE] = program;
     memcpy(argv + WORDS_BEFORE, words, own * sizeof *argv);
     sigset_t signals, mask;
+    struct sigaction hangup;
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGHUP);
     sigaddset(&signals, SIGCHLD);
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) /* nohup has it ignored */
+        sigaddset(&signals, SIGHUP);
     fflush(NULL);
     sigprocmask(SIG_BLOCK, &signals, &mask);
     pid_t parent = getpid(), child = fork();
     if (child == 0) {
         become_mpirun(argv, &mask, parent);
-        _exit(write(told[1], "", 1) == 1 ? EXIT_FAILED : EXIT_FAILED);
+        _exit(NO_MPIRUN);
     }
-    close(told[1]);
-    told[1] = -1;
     if (child < 0) {
         error_set("no process can be started: %s", strerror(errno));
         code = cli_failed();
     } else {
-        char byte;
-        status = wait_and_hand_on(child, &signals);
-        code = judge(status, read(told[0], &byte, 1) == 1);
+        status = wait_and_hand_on(child, &signals, &first);
+        code = judge(status, first);
     }
     sigprocmask(SIG_SETMASK, &mask, NULL);
 done:
-    for (int i = 0; i < 2; i++)
-        if (told[i] >= 0)
-            close(told[i]);
     memory_free(argv);
     memory_free(words);
     free(text);

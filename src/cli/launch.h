@@ -16,7 +16,7 @@ enum { LAUNCH_MOST = 1024 };
  * started. */
 int launch_ranks(int count);
 
-/* In what mpirun has started: LAUNCH_INTERRUPT and LAUNCH_TERMINATE reach all of them and are for rank 0. */
+/* In ranks 1 ..: LAUNCH_INTERRUPT and LAUNCH_TERMINATE reach all processes and are for rank 0. */
 void launch_ignore_signals(void);
 
 #endif

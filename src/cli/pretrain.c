@@ -209,10 +209,10 @@ static int lead(Job *job, const Arguments *arguments)
 static int join(Job *job, const Arguments *arguments)
 {
     int code = EXIT_DONE;
-    launch_ignore_signals();
     if (!(job->ranks = ranks_open()))
         return cli_failed();
     if (ranks_rank(job->ranks) > 0) {
+        launch_ignore_signals();
         code = trainer_serve(job->ranks) ? EXIT_DONE : cli_failed();
     } else {
         code = lead(job, arguments);
