@@ -16,12 +16,7 @@ lacuna=${LACUNA:-$here/../build/lacuna}
 mkdir -p "$out"
 
 list=$out/train.csv
-if [ ! -e "$list" ]; then
-    for class in "$cifar"/train/*/; do
-        find "$class" -type f | LC_ALL=C sort | head -n 2000 | sed "s|\$|,$(basename "$class")|"
-    done >"$list.part"
-    mv "$list.part" "$list"
-fi
+"$here/cifar10-list.sh" "$cifar" "$list"
 
 runs=()
 for seed in 0 1; do

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 #include <jpeglib.h>
+#include <unistd.h>
 
 #include "image/draw.h"
 #include "run_program.h"
@@ -127,6 +128,28 @@ static void check_names_every_bad_file_in_order(void **state)
              "{\"key\": \"e-cut.jpg\", \"why\": \"the JPEG file is cut off after %zu bytes\"}\n",
              size);
     transcript("data check --json " HOME "/mixed", 1, whole, "3 of 9 pictures cannot be read\n");
+}
+
+/* As one line each, and the others are looked at. */
+static void check_names_every_damaged_shard(void **state)
+{
+    (void)state;
+    Ran ran = run_program("data pack " HOME "/mixed " HOME "/shards --shard-count 2");
+    assert_int_equal(ran.code, 1); /* three of the pictures cannot be read */
+    ran_free(&ran);
+    static const char *const cut[] = {HOME "/shards/shards-000000.tar", HOME "/shards/shards-000002.tar"};
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(truncate(cut[i], 700), 0);
+    ran = run_program("data check " HOME "/shards");
+    assert_int_equal(ran.code, 1);
+    const char *first = strstr(ran.out, "shards-000000.tar: "), *second = strstr(ran.out, "shards-000002.tar: ");
+    assert_true(first && second && first < second);
+    assert_string_equal(ran.err, "2 pictures, all good\n2 damaged shards are left out\n");
+    ran_free(&ran);
+    ran = run_program("data check --json " HOME "/shards");
+    assert_int_equal(strncmp(ran.out, "{\"key\": \"/", 10), 0);
+    assert_non_null(strstr(ran.out, "shards-000002.tar\", \"why\": \""));
+    ran_free(&ran);
 }
 
 static void a_control_character_in_a_name_stays_off_the_terminal(void **state)
@@ -257,6 +280,7 @@ static void cifars_files_are_looked_at_too(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(check_names_every_bad_file_in_order),
+                                       cmocka_unit_test(check_names_every_damaged_shard),
                                        cmocka_unit_test(a_control_character_in_a_name_stays_off_the_terminal),
                                        cmocka_unit_test(stats_tell_what_is_there),
                                        cmocka_unit_test(stats_in_json_hold_the_pixels_mean),

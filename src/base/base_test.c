@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "base/system.h"
 #include "base/text.h"
 
 /* Known answers published with the Random123 library. */
@@ -104,6 +105,11 @@ static void text_escapes_json(void **state)
     text_add_json_string(&t, "a\"b\\c\n\x01");
     assert_string_equal(t.data, "\"a\\\"b\\\\c\\n\\u0001\"");
     text_free(&t);
+    /* Cut off, too long for its number, half of a pair, beyond the last. */
+    text_add_json_string(&t, "\xC3\xA9\xF0\x9F\x90\x88\xFF\xE2\x82|\xC0\xAF\xED\xA0\x80\xF4\x90\x80\x80");
+    assert_string_equal(t.data, "\"\xC3\xA9\xF0\x9F\x90\x88\\ufffd\\ufffd\\ufffd|\\ufffd\\ufffd\\ufffd\\ufffd\\ufffd"
+                                "\\ufffd\\ufffd\\ufffd\\ufffd\"");
+    text_free(&t);
     assert_int_equal(text_distance("encoder.depth", "encoder.detph"), 2);
     assert_int_equal(text_distance("", "abc"), 3);
 }
@@ -134,6 +140,18 @@ static void a_failed_write_keeps_the_old_file(void **state)
     memory_free(sub);
 }
 
+static void the_peak_of_memory_grows_with_what_is_touched(void **state)
+{
+    (void)state;
+    enum { BYTES = 64 << 20 };
+    long long before = system_peak_resident();
+    char *bytes = memory_new(BYTES, 1);
+    assert_non_null(bytes);
+    memset(bytes, 1, BYTES);
+    assert_in_range(system_peak_resident() - before, BYTES / 2, 2LL * BYTES);
+    memory_free(bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -144,6 +162,7 @@ int main(void)
         cmocka_unit_test(memory_refuses_overflow_and_planted_failures),
         cmocka_unit_test(text_escapes_json),
         cmocka_unit_test(a_failed_write_keeps_the_old_file),
+        cmocka_unit_test(the_peak_of_memory_grows_with_what_is_touched),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,7 +29,38 @@ static bool io_error(const char *verb, const char *path)
     return false;
 }
 
+/* Reads up to `count` bytes, fewer at the file's end. False after error_set(). */
+static bool read_some(int fd, const char *path, char *data, size_t count, size_t *done)
+{
+    for (*done = 0; *done < count;) {
+        ssize_t n = read(fd, data + *done, count - *done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return io_error("read", path);
+        if (n == 0)
+            break; /* it shrank meanwhile */
+        *done += (size_t)n;
+    }
+    return true;
+}
+
+static bool start_is_good(int fd, const char *path, FileLook look)
+{
+    char *start = memory_new(FILE_START, 1);
+    size_t size;
+    bool good = start && read_some(fd, path, start, FILE_START, &size) && look(start, size, path) &&
+                (lseek(fd, 0, SEEK_SET) == 0 || io_error("read", path));
+    memory_free(start);
+    return good;
+}
+
 char *file_read(const char *path, size_t limit, size_t *size)
+{
+    return file_read_if(path, limit, NULL, size);
+}
+
+char *file_read_if(const char *path, size_t limit, FileLook look, size_t *size)
 {
     char *data = NULL;
     struct stat info;
@@ -50,22 +81,12 @@ char *file_read(const char *path, size_t limit, size_t *size)
         error_set("%s has %lld bytes, more than the %zu that are accepted here", path, (long long)info.st_size, limit);
         goto fail;
     }
-    size_t length = (size_t)info.st_size, done = 0;
-    data = memory_new(length + 1, 1);
-    if (!data)
+    size_t length = (size_t)info.st_size, done;
+    if (look && length > FILE_LARGE && !start_is_good(fd, path, look))
         goto fail;
-    while (done < length) {
-        ssize_t n = read(fd, data + done, length - done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0) {
-            io_error("read", path);
-            goto fail;
-        }
-        if (n == 0)
-            break; /* it shrank meanwhile */
-        done += (size_t)n;
-    }
+    data = memory_new(length + 1, 1);
+    if (!data || !read_some(fd, path, data, length, &done))
+        goto fail;
     data[done] = 0;
     *size = done;
     close(fd);

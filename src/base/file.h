@@ -10,6 +10,15 @@
  * larger than `limit` bytes (0: no limit) or is not a regular file; error_is_machine() tells whether the file is at fault. */
 char *file_read(const char *path, size_t limit, size_t *size);
 
+/* Tells whether a file whose first bytes these are is worth reading; if not, false after error_set(). */
+typedef bool (*FileLook)(const void *start, size_t size, const char *path);
+
+enum { FILE_START = 64 << 10, FILE_LARGE = 1 << 20 };
+
+/* file_read(), but of a file of more than FILE_LARGE bytes the first FILE_START are looked at before memory is taken for the
+ * rest. */
+char *file_read_if(const char *path, size_t limit, FileLook look, size_t *size);
+
 /* Writes PATH.tmp, flushes it to disk, renames it to PATH: readers see the old file or the whole new one. */
 bool file_write(const char *path, const void *data, size_t size);
 

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 void system_processor(char name[SYSTEM_PROCESSOR_BYTES])
 {
@@ -17,4 +18,10 @@ void system_processor(char name[SYSTEM_PROCESSOR_BYTES])
     }
     if (file)
         fclose(file);
+}
+
+long long system_peak_resident(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) ? 0 : (long long)usage.ru_maxrss * 1024;
 }

@@ -51,8 +51,20 @@ void text_add_bytes(Text *t, const void *bytes, size_t count)
     t->data[t->length] = 0;
 }
 
+size_t text_utf8_bytes(const char *at)
+{
+    const unsigned char *c = (const unsigned char *)at;
+    size_t count = *c < 0x80 ? 1 : *c < 0xC2 ? 0 : *c < 0xE0 ? 2 : *c < 0xF0 ? 3 : *c < 0xF5 ? 4 : 0;
+    unsigned char low = *c == 0xE0 ? 0xA0 : *c == 0xF0 ? 0x90 : 0x80, high = *c == 0xED ? 0x9F : *c == 0xF4 ? 0x8F : 0xBF;
+    for (size_t i = 1; i < count; i++, low = 0x80, high = 0xBF)
+        if (c[i] < low || c[i] > high)
+            return 0;
+    return count;
+}
+
 void text_add_json_string(Text *t, const char *string)
 {
+    size_t bytes;
     text_add(t, "\"");
     for (const unsigned char *c = (const unsigned char *)string; *c; c++) {
         if (*c == '"' || *c == '\\')
@@ -61,8 +73,14 @@ void text_add_json_string(Text *t, const char *string)
             text_add(t, "\\n");
         else if (*c < 0x20)
             text_add(t, "\\u%04x", *c);
-        else
+        else if (*c < 0x80)
             text_add_bytes(t, c, 1);
+        else if (!(bytes = text_utf8_bytes((const char *)c)))
+            text_add(t, "\\ufffd");
+        else {
+            text_add_bytes(t, c, bytes);
+            c += bytes - 1;
+        }
     }
     text_add(t, "\"");
 }

@@ -14,7 +14,12 @@ typedef struct {
 void text_add(Text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void text_add_bytes(Text *t, const void *bytes, size_t count);
 
-/* As text_add(), with JSON's escapes and quotes around the string. */
+/* Bytes of the character, not the closing zero, that begins at `at`: 1 to 4, or 0 when this is no UTF-8 (Unicode, table 3-7).
+ */
+size_t text_utf8_bytes(const char *at);
+
+/* As text_add(), with JSON's escapes and quotes around the string; a byte that is no UTF-8 (of a file's name) becomes U+FFFD.
+ */
 void text_add_json_string(Text *t, const char *string);
 
 void text_free(Text *t);

@@ -1,11 +1,11 @@
 /* lacuna analyse: what happens inside models, as numbers and as a page. */
 #include <stdio.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "analysis/analyse.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/system.h"
 #include "cli/cli.h"
 
 typedef struct {
@@ -49,11 +49,9 @@ static bool analyse(const Job *job, const Arguments *arguments, const Device *de
         text_add(&line, "{\"out\": ");
         text_add_json_string(&line, job->out);
         double seconds = clock_seconds() - start;
-        struct rusage usage;
-        long long resident = getrusage(RUSAGE_SELF, &usage) ? 0 : (long long)usage.ru_maxrss * 1024;
         text_add(&line, ", \"models\": %d, \"pictures\": %zu, \"seconds\": %.6g, \"pictures_per_second\": %.6g, ",
                  arguments->count, pictures, seconds, (double)pictures / seconds);
-        text_add(&line, "\"peak_rss_bytes\": %lld}", resident);
+        text_add(&line, "\"peak_rss_bytes\": %lld}", system_peak_resident());
         ok = !line.failed && printf("%s\n", line.data) > 0;
         text_free(&line);
     } else if (ok) {

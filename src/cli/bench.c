@@ -5,12 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "base/system.h"
 #include "cli/bench_ops.h"
 #include "cli/cli.h"
 #include "device/buffer.h"
@@ -227,12 +227,6 @@ done:
     return ok;
 }
 
-static long long peak_rss(void)
-{
-    struct rusage usage;
-    return getrusage(RUSAGE_SELF, &usage) ? 0 : (long long)usage.ru_maxrss * 1024;
-}
-
 /* The keys of bench/torch_mae.py, then our own. */
 static void print_json(const Bench *b)
 {
@@ -246,7 +240,7 @@ static void print_json(const Bench *b)
         "], \"step_seconds_median\": %.9g, \"images_per_second\": %.9g, \"peak_rss_bytes\": %lld, \"peak_device_bytes\": %lld, "
         "\"loss_first\": %.9g, \"loss_last\": %.9g, \"planned_bytes\": %lld, \"floor_bytes\": %lld, \"gflops\": %.9g, "
         "\"gflops_per_second\": %.9g}\n",
-        b->median, b->batch / b->median, peak_rss(), (long long)b->device_bytes, b->loss_first, b->loss_last,
+        b->median, b->batch / b->median, system_peak_resident(), (long long)b->device_bytes, b->loss_first, b->loss_last,
         (long long)b->planned, (long long)b->floor, b->flops / 1e9, b->flops / 1e9 / b->median);
 }
 
@@ -258,7 +252,7 @@ static void print_table(const Bench *b)
     printf("  pictures   %.1f a second\n", b->batch / b->median);
     printf("  work       %.2f GFLOP a step, %.1f GFLOP/s\n", b->flops / 1e9, b->flops / 1e9 / b->median);
     printf("  memory     %.1f MB planned (at least %.1f MB), %.1f MB resident at most\n", (double)b->planned / 1e6,
-           (double)b->floor / 1e6, (double)peak_rss() / 1e6);
+           (double)b->floor / 1e6, (double)system_peak_resident() / 1e6);
     if (b->device_bytes)
         printf("  GPU        %.1f MB taken\n", (double)b->device_bytes / 1e6);
     printf("  loss       %.6f at first, %.6f at last\n", b->loss_first, b->loss_last);

@@ -3,10 +3,10 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/system.h"
 #include "cli/cli.h"
 #include "data/loader.h"
 #include "image/augment.h"
@@ -35,6 +35,7 @@ static LoaderOptions options_of(const Job *job, const Source *source)
                        .flip = 0.5,
                        .filter = RESIZE_BICUBIC,
                        .whole_files = job->first_pass,
+                       .max_bad = 0.5,
                        .workers = job->workers};
     memcpy(o.mean, IMAGE_STATISTICS_IMAGENET.mean, sizeof IMAGE_STATISTICS_IMAGENET.mean);
     memcpy(o.std, IMAGE_STATISTICS_IMAGENET.std, sizeof IMAGE_STATISTICS_IMAGENET.std);
@@ -69,14 +70,12 @@ static int run(void *options, const Arguments *arguments)
     Job *job = options;
     if (!measure(job))
         return cli_failed();
-    struct rusage usage;
-    long long resident = getrusage(RUSAGE_SELF, &usage) ? 0 : (long long)usage.ru_maxrss * 1024;
     double rate = (double)job->pictures / job->took;
     if (job->json)
         printf("{\"pictures\": %llu, \"seconds\": %.9g, \"pictures_per_second\": %.9g, \"size\": %d, \"files\": %zu, "
                "\"workers\": %d, \"first_pass\": %s, \"peak_rss_bytes\": %lld}\n",
                (unsigned long long)job->pictures, job->took, rate, job->size, job->files, job->workers,
-               job->first_pass ? "true" : "false", resident);
+               job->first_pass ? "true" : "false", system_peak_resident());
     else
         printf("%.1f pictures a second: %llu in %.2f s, %d worker%s, %d x %d pixels, %zu file%s\n", rate,
                (unsigned long long)job->pictures, job->took, job->workers, job->workers == 1 ? "" : "s", job->size, job->size,

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "base/system.h"
 #include "cli/cli.h"
 #include "transfer/features.h"
 
@@ -80,8 +81,9 @@ static int run_embed(void *options, const Arguments *arguments)
         return cli_failed();
     if (job->json)
         printf("{\"engine\": \"lacuna\", \"config\": \"%s\", \"precision\": \"%s\", \"batch_size\": %d, \"seconds_median\": "
-               "%.9g, \"pictures_per_second\": %.9g}\n",
-               CONFIGS[job->config], PRECISIONS[job->precision], job->batch, median, job->batch / median);
+               "%.9g, \"pictures_per_second\": %.9g, \"peak_rss_bytes\": %lld}\n",
+               CONFIGS[job->config], PRECISIONS[job->precision], job->batch, median, job->batch / median,
+               system_peak_resident());
     else
         printf("%s, %s, %d pictures at a time: %.1f pictures a second\n", CONFIGS[job->config], PRECISIONS[job->precision],
                job->batch, job->batch / median);

@@ -44,10 +44,10 @@ typedef struct {
     char *key;
 } Check;
 
-static bool print_bad(const Check *c, const char *why)
+static bool print_bad(bool json, const char *key, const char *why)
 {
-    if (!c->job->json) {
-        cli_print_safely(stdout, c->key, false);
+    if (!json) {
+        cli_print_safely(stdout, key, false);
         printf(": ");
         cli_print_safely(stdout, why, false);
         putchar('\n');
@@ -55,7 +55,7 @@ static bool print_bad(const Check *c, const char *why)
     }
     Text line = {0};
     text_add(&line, "{\"key\": ");
-    text_add_json_string(&line, c->key);
+    text_add_json_string(&line, key);
     text_add(&line, ", \"why\": ");
     text_add_json_string(&line, why);
     text_add(&line, "}\n");
@@ -74,11 +74,22 @@ static bool check_picture(void *context, size_t i, const PictureFacts *facts)
         c->bad++;
         source_key(c->job->source, i, c->key, SOURCE_KEY_SIZE);
         data_progress_clear(&c->progress);
-        ok = print_bad(c, facts->why);
+        ok = print_bad(c->job->json, c->key, facts->why);
         fflush(stdout); /* a survey of millions takes long: a line is wanted when the file was met */
     }
     data_progress_step(&c->progress, i + 1);
     return ok;
+}
+
+static void tell_damaged(void *context, const char *path, const char *why)
+{
+    DataJob *job = context;
+    size_t length = strlen(path);
+    if (!strncmp(why, path, length)) /* it is printed before the reason anyway */
+        why += length + (!strncmp(why + length, ": ", 2) ? 2 : !strncmp(why + length, " is ", 4) ? 4 : 0);
+    job->damaged++;
+    print_bad(job->json, path, why);
+    fflush(stdout);
 }
 
 int data_check(const DataJob *job)
@@ -91,11 +102,14 @@ int data_check(const DataJob *job)
         return cli_failed();
     fflush(stdout);
     size_t count = source_count(job->source);
+    const char *plural = count == 1 ? "" : "s";
     if (c.bad)
-        fprintf(stderr, "%zu of %zu picture%s cannot be read\n", c.bad, count, count == 1 ? "" : "s");
+        fprintf(stderr, "%zu of %zu picture%s cannot be read\n", c.bad, count, plural);
     else
-        fprintf(stderr, "%zu picture%s, all good\n", count, count == 1 ? "" : "s");
-    return c.bad ? EXIT_FAILED : EXIT_DONE;
+        fprintf(stderr, "%zu picture%s, all good\n", count, plural);
+    if (job->damaged)
+        fprintf(stderr, "%zu damaged shard%s left out\n", job->damaged, job->damaged == 1 ? " is" : "s are");
+    return c.bad || job->damaged ? EXIT_FAILED : EXIT_DONE;
 }
 
 /* ---- the verbs */
@@ -103,9 +117,10 @@ int data_check(const DataJob *job)
 static int run_data(void *options, const Arguments *arguments, int (*look)(const DataJob *job))
 {
     DataJob *job = options;
+    SourceOptions how = {.damaged = look == data_check ? tell_damaged : NULL, .context = job};
     job->where = arguments->words[0];
     job->threads = job->threads ? job->threads : cpu_count();
-    job->source = source_open(job->where, NULL);
+    job->source = source_open(job->where, &how);
     if (!job->source)
         return cli_failed();
     int code = look(job);

@@ -9,6 +9,7 @@ typedef struct {
     int threads;
     bool json;
     Source *source;
+    size_t damaged; /* shards, which check tells of and leaves out */
 } DataJob;
 
 /* Draws how far a survey has come, on standard error and only on a terminal; a few times a second. */

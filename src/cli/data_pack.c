@@ -100,7 +100,8 @@ static const Option OPTIONS[] = {
     {"shard-count", OPTION_INT, AT(shard_count), .value = "N", .help = "most pictures of a shard (default: any number)",
      .low = 1, .high = INT_MAX},
     {"short-side", OPTION_INT, AT(short_side), .value = "N",
-     .help = "shrink pictures whose shorter side is longer than N pixels to N, with 8 bits a sample, and encode them again",
+     .help = "shrink pictures whose shorter side is longer than N pixels to N, with 8 bits a sample and without alpha, and "
+             "encode them again, as PNG where a side is too long for JPEG",
      .low = 1, .high = 65500},
     {"quality", OPTION_INT, AT(quality), .value = "N", .help = "of the JPEG files that are encoded again (default 95)",
      .low = 1, .high = 100},

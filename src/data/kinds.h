@@ -26,6 +26,8 @@ struct Source {
     char *where;        /* owned */
     Text summary;
     bool no_cache;
+    void (*damaged)(void *context, const char *path, const char *why); /* of SourceOptions */
+    void *damaged_context;
 };
 
 /* Each fills source->kind, self, count, class_* and summary; source->where is set. What is filled is freed by source_close(),

@@ -128,7 +128,7 @@ static bool take_line(List *list, const char *where, char *line, char *end, size
         if (!(fields[count++] = take_field(&at, end, &reason)))
             return error_set("%s: line %zu %s", where, number, reason);
     }
-    if (!list->count && !strcmp(fields[0], "path") && (count == 1 || !strcmp(fields[1], "label")))
+    if (!list->count && !strcasecmp(fields[0], "path") && (count == 1 || !strcasecmp(fields[1], "label")))
         return true;
     if (!*fields[0])
         return error_set("%s: line %zu has no path", where, number);
@@ -207,7 +207,8 @@ done:
 
 static bool label(Source *source, List *list)
 {
-    bool numbers = true;
+    size_t numbers = 0;
+    bool first_is_number = true;
     for (size_t i = 0; i < list->count; i++) {
         const Entry *entry = &list->entries[i], *first = list->entries;
         if ((entry->label == NO_LABEL) != (first->label == NO_LABEL))
@@ -216,12 +217,17 @@ static bool label(Source *source, List *list)
                              (unsigned long long)first->line);
         if (entry->label != NO_LABEL) {
             const char *text = list->text + entry->label;
-            numbers = numbers && text[strspn(text, "0123456789")] == 0;
+            bool number = text[strspn(text, "0123456789")] == 0;
+            first_is_number = i ? first_is_number : number;
+            numbers += number;
         }
     }
     if (list->entries[0].label == NO_LABEL)
         return true;
-    if (!numbers)
+    if (!first_is_number && list->count > 1 && numbers == list->count - 1)
+        return error_set("%s: line %llu has the label %.40s, and all others are numbers; if it is a header, write `path,label`",
+                         source->where, (unsigned long long)list->entries[0].line, list->text + list->entries[0].label);
+    if (numbers < list->count)
         return name_classes(source, list);
     int most = 0;
     for (size_t i = 0; i < list->count; i++) {

@@ -82,6 +82,10 @@ static void names_are_sorted(void **state)
     source = open_text("path,name\n1.png,x\n"); /* no header: a file named path */
     assert_int_equal(source_count(source), 2);
     source_close(source);
+    source = open_text("Path,LABEL\n1.png,10\n2.png,2\n");
+    assert_int_equal(source_count(source), 2);
+    assert_int_equal(source_class_count(source), 11);
+    source_close(source);
     source = open_text("path\n1.png\n2.png,\n");
     assert_int_equal(source_count(source), 2);
     assert_int_equal(source_class_count(source), 0);
@@ -130,6 +134,7 @@ static void malformed_lines_are_named(void **state)
         {"a.png,1\n,1\n", "line 2 has no path"},
         {"a.png,1\n\r\nb.png\n", "line 3 has no label, unlike line 1"},
         {"a.png\nb.png,x\n", "line 2 has a label, unlike line 1"},
+        {"file,class\na.png,1\nb.png,10\n", "line 1 has the label class, and all others are numbers; if it is a header, write"},
         {"a.png,1\nb.png,1048576\n", "line 2 has the label 1048576"},
         {"a.png,1\nb.png,99999999999999999999\n", "line 2 has the label 9999"},
     };

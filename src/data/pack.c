@@ -73,7 +73,7 @@ static bool shrink(Image *image, int side, ResizeScratch *scratch)
 
 static bool encode(const PackOptions *o, const Image *image, bool lossless, Made *made)
 {
-    lossless = lossless || !o->quality;
+    lossless = lossless || !o->quality || image->height > IMAGE_JPEG_SIDE || image->width > IMAGE_JPEG_SIDE;
     memory_free(made->bytes);
     made->bytes =
         lossless ? (char *)image_encode_png(image, &made->size) : (char *)image_encode_jpeg(image, o->quality, &made->size);
@@ -118,7 +118,7 @@ static bool make(const PackOptions *o, size_t i, ResizeScratch *scratch, Made *m
     if (ok && (shrinks || !file))
         ok = encode(o, &image, !shrinks, made);
     if (ok && orientation > 1 && shrinks) /* the picture lies as it did, and its file still says how */
-        ok = pack_orientation(&made->bytes, &made->size, !o->quality, orientation);
+        ok = pack_orientation(&made->bytes, &made->size, !strcmp(made->suffix, ".png"), orientation);
     image_free(&image);
     return ok;
 }

@@ -30,8 +30,11 @@ void pack_stem(const char *key, Text *out)
         if (!nothing && out->length + n - begin < LONGEST_STEM) {
             if (out->length > begin)
                 text_add(out, "/");
+            bool note = out->length == begin && n >= 4 && !memcmp(part, "__", 2) && !memcmp(part + n - 2, "__", 2);
             last = out->length;
             text_add_bytes(out, part, n);
+            if (note) /* readers pass over what begins with `__NAME__/` */
+                text_add(out, "-");
         }
         at += n + 1;
     }

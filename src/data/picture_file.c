@@ -8,7 +8,7 @@
 
 static char *read_path(const char *path, size_t *size)
 {
-    return path ? file_read(path, LARGEST_PICTURE_FILE, size) : NULL;
+    return path ? file_read_if(path, LARGEST_PICTURE_FILE, image_start_is_sound, size) : NULL;
 }
 
 bool picture_file_bytes(const char *folder, const char *name, char **bytes, size_t *size)

@@ -160,6 +160,18 @@ static void give_descriptor(Shards *shards, int fd, OpenShard *place)
     pthread_mutex_unlock(&shards->lock);
 }
 
+/* Whether a large member is worth reading, before memory is taken for it. False when its start cannot be read. */
+static bool look_at_start(int fd, const Shard *shard, const TarPicture *picture, bool *sound)
+{
+    if (picture->size <= FILE_LARGE)
+        return true;
+    char *start = memory_new(FILE_START, 1);
+    bool ok = start && tar_read(fd, shard->path, start, FILE_START, picture->offset);
+    *sound = ok && image_start_is_sound(start, FILE_START, shard->index.text + picture->name);
+    memory_free(start);
+    return ok;
+}
+
 static bool shards_file(const Source *source, size_t i, char **bytes, size_t *size)
 {
     Shards *shards = source->self;
@@ -172,14 +184,15 @@ static bool shards_file(const Source *source, size_t i, char **bytes, size_t *si
         return error_set("it has %llu bytes, more than the %d that are accepted here", (unsigned long long)picture->size,
                          LARGEST_PICTURE_FILE);
     int fd = take_descriptor(shards, shard, &place);
-    bool ok = false;
+    bool ok = false, sound = true;
     if (fd >= 0) {
-        *bytes = memory_new_aligned(*size + 1, 1);
-        ok = *bytes && tar_read(fd, shard->path, *bytes, *size, picture->offset);
+        ok = look_at_start(fd, shard, picture, &sound);
+        *bytes = ok && sound ? memory_new_aligned(*size + 1, 1) : NULL;
+        ok = ok && (!sound || (*bytes && tar_read(fd, shard->path, *bytes, *size, picture->offset)));
         give_descriptor(shards, fd, place);
     }
     if (ok)
-        return true;
+        return sound;
     error_blame_machine(); /* the shard went away or cannot be read: no fault of the picture in it */
     memory_free(*bytes);
     *bytes = NULL;
@@ -356,6 +369,7 @@ bool shards_open(Source *source)
     source->self = shards;
     source->kind = &shards_kind;
     bool ok;
+    size_t damaged = 0;
     if (file_is_folder(where))
         ok = add_folder(shards, where);
     else if (file_exists(where))
@@ -369,10 +383,17 @@ bool shards_open(Source *source)
         char *stored = source->no_cache ? NULL : cache_path("shard", hash_bytes(HASH_START, shard->path, strlen(shard->path)));
         shard->first = source->count;
         ok = tar_index_make(&shard->index, shard->path, stored);
+        if (!ok && source->damaged && !error_is_machine()) {
+            source->damaged(source->damaged_context, shard->path, error_text());
+            damaged++;
+            ok = true;
+        }
         source->count += shard->index.count;
         memory_free(stored);
     }
-    if (ok && !source->count)
+    if (ok && !source->count && damaged)
+        ok = error_set("no pictures at %s: no shard is whole", where);
+    else if (ok && !source->count)
         ok = error_set("no pictures at %s: no member of %s is named .jpg, .jpeg, .png, .webp, .tif or .tiff", where,
                        shards->count == 1 ? "the shard" : "its shards");
     if (!ok || !label(source, shards))

@@ -398,6 +398,10 @@ static void harm_is_refused(void **state)
     add_text(&tar, "b.png", "x");
     add_text(&tar, "a.png", "y");
     assert_refused(&tar, "the name a.png occurs twice, at bytes 0 and 2048");
+    add_text(&tar, "a.PNG", "x");
+    add_text(&tar, "a.jpg", "x");
+    add_text(&tar, "a.png", "y");
+    assert_refused(&tar, "a.PNG and a.png are the same part of a sample twice");
     add_text(&tar, "a.png", "x");
     add_text(&tar, "a.cls", "1");
     add_text(&tar, "a.CLS", "2");
@@ -431,6 +435,32 @@ static void harm_is_refused(void **state)
     assert_true(file_make_folder(SHARD "/one.tar"));
     assert_refused_at(SHARD, "not a regular file");
     assert_true(file_remove(SHARD));
+}
+
+/* A bad picture is no bad shard, also where its start tells that it is bad. */
+static void a_large_member_that_is_no_picture_is_left_out(void **state)
+{
+    (void)state;
+    enum { BYTES = 2 << 20 };
+    Text tar = {0};
+    char *text = memory_new(BYTES, 1);
+    assert_non_null(text);
+    memset(text, 'x', BYTES);
+    add_member(&tar, "a.jpg", text, BYTES);
+    add_picture(&tar, "b.png", 7);
+    write_archive(&tar, SHARD);
+    Source *source = source_open(SHARD, &uncached);
+    assert_non_null(source);
+    Image image;
+    uint64_t before = memory_count();
+    assert_false(source_picture(source, 0, 3, &image));
+    assert_non_null(strstr(error_text(), "a.jpg: this is neither a JPEG, PNG, WebP nor TIFF file"));
+    assert_false(error_is_machine());
+    assert_in_range(memory_count() - before, 0, 2); /* the name, the start */
+    assert_true(source_picture(source, 1, 3, &image));
+    image_free(&image);
+    source_close(source);
+    memory_free(text);
 }
 
 static void compressed_shards_are_refused(void **state)
@@ -695,6 +725,7 @@ int main(void)
         cmocka_unit_test(pictures_are_grouped_as_webdataset_groups),
         cmocka_unit_test(names_and_sizes),
         cmocka_unit_test(harm_is_refused),
+        cmocka_unit_test(a_large_member_that_is_no_picture_is_left_out),
         cmocka_unit_test(compressed_shards_are_refused),
         cmocka_unit_test(truncated_archives),
         cmocka_unit_test(damaged_archives),

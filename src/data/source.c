@@ -86,23 +86,21 @@ int32_t class_number_read(const char *text, size_t size)
     return size ? number : -1;
 }
 
-/* An absolute path without links, where there is something; for a pattern, its folder's with the pattern behind it; otherwise
- * the path as it is. */
+/* The last name of a path in its folder's absolute path without links; of `.`, `..` and a closing slash all is resolved;
+ * without such a folder the path as it is. The last name stays, be it a pattern or a link: it tells what kind of source this
+ * is. */
 static char *absolute(const char *path)
 {
-    char *real = realpath(path, NULL), *copy = NULL, *folder;
-    if (real) {
-        copy = memory_string(real);
-        free(real); /* the C library's */
-        return copy;
-    }
-    folder = memory_string(path);
+    const char *name = file_name(path);
+    bool whole = !*name || !strcmp(name, ".") || !strcmp(name, "..");
+    char *folder = memory_string(path), *copy = NULL;
     if (!folder)
         return NULL;
-    *(char *)file_name(folder) = 0;
-    real = realpath(*folder ? folder : ".", NULL);
-    copy = real ? file_join(real, file_name(path)) : memory_string(path);
-    free(real);
+    if (!whole)
+        folder[name - path] = 0;
+    char *real = realpath(*folder ? folder : ".", NULL);
+    copy = real && !whole ? file_join(real, name) : memory_string(real ? real : path);
+    free(real); /* the C library's */
     memory_free(folder);
     return copy;
 }
@@ -116,6 +114,8 @@ Source *source_open(const char *where, const SourceOptions *options)
     if (!source)
         return NULL;
     source->no_cache = options->no_cache;
+    source->damaged = options->damaged;
+    source->damaged_context = options->context;
     bool world = !strcmp(where, "world"), ok = false;
     source->where = world ? memory_string(where) : absolute(where);
     if (!source->where)

@@ -20,6 +20,9 @@ typedef struct {
     uint64_t world_seed;
     bool world_held_out; /* the pictures that no seed trains on (data/world.h) */
     bool no_cache;       /* neither reads nor writes stored listings and statistics */
+    /* Given: a damaged shard among others is told of here and left out; without it, it is an error. */
+    void (*damaged)(void *context, const char *path, const char *why);
+    void *context;
 } SourceOptions;
 
 /* Opens `where`, one of

@@ -18,6 +18,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "base/system.h"
 #include "data/cache.h"
 #include "data/listing.h"
 #include "data/source.h"
@@ -131,6 +132,40 @@ static void links_in_a_circle_end(void **state)
     assert_key(source, 0, "a/1.png");
     assert_key(source, 1, "b/2.png");
     source_close(source);
+}
+
+/* As caches of downloads lay files out: what a link is called tells what it is, and its neighbours are those of the link. */
+static void a_link_is_what_its_name_says(void **state)
+{
+    (void)state;
+    write_picture(HOME "/snap/1.png", 2, 2, 3, 1);
+    assert_true(file_make_folder(HOME "/blobs"));
+    write_text(HOME "/blobs/0a1b", "1.png\n");
+    assert_int_equal(symlink("../blobs/0a1b", HOME "/snap/list.csv"), 0);
+    Source *source = open_or_fail(HOME "/snap/list.csv", NULL);
+    Image image;
+    assert_true(source_picture(source, 0, 3, &image));
+    image_free(&image);
+    source_close(source);
+}
+
+/* Of a large file its start is looked at before memory is taken for it. */
+static void large_files_that_are_no_pictures_cost_little(void **state)
+{
+    (void)state;
+    enum { BYTES = 300 << 20 };
+    assert_true(file_make_folder(HOME "/large"));
+    write_text(HOME "/large/1.jpg", "no picture at all");
+    assert_int_equal(truncate(HOME "/large/1.jpg", BYTES), 0);
+    Source *source = open_or_fail(HOME "/large", NULL);
+    Image image;
+    long long before = system_peak_resident();
+    assert_false(source_picture(source, 0, 3, &image));
+    assert_non_null(strstr(error_text(), "1.jpg: this is neither a JPEG, PNG, WebP nor TIFF file"));
+    assert_false(error_is_machine());
+    assert_in_range(system_peak_resident() - before, 0, 16 << 20);
+    source_close(source);
+    assert_true(file_remove(HOME "/large"));
 }
 
 static void what_is_not_there_is_refused(void **state)
@@ -508,6 +543,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(labelled_folder),
         cmocka_unit_test(links_in_a_circle_end),
+        cmocka_unit_test(a_link_is_what_its_name_says),
+        cmocka_unit_test(large_files_that_are_no_pictures_cost_little),
         cmocka_unit_test(what_is_not_there_is_refused),
         cmocka_unit_test(broken_picture_has_a_reason),
         cmocka_unit_test(runs_among_the_pictures_are_left_out),

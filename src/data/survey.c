@@ -80,11 +80,24 @@ static bool read_picture(const Survey *s, size_t i, PictureFacts *facts, Image *
     return ok;
 }
 
-static void give_up(Survey *s)
+/* The reason without the name that stands for the key. */
+static const char *reason(void)
 {
+    const char *why = error_text();
+    size_t prefix = strlen(picture_name);
+    return !strncmp(why, picture_name, prefix) && !strncmp(why + prefix, ": ", 2) ? why + prefix + 2 : why;
+}
+
+static void give_up(Survey *s, size_t i)
+{
+    char *key = source_key(s->source, i, NULL, 0), *why = memory_string(reason());
     pthread_mutex_lock(&s->lock);
-    if (!s->failure)
+    if (!s->failure && key && why) {
+        error_set("%s: %s", key, why);
         s->failure = memory_string(error_text());
+    }
+    memory_free(key);
+    memory_free(why);
     pthread_mutex_unlock(&s->lock);
     atomic_store(&s->stop, true);
 }
@@ -101,18 +114,14 @@ static void look_at(Survey *s, size_t i)
             pixel_sums_add_picture(f->sums, &image);
             f->facts.sums = f->sums;
         } else if (s->measure) {
-            give_up(s);
+            give_up(s, i);
         }
     } else if (error_is_machine()) {
-        give_up(s);
+        give_up(s, i);
     } else {
-        const char *why = error_text();
-        size_t prefix = strlen(picture_name);
-        if (!strncmp(why, picture_name, prefix) && !strncmp(why + prefix, ": ", 2))
-            why += prefix + 2;
-        f->why = memory_string(why);
+        f->why = memory_string(reason());
         if (!f->why)
-            give_up(s);
+            give_up(s, i);
         f->facts = (PictureFacts){.why = f->why};
     }
     image_free(&image);

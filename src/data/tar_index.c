@@ -169,6 +169,23 @@ static bool names_differ(Making *m)
     return true;
 }
 
+/* Suffixes tell a sample's parts apart in any case: a.jpg and a.JPG would be one part twice. */
+static bool suffixes_differ(const Making *m, const Met *sorted, size_t count)
+{
+    for (size_t first = 0, i = 1; i < count; i++) {
+        const char *name = m->names.data + sorted[i].name;
+        size_t stem = (size_t)(suffix_of(name) - name);
+        if (compare_stem(m->names.data + sorted[first].name, name, stem))
+            first = i;
+        for (size_t k = first; k < i; k++) {
+            const char *other = m->names.data + sorted[k].name;
+            if (!strcasecmp(suffix_of(other), suffix_of(name)))
+                return error_set("%s: %s and %s are the same part of a sample twice", m->path, other, name);
+        }
+    }
+    return true;
+}
+
 /* Takes out what belongs to a picture without being one to train on: beside K.jpg a K.seg.png is of the same sample. */
 static bool leave_companions_out(Making *m)
 {
@@ -183,6 +200,10 @@ static bool leave_companions_out(Making *m)
     }
     if (wholes)
         qsort_r(whole, wholes, sizeof *whole, compare_stems, m->names.data);
+    if (!suffixes_differ(m, whole, wholes)) {
+        memory_free(whole);
+        return false;
+    }
     for (size_t p = 0; p < m->count; p++) {
         const char *name = m->names.data + m->pictures[p].name;
         size_t key = key_size(name);

@@ -1,12 +1,25 @@
 #include "data/tar_write.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
 
-enum { BLOCK = 512, NAME_SIZE = 100, PREFIX_SIZE = 155, SIZE = 124, CHECKSUM = 148, TYPE = 156, MAGIC = 257, PREFIX = 345 };
+enum {
+    BLOCK = 512,
+    RECORD = 20 * BLOCK,
+    NAME_SIZE = 100,
+    PREFIX_SIZE = 155,
+    SIZE = 124,
+    CHECKSUM = 148,
+    TYPE = 156,
+    MAGIC = 257,
+    PREFIX = 345
+};
 
 /* Where a name is cut into prefix and name: the place of a slash, 0 when it fits uncut, -1 when it does not fit. */
 static int cut_of(const char *name)
@@ -93,6 +106,10 @@ bool tar_write_member(int descriptor, const char *path, const char *name, const 
 
 bool tar_write_end(int descriptor, const char *path)
 {
-    static const char zeros[2 * BLOCK];
-    return file_write_all(descriptor, path, zeros, sizeof zeros);
+    static const char zeros[RECORD + 2 * BLOCK];
+    off_t written = lseek(descriptor, 0, SEEK_CUR);
+    if (written < 0)
+        return error_set("cannot write %s: %s", path, strerror(errno));
+    off_t behind = (written + 2 * BLOCK) % RECORD;
+    return file_write_all(descriptor, path, zeros, 2 * BLOCK + (size_t)(behind ? RECORD - behind : 0));
 }

@@ -16,6 +16,8 @@ uint8_t *image_encode_png(const Image *image, size_t *size);
 /* Likewise of grey samples of 16 bits, row-major. */
 uint8_t *image_encode_png16(const uint16_t *samples, int height, int width, size_t *size);
 
+enum { IMAGE_JPEG_SIDE = 65500 }; /* rows or columns that a JPEG file has at most */
+
 /* A JPEG file in memory of a picture with 1 or 3 channels, colours as fine as brightness (4:4:4); quality 1..100. As
  * image_encode_png(). */
 uint8_t *image_encode_jpeg(const Image *image, int quality, size_t *size);

@@ -286,6 +286,21 @@ bool image_facts(const void *bytes, size_t size, const char *name, ImageFacts *f
     return (codec && read_facts(codec, bytes, size, true, facts)) || error_context("%s", name);
 }
 
+bool image_start_is_sound(const void *start, size_t size, const char *name)
+{
+    const Codec *codec = find_codec(start, size);
+    ImageFacts facts = {0};
+    if (!codec)
+        return error_context("%s", name);
+    if (codec == &CODEC_TIFF) /* its directory may be anywhere */
+        return true;
+    if (!codec->header(start, size, &facts)) {
+        error_clear(); /* for want of the rest, perhaps */
+        return true;
+    }
+    return check_size(codec, &facts, &IMAGE_LIMITS) || error_context("%s", name);
+}
+
 bool image_probe(const void *bytes, size_t size, const char *name, int *height, int *width, int *channels)
 {
     ImageFacts facts;
@@ -304,7 +319,7 @@ bool image_read_part(const char *path, const ImageRequest *request, Image *out)
 {
     *out = (Image){0};
     size_t size;
-    char *bytes = file_read(path, FILE_LIMIT, &size);
+    char *bytes = file_read_if(path, FILE_LIMIT, image_start_is_sound, &size);
     if (!bytes)
         return false;
     bool good = image_decode_part(bytes, size, path, request, out);

@@ -102,7 +102,8 @@ static int on_warning(TIFF *tiff, void *reader, const char *module, const char *
 static bool fail(const Reader *r)
 {
     error_set("the TIFF data cannot be read: %s", r->reason[0] ? r->reason : "it is damaged or cut off");
-    if (codec_is_want_of_memory(r->reason))
+    /* libtiff asks for no memory where a file says that it has nothing, and takes the answer for want of memory. */
+    if (codec_is_want_of_memory(r->reason) && !strstr(r->reason, "(0 elements"))
         error_blame_machine();
     return false;
 }

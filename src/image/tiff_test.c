@@ -277,6 +277,19 @@ static void what_cannot_be_read_yet_is_said(void **state)
     assert_refused(&k, "compressed in way 32909");
 }
 
+/* libtiff says that memory is wanting; the file is bad all the same. */
+static void a_directory_of_nothing_is_no_want_of_memory(void **state)
+{
+    (void)state;
+    static const uint8_t files[][20] = {{'I', 'I', '*', 0, 8}, {'I', 'I', '+', 0, 8, 0, 0, 0, 16}};
+    for (int i = 0; i < 2; i++) {
+        Image image;
+        error_clear();
+        assert_false(image_decode(files[i], sizeof files[i], "x", 3, &image));
+        assert_false(error_is_machine());
+    }
+}
+
 static void limits_hold_before_memory_is_taken(void **state)
 {
     (void)state;
@@ -411,7 +424,8 @@ int main(void)
                                        cmocka_unit_test(palettes_are_expanded),
                                        cmocka_unit_test(jpeg_inside_is_read),
                                        cmocka_unit_test(what_cannot_be_read_yet_is_said),
-                                       cmocka_unit_test(limits_hold_before_memory_is_taken),
+                                       cmocka_unit_test(a_directory_of_nothing_is_no_want_of_memory),
+        cmocka_unit_test(limits_hold_before_memory_is_taken),
                                        cmocka_unit_test(missing_pixels_are_not_made_up),
                                        cmocka_unit_test(damaged_files_never_crash)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -106,23 +106,10 @@ static bool read_statistics(const RecipeKey *row, const RecipeValue *value, Reci
 /* Strings must be UTF-8, else what we write could not be read back. */
 static bool is_utf8(const char *text)
 {
-    const unsigned char *c = (const unsigned char *)text;
-    while (*c) {
-        int more = *c < 0x80 ? 0 : (*c & 0xe0) == 0xc0 ? 1 : (*c & 0xf0) == 0xe0 ? 2 : (*c & 0xf8) == 0xf0 ? 3 : -1;
-        if (more < 0)
-            return false;
-        uint32_t code = more ? *c & (0x3fu >> more) : *c;
-        for (int i = 1; i <= more; i++) {
-            if ((c[i] & 0xc0) != 0x80)
-                return false;
-            code = code << 6 | (c[i] & 0x3f);
-        }
-        static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
-        if (code < least[more] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
-            return false;
-        c += 1 + more;
-    }
-    return true;
+    size_t bytes = 1;
+    for (; *text && bytes; text += bytes)
+        bytes = text_utf8_bytes(text);
+    return bytes != 0;
 }
 
 static bool read_text(const RecipeKey *row, const RecipeValue *value, char *out)

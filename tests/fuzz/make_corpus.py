@@ -97,6 +97,7 @@ def raw_tiff(order, big, entries, data):
 
 def tiff():
     put("tiff", "turned.tif", turned("TIFF"))
+    put("tiff", "no-entries.tif", b"II*\0\x08\0\0\0" + bytes(8))
     put("tiff", "float.tif", encoded(picture("L").convert("F"), "TIFF"))
     put("tiff", "five.tif", raw_tiff("<", False, [(256, 4, [6]), (257, 4, [5]), (258, 3, [16] * 5), (259, 3, [1]), (262, 3, [1]),
                                                   (273, 4, ["@0", "@120", "@240"]), (277, 3, [5]), (278, 4, [2]), (279, 4, [120, 120, 60]),
@@ -156,13 +157,13 @@ def trimmed(data):
 def tar():
     pair = [("a.jpg", b"picture"), ("a.cls", b"3\n"), ("b.png", b""), ("b.cls", b"0")]
     long = [("folder/" * 20 + "name.of.a.picture.jpg", b"x" * 600), ("x/.hidden.jpg", b"1")]
-    put("tar", "ustar.tar", trimmed(shard(pair, tarfile.USTAR_FORMAT)))
-    put("tar", "gnu.tar", trimmed(shard(long, tarfile.GNU_FORMAT)))
-    put("tar", "pax.tar", trimmed(shard(long + [("\u00e4" * 90 + ".jpg", b"1")], tarfile.PAX_FORMAT)))
-    put("tar", "twice.tar", trimmed(shard(pair + pair[:1], tarfile.USTAR_FORMAT)))
-    # The last byte, odd: the target puts the checksums right, so that mutated headers are looked into.
-    put("tar", "mended.tar", trimmed(shard(pair + long, tarfile.PAX_FORMAT))[:-1] + b"\x01")
-    put("tar", "mended-gnu.tar", shard(pair + long, tarfile.GNU_FORMAT)[:3584] + b"\x01")
+    # The last byte is no part of the archive. Odd: the target puts the checksums right, so that mutated headers are looked into.
+    for name, members, kind in (("ustar", pair, tarfile.USTAR_FORMAT), ("gnu", long, tarfile.GNU_FORMAT),
+                                ("pax", long + [("\u00e4" * 90 + ".jpg", b"1")], tarfile.PAX_FORMAT),
+                                ("twice", pair + pair[:1], tarfile.USTAR_FORMAT)):
+        put("tar", name + ".tar", trimmed(shard(members, kind)) + b"\0")
+    put("tar", "mended.tar", trimmed(shard(pair + long, tarfile.PAX_FORMAT)) + b"\1")
+    put("tar", "mended-gnu.tar", trimmed(shard(pair + long, tarfile.GNU_FORMAT)) + b"\1")
     put("tar", "zipped.tar", b"\x1f\x8b\x08" + bytes(600))
 
 
