@@ -307,7 +307,7 @@ Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options)
     t->share = options->batch / ranks_count(options->ranks);
     bool ok = !options->device.f64 || error_set("training keeps its weights in f32: use device ref, not ref64");
     if (ok && options->ranks &&
-        (options->micro_batch < 1 || options->batch % (options->micro_batch * ranks_count(options->ranks))))
+        (options->micro_batch < 1 || options->batch % ranks_count(options->ranks) || t->share % options->micro_batch))
         ok = error_set("run.micro_batch %d does not divide each of the %d devices' share of a batch of %d pictures",
                        options->micro_batch, ranks_count(options->ranks), options->batch);
     if (ok && (options->micro_batch < 1 || options->batch % options->micro_batch))
