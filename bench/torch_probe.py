@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """kNN and MAE's linear probe in PyTorch on the features that `lacuna embed` wrote, to hold `lacuna probe` against.
+With several learning rates each is held against VAL, as `lacuna probe --choose val` does.
   torch_probe.py TRAIN.npy VAL.npy [--k 20,10] [--lrs 1,3,10] [--epochs 90] [--batch-size 1024] [--seeds 5]   prints one JSON object."""
 import argparse
 import csv

@@ -235,8 +235,9 @@ static void probes_are_as_the_run_has_them(void **state)
     ran = run_program("probe linear --from " HOME "/probed --train world --val world --json --epochs 1 --features concat");
     assert_int_equal(ran.code, 0);
     assert_non_null(strstr(ran.out, "\"features\": \"concat\""));
-    assert_non_null(strstr(ran.out, "\"scores\": [{\"lr\": 2,"));
+    assert_non_null(strstr(ran.out, "\"scores_of_choice\": [{\"lr\": 2,"));
     assert_non_null(strstr(ran.out, "{\"lr\": 5,"));
+    assert_non_null(strstr(ran.out, "\"chosen_on\": \"split\""));
     ran_free(&ran);
 }
 

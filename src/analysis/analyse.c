@@ -95,7 +95,7 @@ static bool open_pass(Analysis *a)
     size_t most = (size_t)a->options->cka_batch, parts = (a->wanted + most - 1) / most;
     a->cka_batch = (int)(a->wanted / parts);
     a->cka_batch = a->cka_batch < 4 ? 4 : a->cka_batch;
-    if (!(a->similarity = similarity_new(a->layer_count, a->cka_batch)) ||
+    if (!(a->similarity = similarity_new(a->layer_count, a->cka_batch, a->options->device.threads)) ||
         !(a->layers = memory_new((size_t)a->layer_count, sizeof *a->layers)) ||
         !(a->own = memory_new((size_t)a->options->batch, sizeof *a->own)))
         return false;

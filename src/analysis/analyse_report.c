@@ -415,7 +415,7 @@ static void add_models(const Analysis *a, Text *out)
         text_add(out, "</td><td>");
         html_text(out, model->from);
         text_add(out, "</td><td>patch %d, width %d, %d blocks, %d heads; pictures of %d x %d%s</td></tr>\n", r->encoder.patch,
-                 r->encoder.width, r->encoder.depth, r->encoder.heads, r->image.size[0], r->image.size[1],
+                 r->encoder.width, recipe_depth(r), r->encoder.heads, r->image.size[0], r->image.size[1],
                  r->encoder.class_token ? "" : "; no class token");
     }
     text_add(out, "</table></div>\n");

@@ -59,7 +59,7 @@ Inside *inside_open(Backbone *b, const Device *device, int batch)
     Inside *in = memory_new(1, sizeof *in);
     if (!in)
         return NULL;
-    *in = (Inside){.depth = r->encoder.depth, .width = r->encoder.width, .batch = batch, .threads = device->threads};
+    *in = (Inside){.depth = recipe_depth(r), .width = r->encoder.width, .batch = batch, .threads = device->threads};
     in->layout = (HeadLayout){.heads = r->encoder.heads, .class_tokens = r->encoder.class_token, .stride = r->encoder.patch};
     recipe_grid(r, &in->layout.rows, &in->layout.columns);
     bool ok = (in->layers = memory_new((size_t)in->depth + 1, sizeof *in->layers)) && open_features(in, b, device);

@@ -5,17 +5,18 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "device/parallel.h"
 
 struct Similarity {
-    int layers, batch;
+    int layers, batch, threads;
     double *grams;         /* (layers, batch, batch), zero diagonals */
     double *sums, *totals; /* (layers, batch) of the rows, (layers) of all */
     double *diagonals;     /* (layers, batch) of the grams */
-    double *row;           /* (batch): the mean's products */
+    double *rows;          /* (layers, batch): the mean's products */
     double *hsic, *biased; /* (layers, layers) */
 };
 
-Similarity *similarity_new(int layers, int batch)
+Similarity *similarity_new(int layers, int batch, int threads)
 {
     size_t square, all, n = (size_t)batch, m = (size_t)layers;
     if (layers < 1 || batch < 4) {
@@ -25,14 +26,14 @@ Similarity *similarity_new(int layers, int batch)
     Similarity *s = memory_new(1, sizeof *s);
     if (!s)
         return NULL;
-    *s = (Similarity){.layers = layers, .batch = batch};
+    *s = (Similarity){.layers = layers, .batch = batch, .threads = threads};
     if (!size_multiply(n, n, &square) || !size_multiply(square, m, &all)) {
         error_set("similarity of %d layers over batches of %d samples is more than memory can address", layers, batch);
         similarity_free(s);
         return NULL;
     }
     if (!(s->grams = memory_new(all, sizeof *s->grams)) || !(s->sums = memory_new(n * m, sizeof *s->sums)) ||
-        !(s->totals = memory_new(m, sizeof *s->totals)) || !(s->row = memory_new(n, sizeof *s->row)) ||
+        !(s->totals = memory_new(m, sizeof *s->totals)) || !(s->rows = memory_new(n * m, sizeof *s->rows)) ||
         !(s->hsic = memory_new(m * m, sizeof *s->hsic)) || !(s->diagonals = memory_new(n * m, sizeof *s->diagonals)) ||
         !(s->biased = memory_new(m * m, sizeof *s->biased))) {
         similarity_free(s);
@@ -48,7 +49,7 @@ void similarity_free(Similarity *s)
     memory_free(s->grams);
     memory_free(s->sums);
     memory_free(s->totals);
-    memory_free(s->row);
+    memory_free(s->rows);
     memory_free(s->hsic);
     memory_free(s->diagonals);
     memory_free(s->biased);
@@ -102,28 +103,56 @@ static double hsic(const Similarity *s, int a, int b, int n, double *biased)
     return (trace + s->totals[a] * s->totals[b] / ((m - 1) * (m - 2)) - 2 / (m - 2) * middle) / (m * (m - 3));
 }
 
+/* A batch on its way. */
+typedef struct {
+    Similarity *s;
+    const LayerFeatures *layers;
+    int n;
+} Batch;
+
+static void prepare_layer(const Batch *t, int a)
+{
+    Similarity *s = t->s;
+    size_t n = (size_t)t->n, batch = (size_t)s->batch, layer = (size_t)a;
+    double *k = s->grams + layer * batch * batch, *u = s->sums + layer * batch, *diagonal = s->diagonals + layer * batch;
+    gram(&t->layers[a], t->n, s->rows + layer * batch, k);
+    s->totals[a] = 0;
+    for (size_t i = 0; i < n; i++) {
+        diagonal[i] = k[i * n + i];
+        k[i * n + i] = 0;
+        u[i] = 0;
+        for (size_t j = 0; j < n; j++)
+            u[i] += k[i * n + j];
+        s->totals[a] += u[i];
+    }
+}
+
+static void prepare_layers(const Call *call, Worker *worker)
+{
+    const Batch *t = call->attr;
+    for (int64_t a, count = t->s->layers; (a = worker_next(worker, count)) < count;)
+        prepare_layer(t, (int)a);
+}
+
+static void add_pairs(const Call *call, Worker *worker)
+{
+    const Batch *t = call->attr;
+    Similarity *s = t->s;
+    int64_t layers = s->layers, count = layers * layers;
+    for (int64_t i; (i = worker_next(worker, count)) < count;)
+        if (i / layers <= i % layers) {
+            double biased;
+            s->hsic[i] += hsic(s, (int)(i / layers), (int)(i % layers), t->n, &biased);
+            s->biased[i] += biased;
+        }
+}
+
 void similarity_add(Similarity *s, const LayerFeatures *layers, int n)
 {
-    size_t square = (size_t)s->batch * (size_t)s->batch;
-    for (int a = 0; a < s->layers; a++) {
-        double *k = s->grams + (size_t)a * square, *u = s->sums + (size_t)a * (size_t)s->batch;
-        gram(&layers[a], n, s->row, k);
-        s->totals[a] = 0;
-        for (int i = 0; i < n; i++) {
-            s->diagonals[a * s->batch + i] = k[(size_t)i * (size_t)n + (size_t)i];
-            k[(size_t)i * (size_t)n + (size_t)i] = 0;
-            u[i] = 0;
-            for (int j = 0; j < n; j++)
-                u[i] += k[(size_t)i * (size_t)n + (size_t)j];
-            s->totals[a] += u[i];
-        }
-    }
-    for (int a = 0; a < s->layers; a++)
-        for (int b = a; b < s->layers; b++) {
-            double biased;
-            s->hsic[a * s->layers + b] += hsic(s, a, b, n, &biased);
-            s->biased[a * s->layers + b] += biased;
-        }
+    Batch batch = {s, layers, n};
+    Call call = {.attr = &batch};
+    parallel_run((Step[]){{.kernel = prepare_layers, .call = &call}, {.kernel = add_pairs, .call = &call}}, 2, s->threads,
+                 NULL);
 }
 
 double similarity_hsic(const Similarity *s, int i, int j)

@@ -12,8 +12,9 @@ typedef struct {
 
 typedef struct Similarity Similarity;
 
-/* Sums for `layers` layers and batches of at most `batch` samples, at least 4. NULL after error_set(). */
-Similarity *similarity_new(int layers, int batch);
+/* Sums for `layers` layers and batches of at most `batch` samples, at least 4; so many threads add to them, which changes no
+ * number. NULL after error_set(). */
+Similarity *similarity_new(int layers, int batch, int threads);
 void similarity_free(Similarity *s);
 
 /* Adds the unbiased estimates of a batch of n samples, 4 <= n <= batch: one batch of all samples gives the unbiased CKA,

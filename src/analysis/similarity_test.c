@@ -32,7 +32,7 @@ static int begin(void **state)
 
 static Similarity *of(const LayerFeatures *layers, int count, int n, int batch)
 {
-    Similarity *s = similarity_new(count, batch);
+    Similarity *s = similarity_new(count, batch, 1);
     if (!s)
         fail_msg("%s", error_text());
     for (int first = 0; first < n; first += batch) {
@@ -109,12 +109,44 @@ static void a_square_and_its_column(void **state)
     s = of(flat, 2, 4, 4);
     assert_true(isnan(similarity_cka(s, 0, 1)));
     similarity_free(s);
-    assert_null(similarity_new(2, 3));
+    assert_null(similarity_new(2, 3, 1));
+}
+
+/* Layers and pairs of them are cut among threads. */
+static void threads_change_no_bit(void **state)
+{
+    (void)state;
+    enum { LAYERS = 5, N = 12, WIDTH = 6 };
+    static float features[LAYERS][2 * N * WIDTH];
+    double first[3 * LAYERS * LAYERS];
+    for (int l = 0; l < LAYERS; l++)
+        for (int i = 0; i < 2 * N * WIDTH; i++)
+            features[l][i] = (float)cos(0.7 * i + 0.3 * l * i + 0.011 * i * i);
+    for (int threads = 1; threads <= 4; threads++) {
+        Similarity *s = similarity_new(LAYERS, N, threads);
+        assert_non_null(s);
+        for (int turn = 0; turn < 2; turn++) {
+            LayerFeatures layers[LAYERS];
+            for (int l = 0; l < LAYERS; l++)
+                layers[l] = (LayerFeatures){features[l] + turn * N * WIDTH, WIDTH};
+            similarity_add(s, layers, N);
+        }
+        for (int i = 0, at = 0; i < LAYERS; i++)
+            for (int j = 0; j < LAYERS; j++) {
+                double found[] = {similarity_hsic(s, i, j), similarity_cka(s, i, j), similarity_biased_cka(s, i, j)};
+                for (int k = 0; k < 3; k++, at++) {
+                    if (threads == 1)
+                        first[at] = found[k];
+                    assert_true(first[at] == found[k] && isfinite(found[k]));
+                }
+            }
+        similarity_free(s);
+    }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(estimates), cmocka_unit_test(what_changes_nothing),
-                                       cmocka_unit_test(a_square_and_its_column)};
+                                       cmocka_unit_test(a_square_and_its_column), cmocka_unit_test(threads_change_no_bit)};
     return cmocka_run_group_tests(tests, begin, NULL);
 }

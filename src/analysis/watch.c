@@ -8,6 +8,7 @@
 #include "analysis/watch_heads.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "device/parallel.h"
 #include "image/augment.h"
 #include "mim/model.h"
 #include "transfer/features.h"
@@ -185,7 +186,7 @@ static bool choose_pictures(Watch *w, const PretrainLook *look)
 
 static void choose_blocks(Watch *w, const Recipe *r)
 {
-    int depth = r->encoder.depth;
+    int depth = recipe_depth(r);
     w->block_count = r->probe.blocks == PROBE_BLOCKS_LAST ? 1 : depth < BLOCKS_MOST ? depth : BLOCKS_MOST;
     for (int b = 0; b < w->block_count; b++)
         w->blocks[b] = (b + 1) * depth / w->block_count;
@@ -365,22 +366,45 @@ static bool find_knn(Watch *w, const PretrainLook *look, PretrainFindings *f)
     return ok;
 }
 
-static bool find_rank(Watch *w, PretrainFindings *f)
+/* Each block's rank is one thread's, with room of its own. */
+typedef struct {
+    Watch *watch;
+    Spectrum **rooms; /* of the threads */
+    double *ranks;    /* of the blocks */
+} Ranks;
+
+static void rank_blocks(const Call *call, Worker *worker)
 {
-    Spectrum *s = spectrum_new((int)w->readable, (int)w->width);
-    bool ok = s != NULL;
+    const Ranks *r = call->attr;
+    Spectrum *s = r->rooms[worker->thread];
+    for (int64_t b, count = r->watch->block_count; (b = worker_next(worker, count)) < count;)
+        r->ranks[b] =
+            spectrum_effective_rank(spectrum_centred(s, plane(&r->watch->views[0], r->watch, (int)b)), spectrum_count(s));
+}
+
+static bool find_rank(Watch *w, const PretrainLook *look, PretrainFindings *f)
+{
+    double values[BLOCKS_MOST];
+    int threads = look->device->threads < w->block_count ? look->device->threads : w->block_count;
+    Ranks ranks = {w, memory_new((size_t)threads, sizeof *ranks.rooms), values};
+    bool ok = ranks.rooms != NULL;
+    for (int t = 0; ok && t < threads; t++)
+        ok = (ranks.rooms[t] = spectrum_new((int)w->readable, (int)w->width)) != NULL;
+    if (ok)
+        parallel_run(&(Step){.kernel = rank_blocks, .call = &(Call){.attr = &ranks}}, 1, threads, NULL);
     for (int b = 0; ok && b < w->block_count; b++)
-        ok = pretrain_found(f, "effective_rank", w->blocks[b],
-                            spectrum_effective_rank(spectrum_centred(s, plane(&w->views[0], w, b)), spectrum_count(s)));
-    spectrum_free(s);
+        ok = pretrain_found(f, "effective_rank", w->blocks[b], values[b]);
+    for (int t = 0; ranks.rooms && t < threads; t++)
+        spectrum_free(ranks.rooms[t]);
+    memory_free(ranks.rooms);
     return ok;
 }
 
-static bool find_similarity(Watch *w, PretrainFindings *f)
+static bool find_similarity(Watch *w, const PretrainLook *look, PretrainFindings *f)
 {
     LayerFeatures layers[BLOCKS_MOST];
     size_t batches = (w->readable + CKA_BATCH - 1) / CKA_BATCH, size = w->readable / batches;
-    Similarity *s = similarity_new(w->block_count, (int)size);
+    Similarity *s = similarity_new(w->block_count, (int)size, look->device->threads);
     bool ok = s != NULL;
     for (size_t i = 0; ok && i < batches; i++) {
         for (int b = 0; b < w->block_count; b++)
@@ -403,5 +427,6 @@ bool watch_look(void *watch, const PretrainLook *look, PretrainFindings *f)
     LoaderOptions middle = middle_options(w, look);
     return backbone_take(w->backbone, look->params, look->weights) && make_features(w, look) &&
            (!w->classes || find_knn(w, look, f)) && find_pairs(w, look, f, false) && find_pairs(w, look, f, true) &&
-           find_rank(w, f) && find_similarity(w, f) && watch_heads_look(w->heads, &middle, w->blocks, w->block_count, f);
+           find_rank(w, look, f) && find_similarity(w, look, f) &&
+           watch_heads_look(w->heads, &middle, look->device->threads, w->blocks, w->block_count, f);
 }

@@ -3,6 +3,7 @@
 #include "analysis/heads.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "device/parallel.h"
 #include "transfer/features.h"
 
 /* The maps of all blocks are kept at once. */
@@ -25,7 +26,7 @@ WatchHeads *watch_heads_new(Backbone *b, const PretrainLook *look, const uint64_
         (WatchHeads){.count = count < WATCH_HEADS_MOST ? count : WATCH_HEADS_MOST,
                      .layout = {.heads = r->encoder.heads, .class_tokens = r->encoder.class_token, .stride = r->encoder.patch}};
     recipe_grid(r, &w->layout.rows, &w->layout.columns);
-    FeatureWant want = {.block = r->encoder.depth, .pool = FEATURE_MEAN};
+    FeatureWant want = {.block = recipe_depth(r), .pool = FEATURE_MEAN};
     FeaturesOptions o = {.device = *look->device,
                          .batch = BATCH,
                          .bf16 = r->run.precision == RUN_PRECISION_BF16,
@@ -52,27 +53,48 @@ void watch_heads_free(WatchHeads *w)
     memory_free(w);
 }
 
+/* A batch whose attention lies there. */
+typedef struct {
+    const WatchHeads *watch;
+    const int *blocks;
+    int block_count;
+    HeadStats **stats;
+    const LoaderBatch *batch;
+    size_t map; /* numbers of a picture's maps in a block */
+} Maps;
+
+static bool is_own(const Maps *m, size_t i)
+{
+    return m->batch->samples[i] == m->watch->samples[m->batch->step * BATCH + i];
+}
+
+static void add_blocks(const Call *call, Worker *worker)
+{
+    const Maps *m = call->attr;
+    for (int64_t b, count = m->block_count; (b = worker_next(worker, count)) < count;)
+        for (size_t i = 0; i < m->batch->count; i++)
+            if (is_own(m, i))
+                heads_add(m->stats[b], features_map(m->watch->features, m->blocks[b]) + i * m->map);
+}
+
 /* Adds up the pictures of one pass; *added receives how many could be read. */
-static bool add_pictures(WatchHeads *w, const LoaderOptions *middle, const int *blocks, int block_count, HeadStats **stats,
-                         size_t *added)
+static bool add_pictures(WatchHeads *w, const LoaderOptions *middle, int threads, const int *blocks, int block_count,
+                         HeadStats **stats, size_t *added)
 {
     LoaderOptions o = *middle;
     size_t tokens = (size_t)w->layout.class_tokens + (size_t)w->layout.rows * (size_t)w->layout.columns;
-    size_t map = (size_t)w->layout.heads * tokens * tokens;
     o.batch = BATCH;
     o.samples = w->samples;
     o.count = w->count;
     Loader *loader = loader_open(&o);
     bool ok = loader != NULL;
     LoaderBatch batch = {0};
+    Maps maps = {w, blocks, block_count, stats, &batch, (size_t)w->layout.heads * tokens * tokens};
     while (ok && (ok = loader_next(loader, &batch)) && batch.count) {
         features_run(w->features, batch.images, (int)batch.count);
-        for (size_t i = 0; i < batch.count; i++) {
-            bool own = batch.samples[i] == w->samples[batch.step * BATCH + i];
-            for (int b = 0; own && b < block_count; b++)
-                heads_add(stats[b], features_map(w->features, blocks[b]) + i * map);
-            *added += own;
-        }
+        parallel_run(&(Step){.kernel = add_blocks, .call = &(Call){.attr = &maps}}, 1, threads, NULL);
+        for (size_t i = 0; i < batch.count; i++)
+            *added += is_own(&maps, i);
         loader_release(loader);
     }
     loader_close(loader);
@@ -87,14 +109,15 @@ static double mean_of(const double *numbers, int count)
     return sum / count;
 }
 
-bool watch_heads_look(WatchHeads *w, const LoaderOptions *middle, const int *blocks, int block_count, PretrainFindings *f)
+bool watch_heads_look(WatchHeads *w, const LoaderOptions *middle, int threads, const int *blocks, int block_count,
+                      PretrainFindings *f)
 {
     HeadStats **stats = memory_new((size_t)block_count, sizeof *stats);
     bool ok = stats != NULL;
     size_t added = 0;
     for (int b = 0; ok && b < block_count; b++)
         ok = (stats[b] = heads_new(&w->layout)) != NULL;
-    ok = ok && add_pictures(w, middle, blocks, block_count, stats, &added) &&
+    ok = ok && add_pictures(w, middle, threads, blocks, block_count, stats, &added) &&
          (added || error_set("no picture to look at can be read"));
     for (int b = 0; ok && b < block_count; b++)
         ok = pretrain_found(f, "attention_distance", blocks[b], mean_of(heads_result(stats[b]).distance, w->layout.heads));

@@ -17,8 +17,8 @@ void watch_heads_free(WatchHeads *watch);
 
 /* Adds `attention_distance` of each block, in pixels, the mean of the heads (what class tokens get counts as distance 0), and
  * `head_kl`, the mean over pairs of heads (class tokens left out). middle: how the pictures are loaded; batch and samples are
- * set here. */
-bool watch_heads_look(WatchHeads *watch, const LoaderOptions *middle, const int *blocks, int block_count,
+ * set here. Each block is one thread's, so that the numbers do not depend on how many there are. */
+bool watch_heads_look(WatchHeads *watch, const LoaderOptions *middle, int threads, const int *blocks, int block_count,
                       PretrainFindings *findings);
 
 #endif

@@ -200,9 +200,13 @@ static void a_probed_run_is_the_same_run(void **state)
     run(HOME "/parts", true, 7, true);
     run(HOME "/parts", true, 0, true);
     run(HOME "/plain", false, 0, false);
-    json_t *whole = read_log(HOME "/whole"), *parts = read_log(HOME "/parts"), *plain = read_log(HOME "/plain");
+    recipe.run.threads = 3;
+    run(HOME "/threads", false, 0, true);
+    recipe.run.threads = 1;
+    json_t *whole = read_log(HOME "/whole"), *parts = read_log(HOME "/parts"), *plain = read_log(HOME "/plain"),
+           *threads = read_log(HOME "/threads");
     size_t steps = json_array_size(whole), probed = 0;
-    assert_true(json_equal(whole, parts));
+    assert_true(json_equal(whole, parts) && json_equal(whole, threads));
     for (size_t i = 0; i < steps; i++) {
         json_t *line = json_array_get(whole, i);
         if (json_object_get(line, "probe")) {
@@ -225,6 +229,7 @@ static void a_probed_run_is_the_same_run(void **state)
     json_decref(whole);
     json_decref(parts);
     json_decref(plain);
+    json_decref(threads);
     compare_files(HOME "/whole/checkpoints/latest", HOME "/plain/checkpoints/latest", "model.safetensors");
     compare_files(HOME "/whole/checkpoints/latest", HOME "/plain/checkpoints/latest", "state.safetensors");
     compare_files(HOME "/whole/checkpoints/latest", HOME "/parts/checkpoints/latest", "model.safetensors");

@@ -34,7 +34,7 @@ static bool propose(const char *where, const Arguments *arguments, Recipe *recip
             error_set("the smallest encoder would take %.3g GB of memory, and %.3g GB are free: end what else runs, or give "
                       "smaller values of schedule.batch_size, run.micro_batch or image.size",
                       (double)forecast->memory / 1e9, (double)forecast->free / 1e9);
-        if (ok && !(arguments_apply(arguments, recipe) && recipe_check(recipe))) {
+        if (ok && !(arguments_apply(arguments, recipe) && recipe_check(recipe) && recipe_check_idle(recipe))) {
             ok = false;
             *code = EXIT_USAGE;
         }
@@ -63,5 +63,5 @@ bool choose_recipe(const Arguments *arguments, Recipe *recipe, Text *why, int *c
     bool loaded = recipe_load(recipe, name ? name : recipe_of_the_demo);
     if (!loaded && name && file_is_folder(name))
         error_set("%s is a folder, not a recipe: pictures are named with --data %s", name, name);
-    return loaded && arguments_apply(arguments, recipe) && recipe_check(recipe);
+    return loaded && arguments_apply(arguments, recipe) && recipe_check(recipe) && recipe_check_idle(recipe);
 }

@@ -117,7 +117,7 @@ static int read_layers(ParityCase *c, LayerFeatures layers[LAYERS_MOST], float *
 /* (layers, layers) of a similarity over batches of that size; `first` the batches that count. */
 static bool over_batches(const LayerFeatures *layers, int count, int n, int batch, int most, double *cka, double *hsic)
 {
-    Similarity *s = similarity_new(count, batch);
+    Similarity *s = similarity_new(count, batch, 1);
     for (int first = 0; s && first + batch <= n && first < most * batch; first += batch) {
         LayerFeatures part[LAYERS_MOST];
         for (int i = 0; i < count; i++)

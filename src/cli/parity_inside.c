@@ -112,7 +112,7 @@ static bool put_shares(Run *run)
 static bool put_similarity(Run *run, const char *name, int batch, double (*value)(const Similarity *, int, int))
 {
     float *to = parity_result(run->golden, name, 2, (int64_t[]){run->depth, run->depth});
-    Similarity *s = to ? similarity_new(run->depth, batch) : NULL;
+    Similarity *s = to ? similarity_new(run->depth, batch, 1) : NULL;
     LayerFeatures *layers = s ? memory_new((size_t)run->depth, sizeof *layers) : NULL;
     for (int first = 0; layers && first + batch <= run->pictures; first += batch) {
         for (int b = 0; b < run->depth; b++)
@@ -139,7 +139,7 @@ bool parity_analyse(ParityCase *c, const ParityOptions *options)
     if (ok) {
         const int64_t shape[] = {images->shape[0], r->image.channels, r->image.size[0], r->image.size[1]};
         run.pictures = (int)images->shape[0];
-        run.depth = r->encoder.depth;
+        run.depth = recipe_depth(r);
         run.heads = r->encoder.heads;
         run.width = r->encoder.width;
         run.tokens = recipe_patches(r) + (int)r->encoder.class_token;

@@ -121,7 +121,7 @@ static bool read_teacher(Run *run)
     json_decref(whole);
     if (!ok)
         return error_context("case.teacher");
-    run->teacher = mim_teacher_alike(&teacher, teacher.encoder.depth);
+    run->teacher = mim_teacher_alike(&teacher, recipe_depth(&teacher));
     run->teacher.projected = json_integer_value(json_object_get(about, "projection"));
     return !statistics || read_statistics(statistics, run->recipe.image.channels, &run->teacher);
 }
@@ -297,7 +297,7 @@ static bool read_kept(Run *run, int step)
 {
     char name[64];
     tensor_name(name, "keep", step);
-    int branches = trainer_branches(run->train), depth = run->recipe.encoder.depth;
+    int branches = trainer_branches(run->train), depth = recipe_depth(&run->recipe);
     run->input.kept = NULL;
     if (!safetensors_find(run->golden->stored, name) && !branches)
         return true;
@@ -470,7 +470,7 @@ bool parity_pretrain(ParityCase *c, const ParityOptions *options)
     c->loss_tolerance = options->bf16 ? BF16_LOSS : 0;
     c->loss_least = options->device.cuda ? GPU_LOSS : 0;
     if (codes) {
-        run.teacher = mim_teacher_alike(&run.recipe, run.recipe.encoder.depth);
+        run.teacher = mim_teacher_alike(&run.recipe, recipe_depth(&run.recipe));
         run.teacher.codes_of = MIM_CODES_GIVEN;
         how.teacher = &run.teacher;
     } else if (json_object_get(c->about, "teacher")) {

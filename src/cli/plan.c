@@ -62,7 +62,7 @@ static void add_model(Text *t, const Forecast *f)
     const Recipe *r = &f->recipe;
     text_add(t, "recipe      %s: %s, width %d, %d blocks, %d heads, patch %d, %d x %d pixels, %d channel%s, %.4g %% hidden\n",
              r->name[0] ? r->name : "no name", recipe_word("encoder.kind", (int)r->encoder.kind), r->encoder.width,
-             r->encoder.depth, r->encoder.heads, r->encoder.patch, r->image.size[0], r->image.size[1], r->image.channels,
+             recipe_depth(r), r->encoder.heads, r->encoder.patch, r->image.size[0], r->image.size[1], r->image.channels,
              r->image.channels == 1 ? "" : "s", recipe_method(r) == METHOD_MASKED ? 100 * r->mask.ratio : 0);
     text_add(t, "encoder     %.2f million parameters\n", (double)f->encoder_parameters / 1e6);
     if (recipe_method(r) == METHOD_CLASSIFY)
@@ -86,7 +86,8 @@ static void add_model(Text *t, const Forecast *f)
         else
             text_add(t, ": %s", recipe_word("decoders.K.kind", (int)d->kind));
         text_add(t, "\ntarget      %s, normalised: %s; loss %s\n", recipe_word("target.kind", (int)d->target.kind),
-                 recipe_word("target.normalise", (int)d->target.normalise), recipe_word("loss.kind", (int)d->loss.kind));
+                 recipe_word("target.normalise", (int)recipe_normalise(&d->target)),
+                 recipe_word("loss.kind", (int)d->loss.kind));
     }
 }
 
@@ -130,6 +131,7 @@ static void add_memory(Text *t, const Forecast *f)
     add_share(t, f->evaluation, "the values of validation");
     add_share(t, f->parameters, "weights, their gradients, two moments");
     add_share(t, f->ring, "pictures made ahead");
+    add_share(t, f->codes, "the code book as it is made, before these and validation");
     if (f->free) {
         text_add(t, "fits        %s: ", f->memory <= f->free ? "yes" : "no");
         add_bytes(t, f->free);
@@ -183,9 +185,10 @@ static void add_json(Text *t, const Forecast *f)
     text_add(t, "], \"picture_flops\": %.9g, \"flops\": %.9g, ", f->step_flops / r->schedule.batch_size, all_flops(f));
     text_add(t,
              "\"arena_bytes\": %lld, \"evaluation_bytes\": %lld, \"parameter_bytes\": %lld, \"ring_bytes\": %lld, "
-             "\"memory_bytes\": %lld, \"cache_bytes\": %lld, \"free_bytes\": %lld, \"micro_batch_most\": %d, ",
-             (long long)f->arena, (long long)f->evaluation, (long long)f->parameters, (long long)f->ring, (long long)f->memory,
-             (long long)f->cache, (long long)f->free, f->micro_batch_most);
+             "\"codes_bytes\": %lld, \"memory_bytes\": %lld, \"cache_bytes\": %lld, \"free_bytes\": %lld, "
+             "\"micro_batch_most\": %d, ",
+             (long long)f->arena, (long long)f->evaluation, (long long)f->parameters, (long long)f->ring, (long long)f->codes,
+             (long long)f->memory, (long long)f->cache, (long long)f->free, f->micro_batch_most);
     text_add(t, "\"checkpoint_bytes\": %lld, ", (long long)f->checkpoint);
     if (f->step_seconds > 0)
         text_add(t, "\"step_seconds\": %.9g, \"seconds\": %.9g}\n", f->step_seconds, f->step_seconds * (double)f->steps);

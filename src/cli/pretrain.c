@@ -41,7 +41,7 @@ typedef struct {
     const char *out; /* NULL: not given */
     bool resume, json, quiet, plain;
     Recipe recipe;
-    Ranks *ranks; /* NULL: this process alone */
+    RankGroup *ranks; /* NULL: this process alone */
 } Job;
 
 static void show_progress(void *context, const PretrainProgress *step)

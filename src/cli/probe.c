@@ -14,7 +14,7 @@
 
 typedef struct {
     const char *from, *train, *val, *out, *blocks, *device, *features, *k, *temperature, *lrs, *epochs;
-    int precision, batch, train_batch, threads, seeds, pictures, val_pictures;
+    int precision, choose, batch, train_batch, threads, seeds, pictures, val_pictures;
     bool json;
 } Job;
 
@@ -62,6 +62,7 @@ static bool fits_kind(const Job *job, ProbeKind kind)
                  {"temperature", job->temperature, KNN, "knn takes"},
                  {"features", job->features, POOLED, "knn and linear take"},
                  {"lrs", job->lrs, TRAINED, "trained probes take"},
+                 {"choose", job->choose >= 0, TRAINED, "trained probes take"},
                  {"epochs", job->epochs, TRAINED, "trained probes take"},
                  {"train-batch-size", job->train_batch, TRAINED, "trained probes take"},
                  {"seeds", job->seeds, TRAINED, "trained probes take"},
@@ -136,6 +137,7 @@ static bool read_options(const Job *job, const Recipe *r, ProbeKind kind, const 
                         .batch = job->batch,
                         .bf16 = job->precision == 1,
                         .train_batch = job->train_batch ? job->train_batch : DEFAULTS[kind].batch,
+                        .choose_on_val = job->choose == 1,
                         .seeds = job->seeds ? job->seeds : 1};
     if (job->features && (!feature_pool_find(job->features, &o->pool) || o->pool > FEATURE_CONCAT))
         return error_set("--features wants class_token, mean or concat, not '%s'", job->features);
@@ -159,6 +161,7 @@ static bool read_dense(const Job *job, const Recipe *r, ProbeKind kind, const De
                         .batch = job->batch,
                         .bf16 = job->precision == 1,
                         .train_batch = job->train_batch ? job->train_batch : DEFAULTS[kind].batch,
+                        .choose_on_val = job->choose == 1,
                         .seeds = job->seeds ? job->seeds : 1};
     return read_rates(job, r, kind, o->lrs, &o->lr_count) &&
            read_numbers("epochs", job->epochs ? job->epochs : DEFAULTS[kind].epochs, 1, &o->epochs, &one);
@@ -178,10 +181,14 @@ static void show_bad(void *context, const char *key, const char *reason)
     cli_note_bad(key, "is left out", reason);
 }
 
-/* `rates` learning rates were tried, 0: none. */
-static void print_choice(int rates)
+/* `rates` learning rates were tried, 0: none; `apart` training pictures decided, 0: the held-out ones. */
+static void print_choice(int rates, size_t apart)
 {
-    if (rates > 1)
+    if (rates > 1 && apart)
+        printf(
+            "the learning rate is the best of %d on %zu training pictures set apart; with it the probe then learnt from all\n",
+            rates, apart);
+    else if (rates > 1)
         printf("the learning rate is the best of %d on these held-out pictures: shares and intervals are a little high\n",
                rates);
 }
@@ -196,7 +203,7 @@ static void print_table(const ProbeResult *r, const ProbeOptions *o)
         printf("  %-6d  %6.2f%%  %6.2f - %6.2f  %6.2f%%  %8g\n", block->block, 100 * block->best.top1, 100 * block->best.low,
                100 * block->best.high, 100 * block->best.top5, block->best.setting);
     }
-    print_choice(o->kind == PROBE_KNN ? 0 : o->lr_count);
+    print_choice(o->kind == PROBE_KNN ? 0 : o->lr_count, r->apart_count);
     if (r->pairs == r->val_count) {
         printf("every held-out picture looks like a training picture\n");
     } else if (r->pairs) {
@@ -229,7 +236,7 @@ static void print_dense(const DenseResult *r, const DenseOptions *o)
         printf("  %-6d  %6.2f%%  %6.2f - %6.2f  %8s  %8g\n", block->block, 100 * dense_quality(o, &block->best),
                100 * block->low, 100 * block->high, second, block->best.lr);
     }
-    print_choice(o->lr_count);
+    print_choice(o->lr_count, r->apart_count);
 }
 
 /* OUT/KIND.json and, when there is a curve, OUT/KIND.svg. */
@@ -314,6 +321,7 @@ static int run_probe(void *options, const Arguments *arguments)
 #define AT(field) offsetof(Job, field)
 
 static const char *const PRECISIONS[] = {"f32", "bf16", NULL};
+static const char *const CHOICES[] = {"split", "val", NULL};
 
 static const Option OPTIONS[] = {
     {"from", OPTION_PATH, AT(from), .value = "RUN",
@@ -337,6 +345,10 @@ static const Option OPTIONS[] = {
     {"lrs", OPTION_TEXT, AT(lrs), .value = "X,...",
      .help = "trained probes: learning rates for a batch of 256, a head each (default: the run's probe.lrs, else linear "
              "0.03,0.1,0.3,1,3,10,30, attentive 1e-3,3e-3,1e-2, dense 0.016,0.05,0.16)"},
+    {"choose", OPTION_CHOICE, AT(choose), .choices = CHOICES,
+     .help =
+         "trained probes: which pictures choose the learning rate: a tenth of the training ones, set apart, or as in papers "
+         "the held-out ones themselves (default: split)"},
     {"epochs", OPTION_TEXT, AT(epochs), .value = "X",
      .help = "trained probes: epochs, a ninth of them warm-up (default: linear 90, attentive 30, dense 20)"},
     {"train-batch-size", OPTION_INT, AT(train_batch), .value = "N",
@@ -375,8 +387,11 @@ const Verb probe_verb = {
         "and the world's classes; d1, the share of pixels whose depth is wrong by less than a quarter, and RMSE in metres.\n"
         "\n"
         "RUN/probes/KIND.json holds every score with its interval, the classes' names, and the pictures that are in both sets "
-        "or nearly so. Of several learning rates the best one on the held-out pictures is shown, so its share and interval are "
-        "a little high. Unreadable pictures are named and left out. With --blocks all, RUN/probes/KIND.svg shows the quality "
+        "or nearly so. Which of several learning rates is taken, a tenth of the training pictures tells, of each class and "
+        "always "
+        "the same ones; with that rate the probe then learns from all, and is held against the held-out pictures once. With "
+        "--choose val these choose too, as papers do it: shares and intervals are then a little high. Unreadable pictures are "
+        "named and left out. With --blocks all, RUN/probes/KIND.svg shows the quality "
         "against the number of blocks kept.",
     .options = OPTIONS,
     .examples = "lacuna probe knn --from runs/mae --train cifar/train --val cifar/test\n"

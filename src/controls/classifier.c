@@ -22,7 +22,7 @@ bool classifier_open(Classifier *c, const Recipe *r, int64_t batch, bool evaluat
         return error_set(
             "run.micro_batch: %lld pictures of %lld tokens are more than a program can number; use a smaller micro-batch",
             (long long)batch, (long long)tokens);
-    return drop_path_add(&c->drop, r->encoder.drop_path, r->encoder.depth);
+    return drop_path_add(&c->drop, r->encoder.drop_path, recipe_depth(r));
 }
 
 Ref classifier_forward(Tape *t, const Classifier *c, Ref *share)

@@ -15,7 +15,7 @@ typedef struct {
     size_t count;
 } Sum;
 
-struct Ranks {
+struct RankGroup {
     const RankTransport *transport;
     int rank, count;
     int *starts;  /* (count + 1) */
@@ -43,7 +43,7 @@ int ranks_started(void)
 /* ---- sums */
 
 /* Each rank adds up what it owns of a piece, in the order of ranks; then all have all of it. */
-static void sum_piece(Ranks *r, float *data, int count)
+static void sum_piece(RankGroup *r, float *data, int count)
 {
     for (int i = 0; i <= r->count; i++)
         r->starts[i] = (int)((int64_t)count * i / r->count);
@@ -60,7 +60,7 @@ static void sum_piece(Ranks *r, float *data, int count)
 
 static void *sum_all(void *context)
 {
-    Ranks *r = context;
+    RankGroup *r = context;
     pthread_mutex_lock(&r->lock);
     for (;;) {
         while (r->done == r->begun && !r->ends)
@@ -79,7 +79,7 @@ static void *sum_all(void *context)
     return NULL;
 }
 
-void ranks_sum_begin(Ranks *r, float *data, size_t count)
+void ranks_sum_begin(RankGroup *r, float *data, size_t count)
 {
     pthread_mutex_lock(&r->lock);
     while (r->begun - r->done == RANKS_SUMS_MOST)
@@ -89,7 +89,7 @@ void ranks_sum_begin(Ranks *r, float *data, size_t count)
     pthread_mutex_unlock(&r->lock);
 }
 
-void ranks_sum_end(Ranks *r)
+void ranks_sum_end(RankGroup *r)
 {
     pthread_mutex_lock(&r->lock);
     while (r->done < r->begun)
@@ -99,14 +99,14 @@ void ranks_sum_end(Ranks *r)
 
 /* ---- all else */
 
-Ranks *ranks_open(void)
+RankGroup *ranks_open(void)
 {
     if (!ranks_are_built()) {
         error_set("this lacuna was built without MPI, so it trains on one device only; install libopenmpi-dev and openmpi-bin "
                   "and build again");
         return NULL;
     }
-    Ranks *r = memory_new(1, sizeof *r);
+    RankGroup *r = memory_new(1, sizeof *r);
     if (!r)
         return NULL;
     r->transport = ranks_mpi();
@@ -130,7 +130,7 @@ Ranks *ranks_open(void)
     return NULL;
 }
 
-void ranks_close(Ranks *r)
+void ranks_close(RankGroup *r)
 {
     if (!r)
         return;
@@ -149,37 +149,37 @@ void ranks_close(Ranks *r)
     memory_free(r);
 }
 
-void ranks_break(Ranks *r)
+void ranks_break(RankGroup *r)
 {
     r->broken = true;
 }
 
-bool ranks_are_broken(const Ranks *r)
+bool ranks_are_broken(const RankGroup *r)
 {
     return r->broken;
 }
 
-int ranks_rank(const Ranks *r)
+int ranks_rank(const RankGroup *r)
 {
     return r ? r->rank : 0;
 }
 
-int ranks_count(const Ranks *r)
+int ranks_count(const RankGroup *r)
 {
     return r ? r->count : 1;
 }
 
-void ranks_send(Ranks *r, int to, const void *data, size_t bytes)
+void ranks_send(RankGroup *r, int to, const void *data, size_t bytes)
 {
     r->transport->send(to, data, bytes);
 }
 
-void ranks_receive(Ranks *r, int from, void *data, size_t bytes)
+void ranks_receive(RankGroup *r, int from, void *data, size_t bytes)
 {
     r->transport->receive(from, data, bytes);
 }
 
-void ranks_broadcast(Ranks *r, void *data, size_t bytes)
+void ranks_broadcast(RankGroup *r, void *data, size_t bytes)
 {
     r->transport->broadcast(data, bytes);
 }

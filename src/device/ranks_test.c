@@ -81,7 +81,7 @@ static void sums_are_in_the_order_of_ranks(void **state)
     assert_non_null(data);
     for (size_t i = 0; i < LARGE; i++)
         data[i] = number(RANK, i);
-    Ranks *ranks = ranks_open();
+    RankGroup *ranks = ranks_open();
     assert_non_null(ranks);
     assert_int_equal(ranks_rank(ranks), RANK);
     assert_int_equal(ranks_count(ranks), COUNT);

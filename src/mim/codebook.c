@@ -67,23 +67,28 @@ static int64_t draw_far(Random *random, const float *least, int64_t count)
     return last;
 }
 
-static bool choose_first(const float *rows, int64_t count, int64_t width, int codes, int threads, uint64_t seed, float *book)
+static bool is_stopped(const CodebookArgs *a)
 {
-    Random random = random_stream(seed, RANDOM_CODES, 0, 0, 0);
-    float *least = memory_new((size_t)count, sizeof *least);
+    return a->stop && a->stop(a->context);
+}
+
+static bool choose_first(const CodebookArgs *a, int threads, float *book, bool *stopped)
+{
+    Random random = random_stream(a->seed, RANDOM_CODES, 0, 0, 0);
+    float *least = memory_new((size_t)a->count, sizeof *least);
     if (!least)
         return false;
-    for (int64_t i = 0; i < count; i++)
+    for (int64_t i = 0; i < a->count; i++)
         least[i] = INFINITY;
-    int64_t row = random_below(&random, (uint32_t)count);
-    for (int k = 0; k < codes; k++) {
-        Seeding seeding = {rows, book + k * width, count, width, least};
+    int64_t row = random_below(&random, (uint32_t)a->count);
+    for (int k = 0; k < a->codes; k++) {
+        Seeding seeding = {a->rows, book + k * a->width, a->count, a->width, least};
         Call call = {.attr = &seeding};
-        memcpy(book + k * width, rows + row * width, (size_t)width * sizeof *book);
-        if (k + 1 == codes)
+        memcpy(book + k * a->width, a->rows + row * a->width, (size_t)a->width * sizeof *book);
+        if (k + 1 == a->codes || (*stopped = is_stopped(a)))
             break;
         parallel_run(&(Step){.kernel = measure, .call = &call}, 1, threads, NULL);
-        row = draw_far(&random, least, count);
+        row = draw_far(&random, least, a->count);
     }
     memory_free(least);
     return true;
@@ -96,7 +101,7 @@ typedef struct {
     Program *program;
 } Search;
 
-static bool search_open(Search *s, const Device *device, int64_t width, int codes)
+static bool search_open(Search *s, const Device *device, int64_t width, int codes, bool plan_only)
 {
     *s = (Search){.tape = tape_new()};
     if (!s->tape)
@@ -107,7 +112,8 @@ static bool search_open(Search *s, const Device *device, int64_t width, int code
     map.b = tape_input(s->tape, "bias", DTYPE_REAL, shape_1(codes));
     Ref near = layer_apply(s->tape, map, tape_input(s->tape, "rows", DTYPE_REAL, shape_2(CHUNK, width)));
     tape_keep(s->tape, argmax(s->tape, (ArgmaxArgs){.x = near, .weight = REF_NONE}), "code");
-    return (s->program = program_make(s->tape, device, NULL, 0)) != NULL;
+    s->program = plan_only ? program_plan(s->tape, device) : program_make(s->tape, device, NULL, 0);
+    return s->program != NULL;
 }
 
 static void search_close(Search *s)
@@ -117,17 +123,17 @@ static void search_close(Search *s)
 }
 
 /* The nearest code of each row; *changed: whether any is another than before. */
-static bool search_run(Search *s, const float *rows, int64_t count, int64_t width, const float *book, int codes, float *bias,
-                       int32_t *code, bool *changed)
+static bool search_run(Search *s, const CodebookArgs *a, const float *book, float *bias, int32_t *code, bool *changed,
+                       bool *stopped)
 {
     Program *p = s->program;
-    codebook_bias(book, codes, width, bias);
-    program_write_real(p, program_input(p, "book"), book, (size_t)codes * (size_t)width);
-    program_write_real(p, program_input(p, "bias"), bias, (size_t)codes);
+    codebook_bias(book, a->codes, a->width, bias);
+    program_write_real(p, program_input(p, "book"), book, (size_t)a->codes * (size_t)a->width);
+    program_write_real(p, program_input(p, "bias"), bias, (size_t)a->codes);
     *changed = false;
-    for (int64_t first = 0; first < count; first += CHUNK) {
-        int64_t some = count - first < CHUNK ? count - first : CHUNK;
-        program_write_real(p, program_input(p, "rows"), rows + first * width, (size_t)some * (size_t)width);
+    for (int64_t first = 0; first < a->count && !(*stopped = is_stopped(a)); first += CHUNK) {
+        int64_t some = a->count - first < CHUNK ? a->count - first : CHUNK;
+        program_write_real(p, program_input(p, "rows"), a->rows + first * a->width, (size_t)some * (size_t)a->width);
         if (!program_run(p, SEGMENT_EVALUATE))
             return false;
         const int32_t *found = program_kept(p, SEGMENT_EVALUATE, "code");
@@ -182,31 +188,42 @@ void codebook_bias(const float *book, int codes, int64_t width, float *bias)
     }
 }
 
-bool codebook_make(const Device *device, const float *rows, int64_t count, int64_t width, int codes, uint64_t seed, float *book,
-                   double *left)
+bool codebook_make(const Device *device, const CodebookArgs *a, float *book, double *left, bool *stopped)
 {
     Search search = {0};
-    size_t numbers = (size_t)codes * (size_t)width;
+    size_t numbers = (size_t)a->codes * (size_t)a->width;
     double *sums = memory_new(numbers, sizeof *sums);
-    int64_t *members = memory_new((size_t)codes, sizeof *members);
-    float *bias = memory_new((size_t)codes, sizeof *bias);
-    int32_t *code = memory_new((size_t)count, sizeof *code);
+    int64_t *members = memory_new((size_t)a->codes, sizeof *members);
+    float *bias = memory_new((size_t)a->codes, sizeof *bias);
+    int32_t *code = memory_new((size_t)a->count, sizeof *code);
     int threads = device->kind == DEVICE_CUDA ? cpu_count() : device->threads;
     bool changed = true, ok = sums && members && bias && code;
-    if (ok && (count < codes || count > INT32_MAX))
-        ok = error_set("%lld rows are not enough, or too many, for a code book of %d", (long long)count, codes);
-    ok = ok && choose_first(rows, count, width, codes, threads, seed, book) && search_open(&search, device, width, codes);
-    for (int round = 0; ok && changed && round < CODEBOOK_ROUNDS; round++) {
-        ok = search_run(&search, rows, count, width, book, codes, bias, code, &changed);
-        if (ok && (changed || round == 0))
-            take_means(rows, count, width, code, codes, sums, members, book);
+    *stopped = false;
+    if (ok && (a->count < a->codes || a->count > INT32_MAX))
+        ok = error_set("%lld rows are not enough, or too many, for a code book of %d", (long long)a->count, a->codes);
+    ok = ok && choose_first(a, threads, book, stopped) && search_open(&search, device, a->width, a->codes, false);
+    for (int round = 0; ok && changed && !*stopped && round < CODEBOOK_ROUNDS; round++) {
+        ok = search_run(&search, a, book, bias, code, &changed, stopped);
+        if (ok && !*stopped && (changed || round == 0))
+            take_means(a->rows, a->count, a->width, code, a->codes, sums, members, book);
     }
-    if (ok)
-        *left = unexplained(rows, count, width, code, book);
+    if (ok && !*stopped)
+        *left = unexplained(a->rows, a->count, a->width, code, book);
     search_close(&search);
     memory_free(sums);
     memory_free(members);
     memory_free(bias);
     memory_free(code);
+    return ok;
+}
+
+bool codebook_bytes(const Device *device, int64_t count, int64_t width, int codes, int64_t *host, int64_t *products)
+{
+    Search search;
+    bool ok = search_open(&search, device, width, codes, true);
+    *products = ok ? program_bytes(search.program) : 0;
+    *host = (int64_t)codes * (width * (int64_t)sizeof(double) + (int64_t)(sizeof(int64_t) + sizeof(float))) +
+            count * (int64_t)(sizeof(int32_t) + sizeof(float));
+    search_close(&search);
     return ok;
 }

@@ -31,7 +31,9 @@ static void make(const char *device_name, int threads, int codes, float *book, d
 {
     Device device;
     assert_true(device_open(device_name, threads, &device));
-    if (!codebook_make(&device, rows, COUNT, WIDTH, codes, 7, book, left))
+    CodebookArgs args = {.rows = rows, .count = COUNT, .width = WIDTH, .codes = codes, .seed = 7};
+    bool stopped;
+    if (!codebook_make(&device, &args, book, left, &stopped) || stopped)
         fail_msg("%s", error_text());
     device_close(&device);
 }
@@ -121,9 +123,36 @@ static void few_different_rows_do(void **state)
         assert_true(book[i] == 0 || book[i] == 1);
 }
 
+static bool stops_later(void *context)
+{
+    return --*(int *)context <= 0;
+}
+
+/* Between two of its first codes, and between products of a round; a whole one asks often enough. */
+static void it_stops_when_asked(void **state)
+{
+    (void)state;
+    float book[GROUPS * WIDTH];
+    double left;
+    bool stopped;
+    Device device;
+    draw_rows(0.8);
+    assert_true(device_open("cpu", 2, &device));
+    for (int asked = 1; asked <= GROUPS + 4; asked += 4) {
+        int more = asked;
+        CodebookArgs args = {
+            .rows = rows, .count = COUNT, .width = WIDTH, .codes = GROUPS, .seed = 7, .stop = stops_later, .context = &more};
+        assert_true(codebook_make(&device, &args, book, &left, &stopped));
+        assert_true(stopped);
+        assert_int_equal(more, 0);
+    }
+    device_close(&device);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(groups_are_found), cmocka_unit_test(codes_are_means_of_their_rows),
-                                       cmocka_unit_test(threads_change_nothing), cmocka_unit_test(few_different_rows_do)};
+                                       cmocka_unit_test(threads_change_nothing), cmocka_unit_test(few_different_rows_do),
+                                       cmocka_unit_test(it_stops_when_asked)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -105,7 +105,7 @@ bool mim_open(Mim *m, const Recipe *r, const MimTeacher *teacher, ParamSet *teac
     m->tokens = m->encoder.class_tokens + (m->encoder.mask_token ? m->places : m->visible);
     for (int i = 0; i < r->optimizer.no_decay.count; i++)
         m->no_decay[i] = r->optimizer.no_decay.names[i];
-    if (!drop_path_add(&m->drop, r->encoder.drop_path, r->encoder.depth))
+    if (!drop_path_add(&m->drop, r->encoder.drop_path, recipe_depth(r)))
         return false;
     for (int k = 0; k < r->decoder_count; k++)
         if (!drop_path_add(&m->drop, r->decoders[k].drop_path, r->decoders[k].depth))

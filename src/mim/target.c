@@ -16,10 +16,11 @@
 static Ref pixels(Tape *t, const RecipeDecoder *d, Ref image, int patch, Ref places)
 {
     PatchOrder order = d->kind == DECODER_PIXEL_SHUFFLE ? PATCH_CHANNEL_FIRST : PATCH_CHANNEL_LAST;
-    if (d->target.normalise == NORMALISE_WINDOW)
+    TargetNormalise how = recipe_normalise(&d->target);
+    if (how == NORMALISE_WINDOW)
         image = window_standardise(t, image, d->target.window);
     Ref x = patches(t, image, places, patch, order);
-    return d->target.normalise == NORMALISE_PATCH ? standardise(t, x) : x;
+    return how == NORMALISE_PATCH ? standardise(t, x) : x;
 }
 
 /* The pictures as the teacher sees them. */

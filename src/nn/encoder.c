@@ -53,7 +53,7 @@ VitConfig encoder_config(const Recipe *r)
                        .patch = r->encoder.patch,
                        .rows = rows,
                        .columns = columns,
-                       .depth = r->encoder.depth,
+                       .depth = recipe_depth(r),
                        .class_tokens = r->encoder.class_token,
                        .position = position_of(r),
                        .patch_bias = r->encoder.patch_bias,

@@ -61,6 +61,11 @@ double recipe_lr(const Recipe *r)
     return r->schedule.lr >= 0 ? r->schedule.lr : r->schedule.blr * r->schedule.batch_size / 256.0;
 }
 
+int recipe_depth(const Recipe *r)
+{
+    return r->encoder.keep_blocks ? r->encoder.keep_blocks : r->encoder.depth;
+}
+
 void recipe_grid(const Recipe *r, int *rows, int *columns)
 {
     *rows = r->image.size[0] / r->encoder.patch;
@@ -231,6 +236,11 @@ static bool check_masks(const Recipe *r)
     return true;
 }
 
+TargetNormalise recipe_normalise(const RecipeTarget *t)
+{
+    return t->kind == TARGET_TOKENS && !strcmp(t->teacher, "random") ? NORMALISE_PATCH : t->normalise;
+}
+
 /* Keys of a teacher belong to the run: all decoders have the same one. */
 static bool same_teacher(const RecipeTarget *a, const RecipeTarget *b)
 {
@@ -283,8 +293,9 @@ static bool check_target(const Recipe *r, int k)
 static bool check_decoder(const Recipe *r, int k)
 {
     const RecipeDecoder *d = &r->decoders[k];
-    if (d->tap > r->encoder.depth)
-        return error_set("decoders.%d.tap %d lies behind the last block: encoder.depth is %d", k, d->tap, r->encoder.depth);
+    if (d->tap > recipe_depth(r))
+        return error_set("decoders.%d.tap %d lies behind the last block: %s is %d", k, d->tap,
+                         r->encoder.keep_blocks ? "encoder.keep_blocks" : "encoder.depth", recipe_depth(r));
     if (d->kind == DECODER_TRANSFORMER) {
         char prefix[32];
         snprintf(prefix, sizeof prefix, "decoders.%d", k);
@@ -298,9 +309,10 @@ static bool check_decoder(const Recipe *r, int k)
     if (!check_target(r, k))
         return false;
     int numbers = r->encoder.patch * r->encoder.patch * r->image.channels;
-    if (d->target.normalise == NORMALISE_PATCH && numbers < 2)
-        return error_set(
-            "target.normalise patch needs more than one number in a patch; encoder.patch and image.channels are 1");
+    if (recipe_normalise(&d->target) == NORMALISE_PATCH && numbers < 2)
+        return error_set("%s needs more than one number in a patch; encoder.patch and image.channels are 1",
+                         d->target.normalise == NORMALISE_PATCH ? "target.normalise patch"
+                                                                : "target.teacher random of target.kind tokens");
     if (d->loss.kind == LOSS_COSINE && numbers < 2)
         return error_set("loss.kind cosine needs more than one number in a patch; encoder.patch and image.channels are 1");
     return true;
@@ -326,7 +338,7 @@ static bool check_teacher(const Recipe *r)
         if (t->kind == TARGET_TOKENS && !path && t->normalise == NORMALISE_TOKEN)
             return error_set(
                 "decoders.%d: target.normalise token needs the tokens of a network, which target.teacher names; a code "
-                "book made of patches has target.normalise patch or none",
+                "book made of patches has target.normalise patch",
                 k);
     }
     bool network = features || (tokens && path);
@@ -341,9 +353,12 @@ static bool check_teacher(const Recipe *r)
         return error_set("target.%s belongs to a teacher: it needs target.kind features or tokens", idle);
     if (!check_statistics(r, &r->target.mean, "target.mean") || !check_statistics(r, &r->target.std, "target.std"))
         return false;
-    if (recipe_teacher_resizes(r) && r->stages.count > 1)
-        return error_set(
-            "stages: the next teacher is the student, which sees image.size and not target.image_size; use one stage");
+    bool sees_others =
+        r->target.mean.kind != STATISTICS_AUTO || r->target.std.kind != STATISTICS_AUTO || recipe_teacher_resizes(r);
+    if (tokens && r->stages.count > 1 && sees_others)
+        return error_set("target.mean, target.std and target.image_size are of the first stage's teacher, but the code book of "
+                         "target.kind tokens stays and would see other pictures in later stages: leave them out, or use one "
+                         "stage");
     if (tokens && path && r->stages.count > 1)
         return error_set(
             "stages: the next teacher is the student, for whose tokens target.kind tokens has no code book; use one "
@@ -428,8 +443,9 @@ static bool check_stages(const Recipe *r)
         const RecipeStage *s = &r->stages.items[i];
         epochs += s->epochs;
         bool student = i > 0 || !is_teacher_path(r); /* else the file tells how many it has */
-        if (student && s->teacher_depth > r->encoder.depth)
-            return error_set("stages.%d.teacher_depth %d is more than encoder.depth %d", i, s->teacher_depth, r->encoder.depth);
+        if (student && s->teacher_depth > recipe_depth(r))
+            return error_set("stages.%d.teacher_depth %d is more than the encoder's blocks, %d", i, s->teacher_depth,
+                             recipe_depth(r));
         if (r->schedule.warmup_epochs >= s->epochs)
             return error_set("schedule.warmup_epochs %g must be smaller than stages.%d.epochs %d: each stage warms up anew",
                              r->schedule.warmup_epochs, i, s->epochs);
@@ -557,6 +573,9 @@ static bool check_method(const Recipe *r)
 
 bool recipe_check(const Recipe *r)
 {
+    if (r->encoder.keep_blocks > r->encoder.depth)
+        return error_set("encoder.keep_blocks %d is more than encoder.depth %d; give all, or fewer", r->encoder.keep_blocks,
+                         r->encoder.depth);
     if (!check_pictures(r) ||
         !check_blocks(r, "encoder", r->encoder.width, r->encoder.heads, r->encoder.position == ENCODER_POSITION_SINCOS) ||
         !check_method(r))

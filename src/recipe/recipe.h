@@ -292,6 +292,10 @@ bool recipe_set_flag(Recipe *r, const char *name, const char *value, bool *known
  * the names of the keys. To be called once all sources are read. */
 bool recipe_check(const Recipe *r);
 
+/* Whether every key that is not at its default does something in a run. Asked where one begins: a run that exists goes on as it
+ * was. False after error_set() with the names of the key and of what it lacks. */
+bool recipe_check_idle(const Recipe *r);
+
 /* What a recipe trains. */
 typedef enum {
     METHOD_MASKED,   /* decoders predict what is hidden from the encoder */
@@ -302,6 +306,10 @@ RecipeMethod recipe_method(const Recipe *r);
 
 /* Whether two targets are the same in every key. */
 bool recipe_target_equal(const RecipeTarget *a, const RecipeTarget *b);
+
+/* How a target is normalised: as target.normalise says, but patches of a code book that is made here (tokens, with
+ * target.teacher random) are each (docs/spec/pretraining.md 12). */
+TargetNormalise recipe_normalise(const RecipeTarget *t);
 
 /* Appends the whole recipe as YAML, every default written out, `lacuna: VERSION` first. Loading that gives the same recipe, and
  * writing it again the same bytes. */
@@ -320,6 +328,9 @@ bool recipe_is_mixed(const Recipe *r, int decoder);
 
 /* The learning rate at its height: lr, or blr x batch_size / 256 (docs/spec/pretraining.md, schedule). */
 double recipe_lr(const Recipe *r);
+
+/* Blocks of the network: encoder.depth, or as many as encoder.keep_blocks keeps of them (docs/spec/transfer.md A.12). */
+int recipe_depth(const Recipe *r);
 
 /* Rows and columns of the grid of patches, and their number. */
 void recipe_grid(const Recipe *r, int *rows, int *columns);

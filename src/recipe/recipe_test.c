@@ -121,13 +121,31 @@ static void errors_name_line_key_and_remedy(void **state)
     }
 }
 
+/* Taps and stages count the blocks that are kept. */
+static void blocks_that_are_not_kept_are_none(void **state)
+{
+    (void)state;
+    static const char text[] = "encoder: {depth: 12, keep_blocks: 6}\ndecoders: [{tap: 6}]\n";
+    Recipe r;
+    assert_true(parse(&r, text));
+    assert_int_equal(recipe_depth(&r), 6);
+    assert_true(recipe_check(&r));
+    assert_true(recipe_set(&r, "decoders.0.tap=7"));
+    assert_false(recipe_check(&r));
+    assert_non_null(strstr(error_text(), "encoder.keep_blocks is 6"));
+    assert_true(recipe_set(&r, "encoder.keep_blocks=all") && recipe_check(&r));
+    assert_int_equal(recipe_depth(&r), 12);
+    assert_true(recipe_set(&r, "encoder.keep_blocks=13"));
+    assert_false(recipe_check(&r));
+    assert_non_null(strstr(error_text(), "more than encoder.depth 12"));
+}
+
 static void what_is_not_carried_out_is_refused_by_name(void **state)
 {
     (void)state;
     static const char *const refused[][2] = {
         {"encoder.kind", "swin"},
         {"encoder.qk_norm", "true"},
-        {"encoder.keep_blocks", "3"},
         {"encoder.init", "swin"},
         {"mask.kind", "tube"},
         {"head.pool", "attention"},
@@ -323,6 +341,74 @@ static void keys_that_do_not_fit_are_named(void **state)
 }
 
 /* Resolved, read back, resolved again: the same structure and the same bytes. */
+/* What was set in vain is told of, and what a run without it lacks; defaults never are. */
+static void keys_that_do_nothing_are_named(void **state)
+{
+    (void)state;
+    static const char classify[] = "{decoders: [], loss: {kind: cross_entropy}, encoder: {class_token: 1}}",
+                      contrast[] = "{decoders: [], contrast: {kind: mocov3}, data: {val_every: 0}}";
+    static const struct {
+        const char *base, *key, *words[2];
+    } cases[] = {
+        {classify, "mask.kind=grid", {"mask.kind grid", "cross_entropy"}},
+        {classify, "mask.ratio=0.6", {"mask.ratio 0.6", "cross_entropy"}},
+        {classify, "loss.on=all", {"loss.on all", "decoders: []"}},
+        {classify, "loss.beta=1", {"loss.beta 1", "decoders: []"}},
+        {classify, "target.kind=hog", {"target.kind hog", "decoders: []"}},
+        {classify, "target.cell=4", {"target.cell 4", "decoders: []"}},
+        {classify, "contrast.dim=64", {"contrast.dim 64", "contrast"}},
+        {contrast, "mask.ratio=0.6", {"mask.ratio 0.6", "contrast.kind mocov3"}},
+        {contrast, "loss.kind=l1", {"loss.kind l1", "contrast.kind mocov3"}},
+        {contrast, "head.pool=class_token", {"head.pool class_token", "contrast.kind mocov3"}},
+        {"{}", "head.init_std=0.1", {"head.init_std 0.1", "loss.kind cross_entropy"}},
+        {"{}", "head.classes=7", {"head.classes 7", "decoders: []"}},
+        {"{}", "contrast.momentum=0.5", {"contrast.momentum 0.5", "contrast.kind mocov3"}},
+        {"{}", "mask.unit=64", {"mask.unit 64", "mask.kind unit"}},
+        {"{}", "mask.min_block=9", {"mask.min_block 9", "mask.kind block"}},
+        {"{}", "target.bins=18", {"target.bins 18", "target.kind hog"}},
+        {"{}", "decoders.0.target.cell=4", {"decoders.0.target.cell 4", "target.kind hog"}},
+        {"{decoders: [{target: {kind: hog}}, {}]}",
+         "decoders.1.target.cell=4",
+         {"decoders.1.target.cell 4", "target.kind hog"}},
+        {"{}", "target.window=5", {"target.window 5", "target.normalise window"}},
+        {"{}", "target.codes=64", {"target.codes 64", "target.kind tokens"}},
+        {"{}", "loss.beta=1", {"loss.beta 1", "loss.kind smooth_l1"}},
+        {"{}", "augment.grey=[0.2, 0]", {"augment.grey", "contrast.kind mocov3"}},
+        {"{}", "augment.solarise=[0, 0.2]", {"augment.solarise", "contrast.kind mocov3"}},
+        {"{}", "augment.jitter_prob=0.8", {"augment.jitter_prob 0.8", "augment.color_jitter"}},
+        {"{}", "guard.limit=3", {"guard.limit 3", "guard.spike"}},
+    };
+    static const char *const used[][2] = {{classify, "head.init_std=0.1"},
+                                          {classify, "augment.grey=0.2"},
+                                          {classify, "mask.ratio=0.75"},
+                                          {contrast, "contrast.dim=64"},
+                                          {contrast, "augment.blur=[1, 0.1]"},
+                                          {"{mask: {kind: unit}}", "mask.unit=112"},
+                                          {"{decoders: [{target: {kind: hog}}, {}]}", "target.cell=4"},
+                                          {"{decoders: [{target: {kind: hog}}, {}]}", "decoders.0.target.cell=4"},
+                                          {"{decoders: [{}, {loss: {kind: smooth_l1}}]}", "loss.beta=1"},
+                                          {"{augment: {color_jitter: [0.4, 0, 0, 0]}}", "augment.jitter_prob=0.8"},
+                                          {"{guard: {nonfinite: skip}}", "guard.limit=3"}};
+    Recipe r;
+    char text[256];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(text, sizeof text, "%s", cases[i].base);
+        assert_true(parse(&r, text));
+        if (!recipe_check_idle(&r))
+            fail_msg("%s: %s", text, error_text());
+        if (!recipe_set(&r, cases[i].key) || recipe_check_idle(&r))
+            fail_msg("%s is accepted in %s", cases[i].key, text);
+        for (int k = 0; k < 2; k++)
+            if (!strstr(error_text(), cases[i].words[k]))
+                fail_msg("'%s' does not say '%s'", error_text(), cases[i].words[k]);
+    }
+    for (size_t i = 0; i < sizeof used / sizeof *used; i++) {
+        snprintf(text, sizeof text, "%s", used[i][0]);
+        if (!parse(&r, text) || !recipe_set(&r, used[i][1]) || !recipe_check(&r) || !recipe_check_idle(&r))
+            fail_msg("%s with %s: %s", text, used[i][1], error_text());
+    }
+}
+
 static void check_round_trip(const Recipe *r)
 {
     Text first = {0}, second = {0}, changes = {0};
@@ -584,11 +670,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_those_of_the_vocabulary),
         cmocka_unit_test(errors_name_line_key_and_remedy),
+        cmocka_unit_test(blocks_that_are_not_kept_are_none),
         cmocka_unit_test(what_is_not_carried_out_is_refused_by_name),
         cmocka_unit_test(decoders_merge_target_and_loss),
         cmocka_unit_test(the_command_line_reaches_everything),
         cmocka_unit_test(flags_are_aliases),
         cmocka_unit_test(keys_that_do_not_fit_are_named),
+        cmocka_unit_test(keys_that_do_nothing_are_named),
         cmocka_unit_test(resolved_recipes_read_back),
         cmocka_unit_test(bases_are_followed),
         cmocka_unit_test(shipped_recipes_load),

@@ -444,6 +444,45 @@ static void weights_start_another_run(void **state)
     trainer_close(t);
 }
 
+/* The run that begins has fewer blocks (docs/spec/transfer.md A.12); drop path and layers are those of the blocks that are
+ * left. */
+static void last_blocks_are_left_out(void **state)
+{
+    (void)state;
+    assert_true(recipe_set(&recipe, "encoder.depth=3"));
+    Trainer *t = open_trainer(&recipe);
+    set_state(t, 1);
+    CheckpointMeta meta = meta_of(1);
+    assert_true(checkpoint_save(RUN, t, &recipe, &meta, 2));
+    Recipe kept = recipe;
+    Text note = {0};
+    assert_true(recipe_set(&kept, "encoder.depth=2"));
+    Trainer *u = open_trainer(&kept);
+    assert_false(checkpoint_load_weights(RUN, &kept, u, NULL)); /* unless it is said */
+    assert_non_null(strstr(error_text(), "blocks.2."));
+    trainer_close(u);
+    assert_true(recipe_set(&kept, "encoder.depth=3") && recipe_set(&kept, "encoder.keep_blocks=2"));
+    u = open_trainer(&kept);
+    if (!checkpoint_load_weights(RUN, &kept, u, &note))
+        fail_msg("%s", error_text());
+    assert_int_equal(param_find(trainer_params(u), "blocks.2.norm1.weight"), -1);
+    assert_memory_equal(named(u, "blocks.1.mlp.fc1.weight"), named(t, "blocks.1.mlp.fc1.weight"), 64 * 16 * sizeof(float));
+    assert_memory_equal(named(u, "norm.weight"), named(t, "norm.weight"), 16 * sizeof(float));
+    assert_non_null(strstr(note.data, "last 1 blocks are left out"));
+    assert_non_null(strstr(note.data, "the final norm"));
+    /* Two branches a block, and the decoders'. */
+    assert_int_equal(trainer_branches(t) - trainer_branches(u), 2);
+    /* Saved, it is an encoder of two blocks for all who name it. */
+    Recipe read;
+    meta = meta_of(2);
+    assert_true(checkpoint_save(RUN, u, &kept, &meta, 2));
+    assert_true(checkpoint_recipe(RUN, &read));
+    assert_int_equal(recipe_depth(&read), 2);
+    text_free(&note);
+    trainer_close(u);
+    trainer_close(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -456,6 +495,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(others_are_refused_by_name, begin, end),
         cmocka_unit_test_setup_teardown(a_checkpoint_alone_tells_its_recipe, begin, end),
         cmocka_unit_test_setup_teardown(weights_start_another_run, begin, end),
+        cmocka_unit_test_setup_teardown(last_blocks_are_left_out, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

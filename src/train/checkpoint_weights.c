@@ -147,8 +147,14 @@ static bool load_encoder(const Weights *file, const Recipe *from, const Recipe *
             return false;
         }
     }
+    int dropped = 0; /* blocks of the file */
     for (size_t i = 0; i < weights_count(file); i++) {
         const char *name = weights_at(file, i)->name;
+        int block;
+        if (to->encoder.keep_blocks && sscanf(name, "blocks.%d.", &block) == 1 && block >= recipe_depth(to)) {
+            dropped = block + 1 - recipe_depth(to) > dropped ? block + 1 - recipe_depth(to) : dropped;
+            continue;
+        }
         if (decoder_of(name) >= 0 || is_optional(name) || !strcmp(name, "pos_embed") ||
             (!strncmp(name, "norm.", 5) && lacks_norm(to)))
             continue;
@@ -159,6 +165,9 @@ static bool load_encoder(const Weights *file, const Recipe *from, const Recipe *
         else if (param_find(set, name) < 0)
             return error_set("%.200s has no place in this encoder", name);
     }
+    if (dropped)
+        text_add(note, "Its last %d blocks are left out (encoder.keep_blocks)%s. ", dropped,
+                 param_find(set, "norm.weight") < 0 ? "" : "; the final norm, which was fitted to the last one, stays");
     return true;
 }
 

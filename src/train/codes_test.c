@@ -18,6 +18,7 @@
 #include "formats/safetensors.h"
 #include "mim/mask.h"
 #include "train/codes.h"
+#include "train/forecast.h"
 #include "train/pretrain.h"
 #include "train/stopped_run.h"
 #include "train/teacher.h"
@@ -83,10 +84,42 @@ static void write_book(const char *path, const float *book, int64_t width, bool 
         fail_msg("%s", error_text());
 }
 
+/* A tensor of a run's weights; freed by the caller. */
+static float *tensor_of(const char *out, const char *name, size_t *count)
+{
+    char *model = weights_file(out, NULL);
+    SafeTensors *file = safetensors_open(model);
+    const SafeTensor *t = file ? safetensors_find(file, name) : NULL;
+    if (!t)
+        fail_msg("no %s of %s", name, out);
+    *count = safetensor_count(t);
+    float *values = memory_new(*count, sizeof *values);
+    safetensor_to_f32(t, values);
+    safetensors_close(file);
+    memory_free(model);
+    return values;
+}
+
+/* target.normalise says nothing of it: its patches are normalised each. */
+static void a_book_that_is_made_has_one_way_of_seeing_patches(void **state)
+{
+    (void)state;
+    static const char name[] = "decoders.1.pred.weight";
+    size_t count;
+    set("target.normalise=none");
+    run_until(&recipe, HOME "/none", false, 0, PRETRAIN_DONE);
+    set("target.normalise=patch");
+    run_until(&recipe, HOME "/patch", false, 0, PRETRAIN_DONE);
+    float *none = tensor_of(HOME "/none", name, &count), *patch = tensor_of(HOME "/patch", name, &count);
+    assert_memory_equal(none, patch, count * sizeof *none);
+    memory_free(none);
+    memory_free(patch);
+}
+
 static void a_run_makes_its_code_book_again(void **state)
 {
     (void)state;
-    set("target.normalise=patch");
+    set("target.normalise=none"); /* which is of other targets */
     run_until(&recipe, HOME "/whole", false, 0, PRETRAIN_DONE);
     run_until(&recipe, HOME "/cut", false, 3, PRETRAIN_STOPPED);
     run_until(&recipe, HOME "/cut", true, 0, PRETRAIN_DONE);
@@ -189,18 +222,92 @@ static void tokens_of_a_network_have_codes(void **state)
     memory_free(book);
 }
 
+/* Asks whether to stop are counted: so many are answered with no. */
+typedef struct {
+    int noes;
+    bool told;
+} Impatient;
+
+static bool stops_soon(void *context)
+{
+    return --((Impatient *)context)->noes < 0;
+}
+
+static void note_stop(void *context, const char *sentence)
+{
+    Impatient *i = context;
+    i->told = i->told || strstr(sentence, "stopped while it makes the code book");
+}
+
+/* Wherever that is, nothing is left behind that a run would go on with, and the whole run comes to the same afterwards. */
+static void making_a_book_can_be_stopped(void **state)
+{
+    (void)state;
+    run_until(&recipe, HOME "/whole", false, 0, PRETRAIN_DONE);
+    int told = 0;
+    for (int noes = 0; noes < 16; noes += 3) {
+        Impatient impatient = {.noes = noes};
+        PretrainOptions options = {.recipe = &recipe,
+                                   .out = HOME "/cut",
+                                   .resume = noes > 0,
+                                   .say = note_stop,
+                                   .stop = stops_soon,
+                                   .context = &impatient};
+        assert_int_equal(pretrain_run(&options), PRETRAIN_STOPPED);
+        assert_false(file_exists(HOME "/cut/recipe.yaml"));
+        assert_false(file_exists(HOME "/cut/checkpoints"));
+        told += impatient.told;
+    }
+    assert_true(told >= 4);
+    run_until(&recipe, HOME "/cut", true, 0, PRETRAIN_DONE);
+    float *whole = book_of(HOME "/whole", NUMBERS), *cut = book_of(HOME "/cut", NUMBERS);
+    assert_memory_equal(whole, cut, CODES * NUMBERS * sizeof *whole);
+    memory_free(whole);
+    memory_free(cut);
+}
+
+/* Rows of 128 x 128 pixels for a million codes: more than any machine that runs tests has, and seen before it is taken. */
+static void a_book_that_does_not_fit_is_refused(void **state)
+{
+    (void)state;
+    static Forecast plain, forecast;
+    Recipe r = recipe;
+    assert_true(recipe_set(&r, "target={kind: pixels, teacher: initial}") && recipe_set(&r, "loss.kind=l2"));
+    if (!forecast_make(&r, false, &plain) || !forecast_make(&recipe, false, &forecast))
+        fail_msg("%s", error_text());
+    /* Rows and one round of k-means: book, means, bias, and each row's code and distance. */
+    int64_t rows = 44 * PLACES * 8 / 10, least = rows * (NUMBERS * 4 + 8) + CODES * NUMBERS * 12;
+    assert_int_equal(plain.codes, 0);
+    assert_true(forecast.codes > least / 2 && forecast.memory >= forecast.arena + forecast.parameters + forecast.codes);
+    device_close(&plain.device);
+    device_close(&forecast.device);
+    set("target.codes=1048576");
+    set("image.size=1024");
+    set("encoder.patch=128");
+    set("data.world_images=30000");
+    set("image.mean=imagenet"); /* or they would all be looked at */
+    set("image.std=imagenet");
+    PretrainOptions options = {.recipe = &recipe, .out = HOME "/large"};
+    assert_int_equal(pretrain_run(&options), PRETRAIN_FAILED);
+    if (!strstr(error_text(), "making the code book of target.codes 1048576 takes"))
+        fail_msg("%s", error_text());
+}
+
 static void what_has_no_codes_is_refused(void **state)
 {
     (void)state;
     static const struct {
-        const char *keys[2], *words[2];
+        const char *keys[3], *words[2];
     } cases[] = {
         {{"target.teacher=initial", NULL}, {"target.teacher initial", "target.kind tokens"}},
         {{"target.teacher=" HOME "/nobody", NULL}, {"target.teacher", HOME "/nobody"}},
         {{"target.teacher=" HOME "/narrow.safetensors", NULL}, {"have 47 numbers", "has 48"}},
-        {{"target.codes=2000", "target.normalise=none"}, {"target.codes 2000", "only"}},
+        {{"target.codes=2000", NULL}, {"target.codes 2000", "only"}},
         {{"loss.kind=l2", NULL}, {"loss.kind l2", "target.kind tokens"}},
         {{"target.normalise=token", NULL}, {"target.normalise token", "target.teacher"}},
+        {{"decoders.1={target: {kind: features, normalise: none}, loss: {kind: l2}}", "stages=[{epochs: 1}, {epochs: 1}]",
+          "target.mean=clip"},
+         {"target.mean", "tokens"}},
         {{"target.final_norm=true", NULL}, {"target.final_norm", "features"}},
         {{"decoders.0.target.codes=5", NULL}, {"decoders.0.target", "codes"}},
         {{"stages=[{epochs: 1}, {epochs: 1}]", NULL}, {"stages", "target.kind features"}},
@@ -211,7 +318,7 @@ static void what_has_no_codes_is_refused(void **state)
     Recipe plain = recipe;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         recipe = plain;
-        for (int k = 0; k < 2; k++)
+        for (int k = 0; k < 3; k++)
             if (cases[i].keys[k])
                 set(cases[i].keys[k]);
         PretrainOptions options = {.recipe = &recipe, .out = HOME "/refused"};
@@ -226,9 +333,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_run_makes_its_code_book_again, begin, end),
+        cmocka_unit_test_setup_teardown(a_book_that_is_made_has_one_way_of_seeing_patches, begin, end),
         cmocka_unit_test_setup_teardown(the_code_is_the_nearest_row, begin, end),
         cmocka_unit_test_setup_teardown(a_file_teaches, begin, end),
         cmocka_unit_test_setup_teardown(tokens_of_a_network_have_codes, begin, end),
+        cmocka_unit_test_setup_teardown(making_a_book_can_be_stopped, begin, end),
+        cmocka_unit_test_setup_teardown(a_book_that_does_not_fit_is_refused, begin, end),
         cmocka_unit_test_setup_teardown(what_has_no_codes_is_refused, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -40,10 +40,12 @@ static void set(Recipe *r, const char *const *keys)
 static int begin(void **state)
 {
     (void)state;
-    static const char *const labels[] = {"decoders=[]", "loss={kind: cross_entropy, smoothing: 0.1}", "head.init_std=0.02",
-                                         "ema.decay=0.5", NULL};
+    static const char *const labels[] = {
+        "decoders=[]",        "target.normalise=none", "loss={kind: cross_entropy, smoothing: 0.1}",
+        "head.init_std=0.02", "ema.decay=0.5",         NULL};
     static const char *const views[] = {
         "decoders=[]",
+        "target.normalise=none",
         "encoder={drop_path: 0, init: moco}",
         "data.val_every=0",
         "contrast={kind: mocov3, dim: 8, hidden: 16, group: 4}",

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "device/cuda/cuda.h"
+#include "train/codes.h"
 #include "train/teacher.h"
 
 /* Left to the libraries, to sheets drawn on the way, and to what fragments. */
@@ -12,6 +13,7 @@ int64_t fit_bytes(const Recipe *recipe, const TrainerOptions *options)
 {
     TrainerOptions plan = *options;
     MimTeacher teacher;
+    CodesMemory codes;
     plan.plan_only = true;
     if (mim_needs_teacher(recipe)) {
         if (!teacher_largest(recipe, &teacher))
@@ -21,16 +23,20 @@ int64_t fit_bytes(const Recipe *recipe, const TrainerOptions *options)
     Trainer *t = trainer_open(recipe, &plan);
     if (!t)
         return -1;
-    int64_t bytes = trainer_bytes(t);
+    int64_t bytes = trainer_bytes(t), beside = 0;
     trainer_close(t);
-    if (recipe->data.val_every <= 0 || options->evaluate_only)
+    if (options->evaluate_only)
         return bytes;
-    plan.evaluate_only = true;
-    if (!(t = trainer_open(recipe, &plan)))
+    if (recipe->data.val_every > 0) {
+        plan.evaluate_only = true;
+        if (!(t = trainer_open(recipe, &plan)))
+            return -1;
+        beside = program_bytes(trainer_program(t));
+        trainer_close(t);
+    }
+    if (!codes_memory(recipe, &options->device, NULL, &codes))
         return -1;
-    bytes += program_bytes(trainer_program(t));
-    trainer_close(t);
-    return bytes;
+    return bytes + (codes.device > beside ? codes.device : beside);
 }
 
 bool fit_room(const Device *device, int64_t *bytes)

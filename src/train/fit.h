@@ -5,8 +5,8 @@
 #include "recipe/recipe.h"
 #include "train/trainer.h"
 
-/* Bytes of the device's memory for training with these options, with a program for validation where the recipe validates.
- * -1 after error_set(). */
+/* Bytes of the device's memory for training with these options, with a program for validation where the recipe validates, or
+ * what a code book is made with before, if that is more. -1 after error_set(). */
 int64_t fit_bytes(const Recipe *recipe, const TrainerOptions *options);
 
 /* Bytes of a GPU's memory that can be used now. False after error_set(). */

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "device/buffer.h"
+#include "train/codes.h"
 #include "train/fit.h"
 #include "train/pictures.h"
 #include "train/settle.h"
@@ -133,10 +134,17 @@ static int processes(const Forecast *f)
     return buffer_on_host(&f->device) ? f->recipe.run.devices : 1;
 }
 
-/* What lies in the memory of the device beside programs: on a GPU pictures made ahead are not. */
-static int64_t beside_programs(const Forecast *f)
+/* Pictures made ahead, where they lie in the device's memory: on a GPU they do not. */
+static int64_t ring_of(const Forecast *f)
 {
-    return f->parameters + (buffer_on_host(&f->device) ? f->ring : 0);
+    return buffer_on_host(&f->device) ? f->ring : 0;
+}
+
+/* The most of the device's memory at one time, where programs have these sizes. */
+static int64_t memory_with(const Forecast *f, int64_t arena, int64_t evaluation)
+{
+    int64_t trains = evaluation + ring_of(f);
+    return f->parameters + arena + (f->codes > trains ? f->codes : trains);
 }
 
 /* The largest divisor of a device's share of the batch whose programs fit beside the rest. More pictures at once take more
@@ -152,7 +160,7 @@ static int largest_micro_batch(const Forecast *f, bool evaluates)
         int middle = (low + high) / 2;
         Sizes sizes;
         bool fits = plan_programs(&f->recipe, &f->device, divisors[middle], evaluates, &sizes, NULL) &&
-                    beside_programs(f) + processes(f) * sizes.arena + sizes.evaluation <= f->free;
+                    memory_with(f, processes(f) * sizes.arena, sizes.evaluation) <= f->free;
         if (fits)
             best = divisors[middle];
         low = fits ? middle + 1 : low;
@@ -260,6 +268,7 @@ bool forecast_make(const Recipe *recipe, bool time, Forecast *f)
     Pictures pictures = {0};
     Recipe *r = &f->recipe;
     Sizes sizes;
+    CodesMemory codes;
     size_t ring;
     bool ok = false;
     memset(f, 0, sizeof *f);
@@ -275,21 +284,23 @@ bool forecast_make(const Recipe *recipe, bool time, Forecast *f)
     stand_in_statistics(&stood);
     LoaderOptions loading = pictures_train_options(&pictures, &stood);
     bool evaluates = r->data.val_every > 0 && pictures.val.count > 0;
-    if (!plan_programs(r, &f->device, r->run.micro_batch, evaluates, &sizes, f) || !loader_memory(&loading, &ring))
+    if (!plan_programs(r, &f->device, r->run.micro_batch, evaluates, &sizes, f) || !loader_memory(&loading, &ring) ||
+        !codes_memory(r, &f->device, &pictures, &codes))
         goto done;
     f->arena = processes(f) * sizes.arena;
     f->parameters *= processes(f);
     f->evaluation = sizes.evaluation;
     f->step_flops = sizes.flops;
     f->ring = (int64_t)ring;
-    f->memory = f->arena + f->evaluation + beside_programs(f);
+    f->codes = codes.device;
+    f->memory = memory_with(f, f->arena, f->evaluation);
     f->cache = (int64_t)r->data.cache_mb << 20;
     f->checkpoints = r->run.keep + 1 + r->stages.count;
     f->free = forecast_free_memory();
     if (!buffer_on_host(&f->device) && !fit_room(&f->device, &f->free))
         goto done;
     f->micro_batch_most = f->free ? largest_micro_batch(f, evaluates) : 0;
-    ok = !time || (f->free && f->arena + beside_programs(f) > f->free) || time_steps(&stood, &pictures, f);
+    ok = !time || (f->free && f->arena + f->parameters + ring_of(f) > f->free) || time_steps(&stood, &pictures, f);
 done:
     pictures_close(&pictures);
     return ok;

@@ -5,8 +5,10 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "device/buffer.h"
 #include "mim/codebook.h"
 #include "train/codes.h"
+#include "train/forecast.h"
 #include "train/run.h"
 #include "train/teacher.h"
 
@@ -19,6 +21,7 @@ static void sampling_recipe(const Recipe *r, const MimTeacher *teacher, Recipe *
     for (int k = 0; k < r->decoder_count; k++)
         if (r->decoders[k].target.kind == TARGET_TOKENS)
             d.target = r->decoders[k].target;
+    d.target.normalise = recipe_normalise(&d.target);
     d.target.kind = teacher->codes_of == MIM_CODES_OF_TOKENS ? TARGET_FEATURES : TARGET_PIXELS;
     d.loss.kind = LOSS_L2;
     d.loss.on = LOSS_ON_ALL;
@@ -32,6 +35,7 @@ static void sampling_recipe(const Recipe *r, const MimTeacher *teacher, Recipe *
     }
     out->encoder.width = 4;
     out->encoder.depth = 1;
+    out->encoder.keep_blocks = 0;
     out->encoder.heads = 1;
     out->encoder.mlp_ratio = 1;
     out->encoder.class_token = 0;
@@ -57,19 +61,21 @@ typedef struct {
     float *rows; /* (wanted, width) */
 } Sampling;
 
-static bool sampling_open(Sampling *s, Run *run, const MimTeacher *teacher, int codes)
+/* The model that makes the rows, and how many there are of how many numbers. */
+static bool sampling_plan(Sampling *s, const Recipe *r, const Device *device, const MimTeacher *teacher, int64_t pictures,
+                          bool plan_only, size_t *numbers)
 {
-    TrainerOptions options = {.device = run->device,
+    TrainerOptions options = {.device = *device,
                               .batch = AT_ONCE,
                               .micro_batch = AT_ONCE,
                               .keep_predictions = true,
                               .evaluate_only = true,
-                              .teacher = teacher};
-    size_t numbers;
-    sampling_recipe(&run->recipe, teacher, &s->recipe);
+                              .teacher = teacher,
+                              .plan_only = plan_only};
+    int codes = r->target.codes;
+    sampling_recipe(r, teacher, &s->recipe);
     if (!(s->trainer = trainer_open(&s->recipe, &options)))
         return false;
-    int64_t pictures = (int64_t)run->pictures.train.count;
     s->places = trainer_places(s->trainer, 0);
     s->width = trainer_outputs(s->trainer, 0);
     s->wanted = (int64_t)ROWS_A_CODE * codes;
@@ -80,9 +86,24 @@ static bool sampling_open(Sampling *s, Run *run, const MimTeacher *teacher, int 
     if (s->wanted < codes)
         return error_set("target.codes %d: the %lld training pictures have only %lld patches", codes, (long long)pictures,
                          (long long)s->wanted);
-    if (!size_multiply((size_t)s->wanted, (size_t)s->width, &numbers))
-        return error_set("target.codes %d: %lld rows of %lld numbers are more than memory can address", codes,
-                         (long long)s->wanted, (long long)s->width);
+    return size_multiply((size_t)s->wanted, (size_t)s->width, numbers) ||
+           error_set("target.codes %d: %lld rows of %lld numbers are more than memory can address", codes, (long long)s->wanted,
+                     (long long)s->width);
+}
+
+static LoaderOptions sampling_loading(const Sampling *s, const Pictures *pictures)
+{
+    LoaderOptions loading = pictures_train_options(pictures, &s->recipe);
+    loading.batch = AT_ONCE < pictures->train.count ? AT_ONCE : pictures->train.count;
+    loading.stage = RECIPE_STAGES_MAX; /* crops of no stage */
+    return loading;
+}
+
+static bool sampling_open(Sampling *s, Run *run, const MimTeacher *teacher)
+{
+    size_t numbers;
+    if (!sampling_plan(s, &run->recipe, &run->device, teacher, (int64_t)run->pictures.train.count, false, &numbers))
+        return false;
     const ParamSet *set = trainer_teacher_params(s->trainer);
     for (size_t i = 0; i < set->count; i++) { /* the network, when codes are of its tokens */
         const ParamSet *from = trainer_teacher_params(run->trainer);
@@ -92,9 +113,7 @@ static bool sampling_open(Sampling *s, Run *run, const MimTeacher *teacher, int 
                    trainer_teacher_weights(run->trainer) + from->params[at].offset,
                    (size_t)set->params[i].count * sizeof(float));
     }
-    LoaderOptions loading = pictures_train_options(&run->pictures, &s->recipe);
-    loading.batch = AT_ONCE < run->pictures.train.count ? AT_ONCE : run->pictures.train.count;
-    loading.stage = RECIPE_STAGES_MAX; /* crops of no stage */
+    LoaderOptions loading = sampling_loading(s, &run->pictures);
     s->hidden = memory_new(AT_ONCE, (size_t)s->places);
     s->targets = memory_new((size_t)(AT_ONCE * s->places), (size_t)s->width * sizeof *s->targets);
     s->order = memory_new((size_t)s->places, sizeof *s->order);
@@ -102,13 +121,24 @@ static bool sampling_open(Sampling *s, Run *run, const MimTeacher *teacher, int 
     return s->hidden && s->targets && s->order && s->rows && (s->loader = loader_open(&loading));
 }
 
-static void sampling_close(Sampling *s)
+/* What has made the rows: its memory is needed for the book. */
+static void sampling_end(Sampling *s)
 {
     loader_close(s->loader);
     trainer_close(s->trainer);
     memory_free(s->hidden);
     memory_free(s->targets);
     memory_free(s->order);
+    s->loader = NULL;
+    s->trainer = NULL;
+    s->hidden = NULL;
+    s->targets = NULL;
+    s->order = NULL;
+}
+
+static void sampling_close(Sampling *s)
+{
+    sampling_end(s);
     memory_free(s->rows);
 }
 
@@ -143,37 +173,112 @@ static bool take_batch(Sampling *s, uint64_t seed)
     return ok;
 }
 
-bool run_make_codes(Run *run)
+/* *wanted: whether the recipe has targets of codes, and names no book of them; *teacher is then what they are of. */
+static bool look_for_book(const Recipe *r, bool *wanted, MimTeacher *teacher)
 {
-    const Recipe *r = &run->recipe;
-    Sampling *s = NULL;
     CodeFile file = {.codes = 0};
-    MimTeacher teacher;
-    double left, start = clock_seconds();
-    if (!mim_has_target(r, TARGET_TOKENS) ||
-        (strcmp(r->target.teacher, "random") != 0 && !code_file_look(r->target.teacher, &file)))
-        return !mim_has_target(r, TARGET_TOKENS);
-    if (file.codes)
+    *wanted = false;
+    if (!mim_has_target(r, TARGET_TOKENS))
         return true;
-    bool ok = (s = memory_new(1, sizeof *s)) && teacher_of(r, 0, &teacher) && sampling_open(s, run, &teacher, r->target.codes);
-    while (ok && s->have < s->wanted)
-        ok = take_batch(s, r->run.seed);
-    if (s) { /* a GPU's memory is needed for the book */
-        trainer_close(s->trainer);
-        s->trainer = NULL;
+    if (strcmp(r->target.teacher, "random") != 0 && !code_file_look(r->target.teacher, &file))
+        return error_context("target.teacher");
+    *wanted = !file.codes;
+    return !*wanted || teacher_of(r, 0, teacher);
+}
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+bool codes_memory(const Recipe *r, const Device *device, const Pictures *pictures, CodesMemory *memory)
+{
+    bool wanted;
+    MimTeacher teacher;
+    size_t numbers, ring = 0;
+    int64_t most = (int64_t)ROWS_A_CODE * r->target.codes, host, products;
+    *memory = (CodesMemory){0};
+    if (!look_for_book(r, &wanted, &teacher) || !wanted)
+        return !wanted;
+    Sampling *s = memory_new(1, sizeof *s);
+    bool ok = s && sampling_plan(s, r, device, &teacher, pictures ? (int64_t)pictures->train.count : most, true, &numbers) &&
+              codebook_bytes(device, s->wanted, s->width, r->target.codes, &host, &products);
+    if (ok && pictures) {
+        LoaderOptions loading = sampling_loading(s, pictures);
+        ok = loader_memory(&loading, &ring);
     }
-    float *book = ok ? memory_new((size_t)r->target.codes, (size_t)s->width * sizeof *book) : NULL;
-    if (ok)
-        run_say(run, "makes a code book of %d codes, from %lld %s of the training pictures", r->target.codes,
-                (long long)s->have, teacher.codes_of == MIM_CODES_OF_TOKENS ? "tokens" : "patches");
-    ok = book && codebook_make(&run->device, s->rows, s->have, s->width, r->target.codes, r->run.seed, book, &left);
     if (ok) {
-        codes_put(run->trainer, book);
-        run_say(run, "the code book took %.1f s and leaves %.1f %% of their variance", clock_seconds() - start, 100 * left);
+        int64_t number = (int64_t)sizeof(float), model = trainer_bytes(s->trainer),
+                collecting = (int64_t)ring + AT_ONCE * s->places * (1 + s->width * number),
+                making = host + r->target.codes * s->width * number;
+        bool together = buffer_on_host(device);
+        memory->host =
+            (int64_t)numbers * number + larger(collecting + (together ? model : 0), making + (together ? products : 0));
+        memory->device = together ? memory->host : larger(model, products);
     }
     if (s)
         sampling_close(s);
+    memory_free(s);
+    return ok || error_context("making the code book of target.codes");
+}
+
+bool run_codes_fit(const Run *run)
+{
+    CodesMemory memory;
+    int64_t left = forecast_free_memory();
+    if (!codes_memory(&run->recipe, &run->device, &run->pictures, &memory))
+        return false;
+    return !left || memory.host <= left ||
+           error_set("making the code book of target.codes %d takes %.2f GB of memory, and %.2f GB are free: choose fewer "
+                     "codes, or name the file of a code book as target.teacher",
+                     run->recipe.target.codes, (double)memory.host / 1e9, (double)left / 1e9);
+}
+
+/* The book itself, out of rows. */
+static bool make_book(Run *run, const Sampling *s, double start)
+{
+    int codes = run->recipe.target.codes;
+    double left;
+    CodebookArgs args = {.rows = s->rows,
+                         .count = s->have,
+                         .width = s->width,
+                         .codes = codes,
+                         .seed = run->recipe.run.seed,
+                         .stop = run->options->stop,
+                         .context = run->options->context};
+    float *book = memory_new((size_t)codes, (size_t)s->width * sizeof *book);
+    bool ok = book && codebook_make(&run->device, &args, book, &left, &run->stopped);
+    if (ok && !run->stopped) {
+        codes_put(run->trainer, book);
+        run_say(run, "the code book took %.1f s and leaves %.1f %% of their variance", clock_seconds() - start, 100 * left);
+    }
     memory_free(book);
+    return ok;
+}
+
+bool run_make_codes(Run *run)
+{
+    bool wanted;
+    MimTeacher teacher;
+    double start = clock_seconds();
+    if (!look_for_book(&run->recipe, &wanted, &teacher) || !wanted)
+        return !wanted;
+    Sampling *s = memory_new(1, sizeof *s);
+    bool ok = s && sampling_open(s, run, &teacher);
+    if (ok)
+        run_say(run, "makes a code book of %d codes, from %lld %s of the training pictures", run->recipe.target.codes,
+                (long long)s->wanted, teacher.codes_of == MIM_CODES_OF_TOKENS ? "tokens" : "patches");
+    while (ok && s->have < s->wanted && !(run->stopped = run_is_stopped(run)))
+        ok = take_batch(s, run->recipe.run.seed);
+    if (ok && !run->stopped) {
+        sampling_end(s);
+        ok = make_book(run, s, start);
+    }
+    if (ok && run->stopped)
+        run_say(run, "stopped while it makes the code book, of which nothing is kept: it is made anew when the run is begun "
+                     "again");
+    if (s)
+        sampling_close(s);
     memory_free(s);
     return ok || error_context("making the code book of target.codes");
 }

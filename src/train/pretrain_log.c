@@ -47,6 +47,7 @@ static bool validate(Run *run, TrainerMetrics *mean)
 {
     const Recipe *r = &run->recipe;
     LoaderOptions options = pictures_val_options(&run->pictures, r, r->run.micro_batch);
+    run_drop_other_size(run, &options);
     options.bad = note_bad_held_out;
     options.bad_context = run;
     Loader *loader = loader_open(&options);

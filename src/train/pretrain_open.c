@@ -20,14 +20,14 @@ static bool open_device(Run *run, bool parts_are_open)
     return !parts_are_open || fit_settle(r, &run->device, run->options->plain);
 }
 
-static bool open_trainer(Run *run)
+static bool open_trainer(Run *run, bool anew)
 {
     const Recipe *r = &run->recipe;
     TrainerOptions options = {.device = run->device,
                               .batch = r->schedule.batch_size / r->run.devices,
                               .micro_batch = r->run.micro_batch,
                               .plain = run->options->plain};
-    if (!fit_check(r, &options) || !run_open_trainer(run, run->stage, &run->trainer))
+    if (!fit_check(r, &options) || (anew && !run_codes_fit(run)) || !run_open_trainer(run, run->stage, &run->trainer))
         return false;
     return run_new_inputs(run);
 }
@@ -160,6 +160,7 @@ bool run_open_loader(Run *run)
     options.first = (uint64_t)(run->step - first);
     options.steps = (uint64_t)((end < run->last ? end : run->last) - first);
     options.stage = (uint32_t)(run->guard.draw * RECIPE_STAGES_MAX + run->stage);
+    run_drop_other_size(run, &options);
     options.bad = run_note_bad;
     options.bad_context = run;
     options.known_bad = run->known_bad.samples;
@@ -175,7 +176,7 @@ bool run_open(Run *run)
     bool ok = false, finished = false;
     run->recipe = *o->recipe;
     run->saved = run->drawn = -1;
-    if (!recipe_check(&run->recipe))
+    if (!recipe_check(&run->recipe) || (!o->resume && !recipe_check_idle(&run->recipe)))
         return false;
     if (o->recipe->run.devices != ranks_count(o->ranks))
         return error_set("run.devices %d: the processes that train are %d", o->recipe->run.devices, ranks_count(o->ranks));
@@ -204,14 +205,14 @@ bool run_open(Run *run)
     }
     bool parts_are_open = r->run.micro_batch == RECIPE_AUTO && r->schedule.accumulate == RECIPE_AUTO;
     settle_recipe(r, run->total);
-    if (!open_device(run, parts_are_open) || !open_trainer(run))
+    if (!open_device(run, parts_are_open) || !open_trainer(run, !checkpoint))
         goto done;
     if (checkpoint ? !load_checkpoint(run, checkpoint)
                    : (r->run.from[0] && !load_start(run)) || !teacher_begin(r, run->trainer) || !run_make_codes(run))
         goto done;
     if (!run->folder && !(run->folder = run_folder_open(NULL, r->name)))
         goto done;
-    run->stopped = run_is_stopped(run);
+    run->stopped = run->stopped || run_is_stopped(run);
     if (run->step < run->last && !run->stopped) {
         const BadNames *names;
         if (!run_folder_bad_names(run->folder, &names) || !pictures_known_bad(&run->pictures, r, names, &run->known_bad))

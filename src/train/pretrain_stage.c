@@ -48,6 +48,12 @@ bool run_enter_stage(Run *run)
     return run_open_loader(run);
 }
 
+void run_drop_other_size(const Run *run, LoaderOptions *options)
+{
+    if (run->stage > 0)
+        options->other[0] = options->other[1] = 0;
+}
+
 bool run_set_stage(Run *run, int stage)
 {
     if (stage == run->stage)

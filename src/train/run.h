@@ -69,7 +69,7 @@ typedef struct {
     bool bad_failed;                /* bad_files.csv could not be written */
     bool val_failed;                /* a validation failed: the error says why */
     bool val_seen;                  /* a validation has told of the held-out pictures that cannot be read */
-    bool stopped;                   /* stop() said so before the first step */
+    bool stopped;                   /* stop() said so before the first step, or while the code book was made */
     float *sample_images;           /* of RUN/samples, loaded with the first sheet */
     uint8_t *sample_hidden;
     int samples;
@@ -117,14 +117,20 @@ bool run_open_trainer(Run *run, int stage, Trainer **trainer);
 /* Before a step: begins the next stage when the present one's steps are done. False after error_set(). */
 bool run_enter_stage(Run *run);
 
+/* Only the first stage's teacher sees pictures of target.image_size. */
+void run_drop_other_size(const Run *run, LoaderOptions *options);
+
 /* A trainer of that stage in place of the present one, to be filled from a checkpoint. False after error_set(). */
 bool run_set_stage(Run *run, int stage);
 
 /* ---- pretrain_codes.c */
 
-/* Makes the code book of targets of kind `tokens` of the training pictures, where target.teacher brings none (spec 12). False
- * after error_set(). */
+/* Makes the code book of targets of kind `tokens` of the training pictures, where target.teacher brings none (spec 12); or sets
+ * run->stopped when the caller wants the run to end on the way. False after error_set(). */
 bool run_make_codes(Run *run);
+
+/* Whether the memory for that is free, before anything is taken. False after error_set(). */
+bool run_codes_fit(const Run *run);
 
 /* ---- pretrain_log.c */
 

@@ -17,7 +17,7 @@ int settle_micro_batch(const Recipe *r)
         return r->contrast.group == RECIPE_AUTO ? r->schedule.batch_size : r->contrast.group;
     int batch = r->schedule.batch_size, places = recipe_patches(r), first = r->encoder.class_token;
     double tokens = first + (r->encoder.input == ENCODER_INPUT_VISIBLE ? recipe_visible(r) : places);
-    double picture = tokens * r->encoder.width * r->encoder.depth;
+    double picture = tokens * r->encoder.width * recipe_depth(r);
     for (int k = 0; k < r->decoder_count; k++)
         picture += (double)(first + places) * r->decoders[k].width * r->decoders[k].depth;
     for (int parts = r->run.devices; parts < batch; parts += r->run.devices) {
@@ -51,8 +51,8 @@ static double probe_flops(const Recipe *r)
     double n = r->probe.images, d = r->encoder.width, tokens = r->encoder.class_token + recipe_patches(r);
     double heads = r->encoder.heads, shown = n < HEADS_PICTURES ? n : HEADS_PICTURES;
     double plain = n * d * d + 2 * d * d * d + 260 * n * d + shown * tokens * tokens * heads * (5 * heads + 80);
-    return VIEWS * n * pass_flops(tokens, d, r->encoder.depth, r->encoder.mlp_ratio) +
-           r->encoder.depth * (10 * n * n * d + SLOW * plain);
+    return VIEWS * n * pass_flops(tokens, d, recipe_depth(r), r->encoder.mlp_ratio) +
+           recipe_depth(r) * (10 * n * n * d + SLOW * plain);
 }
 
 /* Forward and backward of a step's pictures. */
@@ -60,7 +60,7 @@ static double step_flops(const Recipe *r)
 {
     double all = r->encoder.class_token + recipe_patches(r);
     double tokens = r->encoder.input == ENCODER_INPUT_VISIBLE ? r->encoder.class_token + recipe_visible(r) : all;
-    double picture = pass_flops(tokens, r->encoder.width, r->encoder.depth, r->encoder.mlp_ratio);
+    double picture = pass_flops(tokens, r->encoder.width, recipe_depth(r), r->encoder.mlp_ratio);
     for (int k = 0; k < r->decoder_count; k++)
         picture += pass_flops(all, r->decoders[k].width, r->decoders[k].depth, r->encoder.mlp_ratio);
     return 3 * picture * r->schedule.batch_size;

@@ -54,16 +54,17 @@ bool teacher_find(const Recipe *r, int stage, Teacher *teacher)
     int wanted = r->stages.count ? r->stages.items[stage].teacher_depth : RECIPE_AUTO;
     teacher->recipe = *r;
     teacher->projected = 0;
+    teacher->was_student = stage > 0;
     if (stage == 0 && is_path(r->target.teacher) && !look_into(r->target.teacher, teacher))
         return error_context("target.teacher");
-    int depth = teacher->recipe.encoder.depth;
+    int depth = recipe_depth(&teacher->recipe);
     if (wanted != RECIPE_AUTO && wanted > depth)
         return error_set("stages.%d.teacher_depth %d is more than the %d blocks of the teacher", stage, wanted, depth);
     teacher->depth = wanted == RECIPE_AUTO ? depth : wanted;
     return true;
 }
 
-/* The size of the pictures that the teacher sees. */
+/* The size of the pictures that the first teacher sees. */
 static const int *size_of(const Recipe *student)
 {
     return student->target.image_size[0] ? student->target.image_size : student->image.size;
@@ -102,7 +103,7 @@ static bool teacher_sees(const Recipe *student, const RecipeStatistics *own_mean
 bool teacher_model(const Recipe *student, const Teacher *teacher, MimTeacher *model)
 {
     Recipe its = teacher->recipe;
-    memcpy(its.image.size, size_of(student), sizeof its.image.size);
+    memcpy(its.image.size, teacher->was_student ? student->image.size : size_of(student), sizeof its.image.size);
     if (its.image.size[0] % its.encoder.patch || its.image.size[1] % its.encoder.patch)
         return error_set(
             "target.teacher: its patches of %d pixels do not divide its pictures of %d x %d; choose target.image_size",
@@ -110,8 +111,8 @@ bool teacher_model(const Recipe *student, const Teacher *teacher, MimTeacher *mo
     *model = mim_teacher_alike(&its, teacher->depth);
     model->projected = teacher->projected;
     model->codes = student->target.codes;
-    if (its.image.channels != student->image.channels)
-        return true; /* refused with the rest of the model */
+    if (its.image.channels != student->image.channels || teacher->was_student)
+        return true; /* other channels are refused with the rest of the model */
     return teacher_sees(student, &its.image.mean, &its.image.std, model);
 }
 
@@ -210,8 +211,6 @@ bool teacher_of(const Recipe *r, int stage, MimTeacher *model)
     memory_free(teacher);
     if (!ok || !hybrid_of(r, model))
         return false;
-    if (stage > 0) /* the student, with its own pictures */
-        model->renormalise = false;
     model->codes_of = file.of;
     model->codes = file.codes ? file.codes : r->target.codes;
     for (int k = 0; k < r->decoder_count; k++)
@@ -226,7 +225,7 @@ bool teacher_largest(const Recipe *r, MimTeacher *model)
 {
     if (is_path(r->target.teacher))
         return teacher_of(r, 0, model);
-    *model = mim_teacher_alike(r, r->encoder.depth);
+    *model = mim_teacher_alike(r, recipe_depth(r));
     return hybrid_of(r, model);
 }
 

@@ -5,12 +5,13 @@
 
 #include "train/trainer.h"
 
-/* What a teacher is: the recipe that it was trained with (of which encoder.* and image.* count), how many of its blocks, and
- * the width behind its projection, 0 when it has none. */
+/* What a teacher is: the recipe that it was trained with (of which encoder.* and image.* count), how many of its blocks, the
+ * width behind its projection, 0 when it has none, and whether it was the student of an earlier stage. */
 typedef struct {
     Recipe recipe;
     int depth;
     int64_t projected;
+    bool was_student;
 } Teacher;
 
 /* The stage, from 0, whose training has led to `step` steps of a run, and its first step and the one behind its last. Without
@@ -23,8 +24,9 @@ int64_t stage_end(const Recipe *recipe, int64_t per_epoch, int stage);
  * students of the recipe. False after error_set(). */
 bool teacher_find(const Recipe *recipe, int stage, Teacher *teacher);
 
-/* Its network as the student's program carries it out: with pictures of target.image_size, and its own statistics of them.
- * Those are left out while the student's are still to be measured (image.mean: auto), which does to plan. */
+/* Its network as the student's program carries it out: with pictures of target.image_size, and its own statistics of them; one
+ * that was a student sees pictures as students do. Statistics are left out while the student's are still to be measured
+ * (image.mean: auto), which does to plan. */
 bool teacher_model(const Recipe *student, const Teacher *teacher, MimTeacher *model);
 
 /* Both in one: the network of a stage's teacher, and the code book of `tokens`. */

@@ -320,6 +320,32 @@ static void a_teacher_may_see_another_size(void **state)
     assert_true(teacher_of(&recipe, 0, &model) && !model.renormalise);
 }
 
+/* The first teacher's pictures are twice as large; the next one is the student, which sees pictures as students do. */
+static void only_the_first_teacher_sees_another_size(void **state)
+{
+    (void)state;
+    int count;
+    Recipe student = recipe;
+    assert_true(recipe_set(&recipe, "image.size=32") && recipe_set(&recipe, "encoder.patch=8") &&
+                recipe_set(&recipe, "target={kind: pixels, normalise: none, class_token: false}") &&
+                recipe_set(&recipe, "stages=[]") && recipe_set(&recipe, "schedule.epochs=1"));
+    run_until(&recipe, HOME "/teacher", false, 0, PRETRAIN_DONE);
+    /* 4 steps of 8 pictures in each stage, and a few pictures held out. */
+    assert_true(recipe_set(&student, "target.teacher=" HOME "/teacher") && recipe_set(&student, "target.image_size=32") &&
+                recipe_set(&student, "data.val_share=0.2") && recipe_set(&student, "data.world_images=46"));
+    run_until(&student, HOME "/whole", false, 0, PRETRAIN_DONE);
+    run_until(&student, HOME "/cut", false, 2, PRETRAIN_STOPPED);
+    run_until(&student, HOME "/cut", true, 6, PRETRAIN_STOPPED);
+    run_until(&student, HOME "/cut", true, 0, PRETRAIN_DONE);
+    assert_same_file(HOME "/whole", HOME "/cut", "model.safetensors");
+    assert_same_file(HOME "/whole", HOME "/cut", "state.safetensors");
+    SafeTensors *middle = open_part(HOME "/whole", 4, "model"), *second = open_part(HOME "/whole", 8, "state");
+    assert_true(teaches(middle, second, &count));
+    assert_true(count > 10);
+    safetensors_close(middle);
+    safetensors_close(second);
+}
+
 static void what_cannot_teach_is_refused(void **state)
 {
     (void)state;
@@ -336,7 +362,7 @@ static void what_cannot_teach_is_refused(void **state)
         {{"stages=[{epochs: 1, teacher_depth: 3}, {epochs: 1}]", NULL}, {"stages.0.teacher_depth 3", "encoder.depth 2"}},
         {{"target.kind=hog", "target.class_token=false"}, {"target.normalise token", "target.kind hog"}},
         {{"target.image_size=32", "stages=[]"}, {"target.image_size", "grid of 8 x 8"}},
-        {{"target.image_size=32", NULL}, {"stages", "target.image_size"}},
+        {{"target.image_size=32", NULL}, {"target.image_size", "grid of 8 x 8"}},
         {{"target={kind: pixels, normalise: none, class_token: false}", "target.image_size=32"},
          {"target.image_size", "features"}},
         {{"target.mean=[0, 0]", NULL}, {"target.mean has 2 numbers", "image.channels is 3"}},
@@ -365,6 +391,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_new_stage_is_no_leap, begin, end),
         cmocka_unit_test_setup_teardown(another_run_can_be_the_teacher, begin, end),
         cmocka_unit_test_setup_teardown(a_teacher_may_see_another_size, begin, end),
+        cmocka_unit_test_setup_teardown(only_the_first_teacher_sees_another_size, begin, end),
         cmocka_unit_test_setup_teardown(what_cannot_teach_is_refused, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

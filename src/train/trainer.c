@@ -75,7 +75,7 @@ static AdamwRange *optimizer_ranges(const Trainer *t, int *count)
         const Param *p = &t->params.params[i];
         if (p->kind != PARAM_TRAINED || encoder_freezes(r, p->name))
             continue;
-        double rate = pow(r->optimizer.layer_decay, r->encoder.depth + 1 - p->layer);
+        double rate = pow(r->optimizer.layer_decay, recipe_depth(r) + 1 - p->layer);
         double decay = p->decay ? r->optimizer.weight_decay : 0;
         int64_t end = p->offset + (p->count + PARAM_ALIGN - 1) / PARAM_ALIGN * PARAM_ALIGN;
         AdamwRange *last = *count ? &ranges[*count - 1] : NULL;
@@ -303,7 +303,7 @@ Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options)
     t->options = *options;
     t->method = method_of(recipe);
     t->terms = method_terms(recipe, t->factors);
-    t->teacher = options->teacher ? *options->teacher : mim_teacher_alike(recipe, recipe->encoder.depth);
+    t->teacher = options->teacher ? *options->teacher : mim_teacher_alike(recipe, recipe_depth(recipe));
     t->share = options->batch / ranks_count(options->ranks);
     bool ok = !options->device.f64 || error_set("training keeps its weights in f32: use device ref, not ref64");
     if (ok && options->ranks &&

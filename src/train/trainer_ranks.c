@@ -73,7 +73,7 @@ static void share_touched(Trainer *t, const bool touched[BUFFERS])
 
 bool trainer_ranks_open(Trainer *t)
 {
-    Ranks *ranks = t->options.ranks;
+    RankGroup *ranks = t->options.ranks;
     Command c = {.kind = COMMAND_OPEN, .options = t->options, .threads = t->options.device.threads};
     Answer answer;
     bool ok = true;
@@ -92,7 +92,7 @@ bool trainer_ranks_open(Trainer *t)
 
 static void send_share(Trainer *t, const TrainerBatch *batch, const Command *c, int rank)
 {
-    Ranks *ranks = t->options.ranks;
+    RankGroup *ranks = t->options.ranks;
     const void *all[ARRAYS];
     size_t bytes[ARRAYS], share = (size_t)t->share, whole = (size_t)t->options.batch, first = share * (size_t)rank;
     array_places(batch, all);
@@ -106,7 +106,7 @@ static void send_share(Trainer *t, const TrainerBatch *batch, const Command *c, 
 
 void trainer_ranks_begin(Trainer *t, const TrainerBatch *batch, int64_t counts)
 {
-    Ranks *ranks = t->options.ranks;
+    RankGroup *ranks = t->options.ranks;
     Command c = {.kind = COMMAND_STEP,
                  .counts = counts,
                  .steps = t->steps,
@@ -125,7 +125,7 @@ void trainer_ranks_begin(Trainer *t, const TrainerBatch *batch, int64_t counts)
         send_share(t, batch, &c, rank);
 }
 
-void trainer_dismiss(Ranks *ranks)
+void trainer_dismiss(RankGroup *ranks)
 {
     Command c = {.kind = COMMAND_END};
     if (ranks && !ranks_are_broken(ranks))
@@ -135,7 +135,7 @@ void trainer_dismiss(Ranks *ranks)
 /* ---- the others */
 
 typedef struct {
-    Ranks *ranks;
+    RankGroup *ranks;
     Recipe recipe;
     MimTeacher teacher;
     Device device;
@@ -216,7 +216,7 @@ static bool serve_step(Served *s, const Command *c)
     return trainer_compute(t, &batch, c->counts) && trainer_end(t, &metrics);
 }
 
-bool trainer_serve(Ranks *ranks)
+bool trainer_serve(RankGroup *ranks)
 {
     Served *s = memory_new(1, sizeof *s);
     bool ok = s != NULL;
@@ -289,7 +289,7 @@ static bool sum_metrics(Trainer *t)
 
 bool trainer_ranks_sum(Trainer *t, Segment segment)
 {
-    Ranks *ranks = t->options.ranks;
+    RankGroup *ranks = t->options.ranks;
     Buffer *g = &t->buffers[GRADIENT];
     size_t bytes = (size_t)t->params.trained_count * sizeof *g->host, done = 0;
     if (!buffer_on_host(&t->options.device)) {

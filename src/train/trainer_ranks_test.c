@@ -80,7 +80,7 @@ static uint8_t hidden[BATCH * PLACES];
 static void check_runs(int micro_batch)
 {
     Recipe recipe;
-    Ranks *ranks = ranks_open();
+    RankGroup *ranks = ranks_open();
     assert_true(tiny_recipe(&recipe));
     recipe.encoder.drop_path = 0;
     recipe.encoder.width = 48; /* enough numbers for several runs */
@@ -136,7 +136,7 @@ static void shares_must_divide(void **state)
 {
     (void)state;
     Recipe recipe;
-    Ranks *ranks = ranks_open();
+    RankGroup *ranks = ranks_open();
     assert_true(ranks && tiny_recipe(&recipe));
     recipe.image.mean.kind = recipe.image.std.kind = STATISTICS_IMAGENET;
     TrainerOptions options = {.batch = BATCH, .micro_batch = BATCH, .ranks = ranks};

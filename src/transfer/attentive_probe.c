@@ -27,7 +27,7 @@ static void train(const AttentiveProbe *p, TokenHeads *heads, uint32_t *order)
         probe_shuffle(p->seed, epoch, order, p->train.count);
         for (size_t step = 0; step < steps && epoch + (double)step / (double)steps < p->epochs; step++) {
             for (size_t i = 0; i < batch; i++) {
-                size_t from = order[step * batch + i];
+                size_t from = probe_row(p->train.rows, order[step * batch + i]);
                 take(p, &p->train, from, token_heads_features(heads) + i * numbers_of(p));
                 token_heads_labels(heads)[i] = p->train.labels[from];
             }
@@ -43,12 +43,13 @@ static void evaluate(const AttentiveProbe *p, TokenHeads *heads, int32_t *ranks)
     for (size_t first = 0; first < p->val.count; first += batch) {
         size_t some = p->val.count - first < batch ? p->val.count - first : batch;
         for (size_t i = 0; i < some; i++)
-            take(p, &p->val, first + i, token_heads_evaluate_features(heads) + i * numbers_of(p));
+            take(p, &p->val, probe_row(p->val.rows, first + i), token_heads_evaluate_features(heads) + i * numbers_of(p));
         token_heads_evaluate(heads);
         for (int k = 0; k < p->lr_count; k++)
             for (size_t i = 0; i < some; i++)
                 ranks[(size_t)k * p->val.count + first + i] =
-                    probe_rank(token_heads_outputs(heads, k) + i * (size_t)p->classes, p->classes, p->val.labels[first + i]);
+                    probe_rank(token_heads_outputs(heads, k) + i * (size_t)p->classes, p->classes,
+                               p->val.labels[probe_row(p->val.rows, first + i)]);
     }
 }
 

@@ -9,12 +9,13 @@
 
 #include "device/device.h"
 
-/* Labelled tokens in bf16: (count, tokens, width), labels 0..classes-1. */
+/* Labelled tokens in bf16: (.., tokens, width), labels 0..classes-1; `count` of them, as in ProbeSet. */
 typedef struct {
     const uint16_t *tokens;
     const int32_t *labels;
     size_t count;
     size_t stride; /* numbers from a picture's tokens to the next one's, no fewer than tokens x width */
+    const uint32_t *rows;
 } TokenSet;
 
 typedef struct {

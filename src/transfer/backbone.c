@@ -27,7 +27,7 @@ static bool declare_params(Backbone *b)
         *recipe = b->recipe;
         backbone_recipe(recipe);
     }
-    Ref *states = memory_new((size_t)b->recipe.encoder.depth + 1, sizeof *states);
+    Ref *states = memory_new((size_t)recipe_depth(&b->recipe) + 1, sizeof *states);
     Tape *tape = recipe && states && mim_open(&mim, recipe, NULL, NULL, 1, true, true, false) ? tape_new() : NULL;
     bool ok = tape != NULL;
     if (ok) {
@@ -35,7 +35,7 @@ static bool declare_params(Backbone *b)
         tape_use_params(tape, &b->params, "params", false);
         mim_encode(tape, &mim, false, states);
         if (mim_has_norm(&b->recipe))
-            mim_norm(tape, &mim, states[b->recipe.encoder.depth]);
+            mim_norm(tape, &mim, states[recipe_depth(&b->recipe)]);
         ok = !tape_failed(tape);
     }
     tape_free(tape);

@@ -18,6 +18,7 @@ typedef struct {
     bool bf16;          /* products of the encoder; its tokens are kept in bf16 in any case */
     double lrs[TOKEN_HEADS_MOST];
     int lr_count;
+    bool choose_on_val; /* as ProbeOptions; else a tenth of the training pictures is set apart to choose the rate by */
     double epochs;
     int train_batch;
     int seeds;
@@ -25,7 +26,7 @@ typedef struct {
     void *context;
 } DenseOptions;
 
-/* One head on the held-out pictures. */
+/* One head. */
 typedef struct {
     double lr;
     int seed;
@@ -36,21 +37,23 @@ typedef struct {
 typedef struct {
     int block;
     bool norm;
-    DenseScore *scores;
+    DenseScore *scores; /* on the held-out pictures: all that were tried there */
     int count;
-    DenseScore best; /* of the learning rate whose mean of mIoU (or d1) over the seeds is best, its first seed */
-    double mean;     /* this mean */
-    double spread;   /* its standard deviation over the seeds */
+    DenseScore *choice; /* all rates on the pictures set apart; of none where nothing was chosen by them */
+    int choice_count;
+    DenseScore best; /* of the learning rate whose mean of mIoU (or d1) over the seeds is best: each number's mean over them */
+    double spread;   /* standard deviation of mIoU (or d1) over the seeds */
     double low,
         high;    /* 95 % of best's mIoU (or d1) over sets of as many pictures, drawn from the held-out ones with repetition */
-    double *iou; /* (classes) of best; NaN: not there. NULL of PROBE_DEPTH */
+    double *iou; /* (classes) mean over the seeds; NaN: not there. NULL of PROBE_DEPTH */
 } DenseBlock;
 
 typedef struct {
     DenseBlock *blocks;
     int block_count;
-    int depth;   /* of the encoder */
-    int classes; /* the background, then the world's */
+    int depth;          /* of the encoder */
+    int classes;        /* the background, then the world's */
+    size_t apart_count; /* training pictures set apart to choose the learning rate by; or 0 */
 } DenseResult;
 
 /* The result is owned by the caller (dense_free()), also after a failure. False after error_set(): a recipe whose pictures the

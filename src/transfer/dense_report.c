@@ -13,10 +13,12 @@ static void add_number(Text *out, const char *name, double value, const char *be
     text_add(out, "%s", behind);
 }
 
-static void add_score(const DenseOptions *o, const DenseScore *s, Text *out)
+static void add_score(const DenseOptions *o, const DenseScore *s, bool seed, Text *out)
 {
     const DepthScore *d = &s->depth;
-    text_add(out, "{\"lr\": %.9g, \"seed\": %d, ", s->lr, s->seed);
+    text_add(out, "{\"lr\": %.9g, ", s->lr);
+    if (seed)
+        text_add(out, "\"seed\": %d, ", s->seed);
     if (o->kind == PROBE_SEGMENTATION) {
         add_number(out, "miou", s->mask.miou, ", ");
         add_number(out, "pixel_accuracy", s->mask.pixel_accuracy, ", ");
@@ -34,23 +36,31 @@ static void add_score(const DenseOptions *o, const DenseScore *s, Text *out)
     add_number(out, "silog", d->silog, "}");
 }
 
+static void add_scores(const DenseOptions *o, const DenseScore *scores, int count, Text *out)
+{
+    for (int i = 0; i < count; i++) {
+        text_add(out, i ? ", " : "");
+        add_score(o, &scores[i], true, out);
+    }
+}
+
 static void add_block(const DenseResult *r, const DenseOptions *o, const DenseBlock *b, Text *out)
 {
     const char *name = o->kind == PROBE_DEPTH ? "d1" : "miou";
-    text_add(out, "{\"block\": %d, \"norm\": %s, \"%s_mean\": %.9g, ", b->block, b->norm ? "true" : "false", name, b->mean);
+    text_add(out, "{\"block\": %d, \"norm\": %s, ", b->block, b->norm ? "true" : "false");
     if (o->seeds > 1)
         text_add(out, "\"%s_deviation\": %.9g, ", name, b->spread);
     text_add(out, "\"%s_low\": %.9g, \"%s_high\": %.9g, \"best\": ", name, b->low, name, b->high);
-    add_score(o, &b->best, out);
+    add_score(o, &b->best, false, out);
     if (b->iou)
         text_add(out, ", \"iou_by_class\": [");
     for (int c = 0; b->iou && c < r->classes; c++)
         text_add(out, isnan(b->iou[c]) ? "%snull" : "%s%.9g", c ? ", " : "", b->iou[c]);
     text_add(out, b->iou ? "], \"scores\": [" : ", \"scores\": [");
-    for (int i = 0; i < b->count; i++) {
-        text_add(out, i ? ", " : "");
-        add_score(o, &b->scores[i], out);
-    }
+    add_scores(o, b->scores, b->count, out);
+    if (b->choice_count)
+        text_add(out, "], \"scores_of_choice\": [");
+    add_scores(o, b->choice, b->choice_count, out);
     text_add(out, "]}");
 }
 
@@ -62,7 +72,11 @@ void dense_json(const DenseResult *r, const DenseOptions *o, const char *from, T
              ", \"train\": \"world\", \"val\": \"world\", \"train_pictures\": %d, \"val_pictures\": %d, \"depth\": %d, "
              "\"epochs\": %.9g, \"batch_size\": %d, \"seeds\": %d, \"chosen_on\": %s, ",
              o->train, o->val, r->depth, o->epochs, o->train_batch < o->train ? o->train_batch : o->train, o->seeds,
-             o->lr_count > 1 ? "\"val\"" : "null");
+             o->lr_count < 2  ? "null"
+             : r->apart_count ? "\"split\""
+                              : "\"val\"");
+    if (r->apart_count)
+        text_add(out, "\"split_pictures\": %zu, ", r->apart_count);
     if (o->kind == PROBE_SEGMENTATION)
         text_add(out, "\"classes\": [");
     for (int c = 0; o->kind == PROBE_SEGMENTATION && c < r->classes; c++)
@@ -84,7 +98,7 @@ void dense_svg(const DenseResult *r, const DenseOptions *o, const char *from, Te
     snprintf(what, sizeof what, "%s of the %s probe on %d pictures of the world", o->kind == PROBE_DEPTH ? "d1" : "mIoU",
              probe_kind_name(o->kind), o->val);
     if (points)
-        probe_curve(points, r->block_count, r->depth, from, what, out);
+        probe_curve(points, r->block_count, r->depth, r->blocks[0].norm, from, what, out);
     else
         out->failed = true;
     memory_free(points);

@@ -173,7 +173,7 @@ static void add_config(Text *out, const Recipe *r)
     text_add(out, "    \"img_size\": [%d, %d],\n    \"patch_size\": %d,\n    \"in_chans\": %d,\n", height, width,
              r->encoder.patch, r->image.channels);
     text_add(out, "    \"embed_dim\": %d,\n    \"depth\": %d,\n    \"num_heads\": %d,\n    \"mlp_ratio\": %.17g,\n",
-             r->encoder.width, r->encoder.depth, r->encoder.heads, r->encoder.mlp_ratio);
+             r->encoder.width, recipe_depth(r), r->encoder.heads, r->encoder.mlp_ratio);
     text_add(out, "    \"qkv_bias\": %s,\n", r->encoder.qkv_bias == QKV_BIAS_FALSE ? "false" : "true");
     if (r->encoder.layer_scale > 0)
         text_add(out, "    \"init_values\": %.17g,\n", r->encoder.layer_scale);
@@ -248,7 +248,7 @@ static bool write_example(const char *folder, Backbone *b, const Device *device)
 {
     const Recipe *r = &b->recipe;
     FeatureWant want = {
-        .block = r->encoder.depth, .norm = mim_has_norm(r), .pool = r->encoder.class_token ? FEATURE_TOKENS : FEATURE_PATCHES};
+        .block = recipe_depth(r), .norm = mim_has_norm(r), .pool = r->encoder.class_token ? FEATURE_TOKENS : FEATURE_PATCHES};
     Features *features = features_open(b, &(FeaturesOptions){.device = *device, .batch = EXAMPLES, .wants = &want, .count = 1});
     if (!features)
         return false;

@@ -43,7 +43,7 @@ const char *feature_pool_name(FeaturePool pool)
 
 bool features_wants(const Recipe *r, const char *blocks, FeaturePool pool, bool norm, FeatureWant **wants, int *count)
 {
-    int depth = r->encoder.depth, block = depth;
+    int depth = recipe_depth(r), block = depth;
     bool all = !strcmp(blocks, "all"), last = !strcmp(blocks, "last"), has_norm = mim_has_norm(r);
     if (!all && !last) {
         char *end;
@@ -66,8 +66,8 @@ static bool check_wants(const Features *f)
     const Recipe *r = &f->recipe;
     for (int i = 0; i < f->count; i++) {
         const FeatureWant *want = &f->wants[i];
-        if (want->block < 0 || want->block > r->encoder.depth)
-            return error_set("there is no block %d: the encoder has blocks 1 to %d", want->block, r->encoder.depth);
+        if (want->block < 0 || want->block > recipe_depth(r))
+            return error_set("there is no block %d: the encoder has blocks 1 to %d", want->block, recipe_depth(r));
         if (!r->encoder.class_token && (want->pool == FEATURE_CLASS_TOKEN || want->pool == FEATURE_CONCAT))
             return error_set("the encoder has no class token: take the mean of the patch tokens");
         if (want->norm && !mim_has_norm(r))
@@ -106,7 +106,7 @@ static void build_want(Features *f, int i, Ref x)
 
 static bool build(Features *f, Backbone *b, const FeaturesOptions *o)
 {
-    int depth = f->recipe.encoder.depth;
+    int depth = recipe_depth(&f->recipe);
     bool class_only = true; /* of the last block */
     for (int i = 0; i < f->count; i++)
         class_only = class_only && (f->wants[i].block < depth || f->wants[i].pool == FEATURE_CLASS_TOKEN);

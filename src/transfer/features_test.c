@@ -157,12 +157,71 @@ static void what_is_not_there_is_refused(void **state)
     backbone_close(b);
 }
 
+/* docs/spec/analysis.md 6: case T without its last block, whose final norm stays. The weights are those of backbones.md 2.7. */
+static void the_last_block_is_left_out_of_case_t(void **state)
+{
+    (void)state;
+    enum { COUNT = 8, SIDE_NUMBERS = 3 * 16 * 16, TOKENS = 17, OUT = COUNT * TOKENS * 8 };
+    static const char text[] = "image: {size: 16, mean: [0, 0, 0], std: [1, 1, 1]}\n"
+                               "encoder: {patch: 4, width: 8, depth: 2, heads: 2, mlp_ratio: 2}\n"
+                               "decoders: [{tap: last, width: 8, depth: 1, heads: 2}]\n";
+    static const char *const own[] = {"patch_embed.proj.weight", "patch_embed.proj.bias", "cls_token"},
+                             *const of_block[] = {"norm1.weight",     "norm1.bias",     "attn.qkv.weight", "attn.qkv.bias",
+                                                  "attn.proj.weight", "attn.proj.bias", "norm2.weight",    "norm2.bias",
+                                                  "mlp.fc1.weight",   "mlp.fc1.bias",   "mlp.fc2.weight",  "mlp.fc2.bias"};
+    static const double first[] = {1.248807, -1.165798, .882951, -1.595764, -.218496, -.186333, -.009772, .336063};
+    static float pictures[COUNT * SIDE_NUMBERS], out[OUT];
+    Recipe r;
+    assert_true(recipe_parse(&r, text, sizeof text - 1, "case T") && recipe_check(&r));
+    Backbone *whole = backbone_new(&r);
+    assert_true(recipe_set(&r, "encoder.keep_blocks=1"));
+    Backbone *kept = backbone_new(&r);
+    assert_true(whole && kept);
+    for (int t = 0; t < 3 + 2 * 12 + 2; t++) {
+        char name[64];
+        snprintf(name, sizeof name, "%s", t < 3 ? own[t] : t == 27 ? "norm.weight" : "norm.bias");
+        if (t >= 3 && t < 27)
+            snprintf(name, sizeof name, "blocks.%d.%s", (t - 3) / 12, of_block[(t - 3) % 12]);
+        int at = param_find(&whole->params, name);
+        assert_true(at >= 0);
+        const Param *p = &whole->params.params[at];
+        bool gain = strstr(name, "norm") && strstr(name, "weight");
+        for (int64_t i = 0; i < p->count; i++) {
+            double g = sin(0.37 * t + 1.7 * (double)i + 0.011 * (double)(i * i));
+            whole->weights[p->offset + i] = (float)(gain ? 1 + 0.2 * g : 0.5 * g);
+        }
+    }
+    assert_true(backbone_take(kept, &whole->params, whole->weights));
+    for (int i = 0; i < COUNT * SIDE_NUMBERS; i++)
+        pictures[i] = (float)cos(0.9 * i + 0.017 * (double)i * i);
+    FeatureWant *wants;
+    int count;
+    assert_true(features_wants(&kept->recipe, "last", FEATURE_TOKENS, false, &wants, &count));
+    assert_true(count == 1 && wants[0].block == 1 && wants[0].norm);
+    Features *f = open_features(kept, "ref", 1, COUNT, wants, 1);
+    features_run(f, pictures, COUNT);
+    features_read(f, 0, COUNT, out);
+    double sum = 0;
+    for (int i = 0; i < OUT; i++)
+        sum += (double)out[i];
+    for (int i = 0; i < 8; i++)
+        if (fabs((double)out[i] - first[i]) > 2e-5)
+            fail_msg("number %d is %.6f, expected %.6f", i, (double)out[i], first[i]);
+    if (fabs(sum + 76.161106) > 1e-3)
+        fail_msg("the sum is %.6f", sum);
+    memory_free(wants);
+    features_close(f);
+    backbone_close(kept);
+    backbone_close(whole);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pools_follow_from_tokens),
         cmocka_unit_test(bytes_do_not_depend_on_threads_or_batches),
         cmocka_unit_test(what_is_not_there_is_refused),
+        cmocka_unit_test(the_last_block_is_left_out_of_case_t),
     };
     return cmocka_run_group_tests(tests, draw_images, NULL);
 }

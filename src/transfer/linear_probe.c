@@ -154,7 +154,7 @@ static void train_heads(Heads *h)
         probe_shuffle(p->seed, epoch, h->order, p->train.count);
         for (size_t step = 0; step < steps && epoch + (double)step / (double)steps < p->epochs; step++) {
             for (size_t i = 0; i < batch; i++) {
-                size_t from = h->order[step * batch + i];
+                size_t from = probe_row(p->train.rows, h->order[step * batch + i]);
                 memcpy(features + i * p->width, p->train.features + from * p->width, p->width * sizeof *features);
                 labels[i] = p->train.labels[from];
             }
@@ -173,12 +173,15 @@ static void evaluate_heads(const Heads *h, int32_t *ranks)
     size_t batch = (size_t)p->batch, outputs = (size_t)p->lr_count * (size_t)p->classes;
     for (size_t first = 0; first < p->val.count; first += batch) {
         size_t some = p->val.count - first < batch ? p->val.count - first : batch;
-        memcpy(features, p->val.features + first * p->width, some * p->width * sizeof *features);
+        for (size_t i = 0; i < some; i++)
+            memcpy(features + i * p->width, p->val.features + probe_row(p->val.rows, first + i) * p->width,
+                   p->width * sizeof *features);
         program_run(h->eval, SEGMENT_EVALUATE);
         for (size_t i = 0; i < some; i++)
             for (int k = 0; k < p->lr_count; k++)
                 ranks[(size_t)k * p->val.count + first + i] =
-                    probe_rank(logits + i * outputs + (size_t)k * (size_t)p->classes, p->classes, p->val.labels[first + i]);
+                    probe_rank(logits + i * outputs + (size_t)k * (size_t)p->classes, p->classes,
+                               p->val.labels[probe_row(p->val.rows, first + i)]);
     }
 }
 

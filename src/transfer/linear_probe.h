@@ -12,11 +12,13 @@
 
 enum { PROBE_LRS_MAX = 32 };
 
-/* Labelled features: (count, width), labels 0..classes-1. */
+/* Labelled features: (.., width), labels 0..classes-1; `count` of them, those that `rows` names, or the first where it is NULL.
+ */
 typedef struct {
     const float *features;
     const int32_t *labels;
     size_t count;
+    const uint32_t *rows;
 } ProbeSet;
 
 typedef struct {

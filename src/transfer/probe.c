@@ -9,6 +9,7 @@
 #include "ops/bf16.h"
 #include "transfer/attentive_probe.h"
 #include "transfer/neighbours.h"
+#include "transfer/probe_steps.h"
 #include "transfer/table.h"
 
 enum { THUMB = 8 };
@@ -41,7 +42,9 @@ typedef struct {
     int want_count;
     int first;      /* of the wants, whose features the sides hold */
     uint8_t *twin;  /* per held-out picture: it has a near-duplicate */
-    int32_t *ranks; /* (settings, val.count) */
+    int32_t *ranks; /* (settings, val.count), no fewer than what a choice on the pictures set apart takes */
+    uint32_t *rows; /* of the training pictures: those to learn from while a rate is chosen, then those set apart */
+    size_t learn;   /* how many the first are */
 } Probe;
 
 const char *probe_kind_name(ProbeKind kind)
@@ -269,18 +272,18 @@ static double share_below(const int32_t *ranks, size_t count, int places)
     return count ? (double)hits / (double)count : 0;
 }
 
-static ProbeScore score_of(const Probe *p, const int32_t *ranks, double setting, int seed)
+static ProbeScore score_of(const Probe *p, const int32_t *ranks, size_t count, double setting, int seed)
 {
     ProbeScore score = {.setting = setting, .seed = seed};
-    score.top1 = share_below(ranks, p->val.count, 1);
+    score.top1 = share_below(ranks, count, 1);
     /* B.3: so many neighbours vote for no more classes. */
     int places = p->options->kind == PROBE_KNN && setting < 5 ? (int)setting : 5;
-    score.top5 = share_below(ranks, p->val.count, p->result->class_count < places ? p->result->class_count : places);
-    probe_interval(score.top1, p->val.count, &score.low, &score.high);
+    score.top5 = share_below(ranks, count, p->result->class_count < places ? p->result->class_count : places);
+    probe_interval(score.top1, count, &score.low, &score.high);
     return score;
 }
 
-/* What the chosen heads of all runs do without near-duplicates, and by class. Ranks of a run follow `apart` behind those of the
+/* What the chosen heads of all runs do without near-duplicates, and by class. RankGroup of a run follow `apart` behind those of the
  * run before. */
 static bool finish_block(const Probe *p, ProbeBlock *block, const int32_t *ranks, int runs, size_t apart)
 {
@@ -328,7 +331,7 @@ static bool knn_block(Probe *p, int b, ProbeBlock *block)
             knn_votes(near + i * (size_t)most, o->k[s], o->temperature, t->labels, classes, votes);
             p->ranks[(size_t)block->count * v->count + i] = votes_rank(votes, classes, v->labels[i]);
         }
-        block->scores[block->count] = score_of(p, p->ranks + (size_t)block->count * v->count, o->k[s], 0);
+        block->scores[block->count] = score_of(p, p->ranks + (size_t)block->count * v->count, v->count, o->k[s], 0);
         block->count++;
     }
     if (ok)
@@ -339,61 +342,46 @@ static bool knn_block(Probe *p, int b, ProbeBlock *block)
     return ok;
 }
 
-/* The learning rate of best mean over the seeds; its scores are those of all seeds together. */
-static void choose_rate(const Probe *p, ProbeBlock *block, int *chosen)
-{
-    int lrs = p->options->lr_count, seeds = p->options->seeds;
-    double best = -1;
-    for (int k = 0; k < lrs; k++) {
-        double mean = 0;
-        for (int s = 0; s < seeds; s++)
-            mean += block->scores[s * lrs + k].top1 / seeds;
-        if (mean > best) {
-            best = mean;
-            *chosen = k;
-        }
-    }
-    ProbeScore score = {.setting = p->options->lrs[*chosen], .top1 = best};
-    double squares = 0;
-    for (int s = 0; s < seeds; s++) {
-        const ProbeScore *one = &block->scores[s * lrs + *chosen];
-        score.top5 += one->top5 / seeds;
-        squares += (one->top1 - best) * (one->top1 - best);
-    }
-    probe_interval(score.top1, p->val.count, &score.low, &score.high);
-    block->best = score;
-    block->spread = seeds > 1 ? sqrt(squares / (seeds - 1)) : 0;
-}
+/* ---- trained probes */
 
-/* The ranks of a trained probe of one seed. */
-static bool trained_ranks(Probe *p, int b, uint64_t seed, int32_t *ranks)
+/* Some pictures of a side, in the order of `rows`; NULL: all. */
+typedef struct {
+    const Side *side;
+    const uint32_t *rows;
+    size_t count;
+} Part;
+
+/* The ranks that heads of one seed give the pictures of `judge` after they have learnt from `learn`. */
+static bool trained_ranks(const Probe *p, int b, const Part *learn, const Part *judge, const double *lrs, int lr_count,
+                          uint64_t seed, int32_t *ranks)
 {
     const ProbeOptions *o = p->options;
-    const Side *t = &p->train, *v = &p->val;
+    const Side *t = learn->side, *v = judge->side;
     const float *train = plane(t, b - p->first), *val = plane(v, b - p->first);
-    int batch = (size_t)o->train_batch < t->count ? o->train_batch : (int)t->count;
+    int batch = (size_t)o->train_batch < learn->count ? o->train_batch : (int)learn->count;
     if (o->kind == PROBE_LINEAR)
         return linear_probe(&(LinearProbe){.device = o->device,
-                                           .train = {train, t->labels, t->count},
-                                           .val = {val, v->labels, v->count},
+                                           .train = {train, t->labels, learn->count, learn->rows},
+                                           .val = {val, v->labels, judge->count, judge->rows},
                                            .width = t->width,
                                            .classes = p->result->class_count,
-                                           .lrs = o->lrs,
-                                           .lr_count = o->lr_count,
+                                           .lrs = lrs,
+                                           .lr_count = lr_count,
                                            .epochs = o->epochs,
                                            .warmup_epochs = o->warmup_epochs,
                                            .batch = batch,
                                            .seed = seed},
                             ranks);
     int64_t width = p->backbone->recipe.encoder.width;
+    const uint16_t *tokens = (const uint16_t *)train, *judged = (const uint16_t *)val;
     return attentive_probe(&(AttentiveProbe){.device = o->device,
-                                             .train = {(const uint16_t *)train, t->labels, t->count, 2 * t->features.columns},
-                                             .val = {(const uint16_t *)val, v->labels, v->count, 2 * v->features.columns},
+                                             .train = {tokens, t->labels, learn->count, 2 * t->features.columns, learn->rows},
+                                             .val = {judged, v->labels, judge->count, 2 * v->features.columns, judge->rows},
                                              .tokens = (int64_t)t->width / width,
                                              .width = width,
                                              .classes = p->result->class_count,
-                                             .lrs = o->lrs,
-                                             .lr_count = o->lr_count,
+                                             .lrs = lrs,
+                                             .lr_count = lr_count,
                                              .epochs = o->epochs,
                                              .warmup_epochs = o->warmup_epochs,
                                              .batch = batch,
@@ -401,28 +389,80 @@ static bool trained_ranks(Probe *p, int b, uint64_t seed, int32_t *ranks)
                            ranks);
 }
 
+/* Every rate with every seed: scores (seeds, lr_count), and the ranks behind them in p->ranks. */
+static bool try_rates(Probe *p, int b, const Part *learn, const Part *judge, const double *lrs, int lr_count,
+                      ProbeScore *scores)
+{
+    for (int s = 0; s < p->options->seeds; s++) {
+        int32_t *ranks = p->ranks + (size_t)(s * lr_count) * judge->count;
+        if (!trained_ranks(p, b, learn, judge, lrs, lr_count, (uint64_t)s, ranks))
+            return false;
+        for (int k = 0; k < lr_count; k++)
+            scores[s * lr_count + k] = score_of(p, ranks + (size_t)k * judge->count, judge->count, lrs[k], s);
+    }
+    return true;
+}
+
+/* The scores of a learning rate, `at` in its seed's row, over all seeds together. */
+static void sum_up(const Probe *p, ProbeBlock *block, int lrs, int at)
+{
+    int seeds = p->options->seeds;
+    ProbeScore score = {.setting = block->scores[at].setting};
+    double squares = 0;
+    for (int s = 0; s < seeds; s++) {
+        score.top1 += block->scores[s * lrs + at].top1 / seeds;
+        score.top5 += block->scores[s * lrs + at].top5 / seeds;
+    }
+    for (int s = 0; s < seeds; s++)
+        squares += pow(block->scores[s * lrs + at].top1 - score.top1, 2);
+    probe_interval(score.top1, p->val.count, &score.low, &score.high);
+    block->best = score;
+    block->spread = seeds > 1 ? sqrt(squares / (seeds - 1)) : 0;
+}
+
 static bool trained_block(Probe *p, int b, ProbeBlock *block)
 {
     const ProbeOptions *o = p->options;
-    for (int s = 0; s < o->seeds; s++) {
-        int32_t *ranks = p->ranks + (size_t)s * (size_t)o->lr_count * p->val.count;
-        if (!trained_ranks(p, b, (uint64_t)s, ranks))
+    Part all = {&p->train, NULL, p->train.count}, val = {&p->val, NULL, p->val.count};
+    const double *lrs = o->lrs;
+    int count = o->lr_count;
+    if (p->rows) {
+        Part some = {&p->train, p->rows, p->learn}, apart = {&p->train, p->rows + p->learn, p->train.count - p->learn};
+        block->choice_count = o->seeds * o->lr_count;
+        block->choice = memory_new((size_t)block->choice_count, sizeof *block->choice);
+        if (!block->choice || !try_rates(p, b, &some, &apart, lrs, count, block->choice))
             return false;
-        for (int k = 0; k < o->lr_count; k++)
-            block->scores[block->count++] = score_of(p, ranks + (size_t)k * p->val.count, o->lrs[k], s);
+        lrs += probe_best_rate(&block->choice->top1, sizeof *block->choice, count, o->seeds);
+        count = 1;
     }
-    int chosen = 0;
-    choose_rate(p, block, &chosen);
-    return finish_block(p, block, p->ranks + (size_t)chosen * p->val.count, o->seeds, (size_t)o->lr_count * p->val.count);
+    if (!try_rates(p, b, &all, &val, lrs, count, block->scores))
+        return false;
+    block->count = o->seeds * count;
+    int at = probe_best_rate(&block->scores->top1, sizeof *block->scores, count, o->seeds);
+    sum_up(p, block, count, at);
+    return finish_block(p, block, p->ranks + (size_t)at * p->val.count, o->seeds, (size_t)count * p->val.count);
+}
+
+/* What a learning rate is chosen by, unless that is the held-out pictures or there is no choice. */
+static bool set_apart(Probe *p)
+{
+    const ProbeOptions *o = p->options;
+    if (o->kind == PROBE_KNN || o->lr_count < 2 || o->choose_on_val)
+        return true;
+    p->rows = memory_new(p->train.count, sizeof *p->rows);
+    if (!p->rows || !probe_set_apart(p->train.labels, p->result->class_count, p->train.count, p->rows, &p->learn))
+        return false;
+    p->result->apart_count = p->train.count - p->learn;
+    return true;
 }
 
 static bool probe_blocks(Probe *p)
 {
     const ProbeOptions *o = p->options;
     int settings = o->kind == PROBE_KNN ? o->k_count : o->lr_count * o->seeds;
-    size_t ranks;
+    size_t ranks, judged = p->val.count > p->result->apart_count ? p->val.count : p->result->apart_count;
     p->result->blocks = memory_new((size_t)p->want_count, sizeof *p->result->blocks);
-    if (!p->result->blocks || !size_multiply((size_t)settings, p->val.count, &ranks) ||
+    if (!p->result->blocks || !size_multiply((size_t)settings, judged, &ranks) ||
         !(p->ranks = memory_new(ranks, sizeof *p->ranks)))
         return false;
     for (int b = 0; b < p->want_count; b++) {
@@ -443,14 +483,14 @@ static bool probe_blocks(Probe *p)
 
 bool probe_run(Backbone *backbone, const ProbeOptions *o, ProbeResult *result)
 {
-    *result = (ProbeResult){.depth = backbone->recipe.encoder.depth};
+    *result = (ProbeResult){.depth = recipe_depth(&backbone->recipe)};
     Probe p = {.options = o, .backbone = backbone, .result = result};
     bool tokens = o->kind == PROBE_ATTENTIVE;
     bool ok = (p.train.source = features_source(o->train, &backbone->recipe, false)) &&
               (p.val.source = features_source(o->val, &backbone->recipe, true)) && match_classes(&p) &&
               features_wants(&backbone->recipe, o->blocks, tokens ? FEATURE_TOKENS : o->pool, o->kind == PROBE_KNN, &p.wants,
                              &p.want_count) &&
-              make_features(&p, 0, tokens ? 1 : p.want_count) && find_twins(&p) && probe_blocks(&p);
+              make_features(&p, 0, tokens ? 1 : p.want_count) && find_twins(&p) && set_apart(&p) && probe_blocks(&p);
     side_clear(&p.train);
     side_clear(&p.val);
     source_close(p.train.source);
@@ -460,6 +500,7 @@ bool probe_run(Backbone *backbone, const ProbeOptions *o, ProbeResult *result)
     memory_free(p.wants);
     memory_free(p.twin);
     memory_free(p.ranks);
+    memory_free(p.rows);
     return ok;
 }
 
@@ -467,6 +508,7 @@ void probe_free(ProbeResult *r)
 {
     for (int b = 0; b < r->block_count; b++) {
         memory_free(r->blocks[b].scores);
+        memory_free(r->blocks[b].choice);
         memory_free(r->blocks[b].by_class);
     }
     memory_free(r->blocks);

@@ -20,6 +20,7 @@ typedef struct {
     double temperature;
     double lrs[PROBE_LRS_MAX]; /* trained probes */
     int lr_count;
+    bool choose_on_val; /* the best of several rates by the held-out pictures, not by training pictures that are set apart */
     double epochs, warmup_epochs;
     int train_batch;
     int seeds; /* runs of a trained probe, seeds 0.. */
@@ -28,7 +29,13 @@ typedef struct {
     void *context;
 } ProbeOptions;
 
-/* One head, or one number of neighbours: shares of the held-out pictures. */
+/* Trained probes that have a choice of learning rates set a tenth of the training pictures apart, of each class
+ * (probe_steps.h), learn from the others with every rate and take the rate that is best on those set apart; with it they then
+ * learn from all training pictures, which is what --lrs with that rate alone would do, and the held-out pictures are looked at
+ * once. With choose_on_val every rate learns from all training pictures, and the one that is best on the held-out ones is
+ * taken, as papers do it: a little high. */
+
+/* One head, or one number of neighbours: shares of the pictures it was held against. */
 typedef struct {
     double setting; /* k, or the learning rate for a batch of 256 */
     int seed;
@@ -39,9 +46,11 @@ typedef struct {
 typedef struct {
     int block;
     bool norm;
-    ProbeScore *scores; /* all that were tried */
+    ProbeScore *scores; /* on the held-out pictures: all that were tried there */
     int count;
-    ProbeScore best;      /* by held-out top1: of knn the first k, else the learning rate of best mean over the seeds */
+    ProbeScore *choice; /* all rates on the pictures set apart; of none where nothing was chosen by them */
+    int choice_count;
+    ProbeScore best;      /* of scores: of knn the first k, else the learning rate of best mean over the seeds */
     double spread;        /* standard deviation of best.top1 over the seeds */
     double top1_distinct; /* best.top1 without near-duplicates; NaN when nothing is left */
     double *by_class;     /* (classes) best.top1 of each; NaN for a class without pictures */
@@ -60,6 +69,7 @@ typedef struct {
     char **classes;
     int class_count;
     size_t train_count, val_count; /* readable ones */
+    size_t apart_count;            /* of the training ones, set apart to choose the learning rate by; or 0 */
     /* Near-duplicates: held-out pictures with a training picture whose thumbnail (8 x 8, mean taken off) has a cosine of at
      * least PROBE_ALIKE. */
     size_t pairs;
@@ -79,19 +89,20 @@ void probe_free(ProbeResult *result);
 /* The 95 % interval of a share of `count` (Wilson's score). */
 void probe_interval(double share, size_t count, double *low, double *high);
 
-/* All of it as one JSON object; `from` is what was probed; `chosen_on` is null where there was no learning rate to choose.
- * Appended to *out. */
+/* All of it as one JSON object; `from` is what was probed; `chosen_on` is "split" (training pictures set apart), "val" or,
+ * where there was no learning rate to choose, null. Appended to *out. */
 void probe_json(const ProbeResult *result, const ProbeOptions *options, const char *from, Text *out);
 
 /* Quality against the number of blocks kept, as an SVG picture. Appended to *out. */
 void probe_svg(const ProbeResult *result, const ProbeOptions *options, const char *from, Text *out);
 
-/* The same of any shares with their intervals: of `count` blocks of an encoder with `depth` ones. */
+/* The same of any shares with their intervals: of `count` blocks of an encoder with `depth` ones, whose states go through the
+ * final norm or not. */
 typedef struct {
     int block;
     double share, low, high;
 } ProbePoint;
-void probe_curve(const ProbePoint *points, int count, int depth, const char *from, const char *what, Text *out);
+void probe_curve(const ProbePoint *points, int count, int depth, bool norm, const char *from, const char *what, Text *out);
 
 const char *probe_kind_name(ProbeKind kind);
 

@@ -24,6 +24,14 @@ static void add_score(const ProbeOptions *o, const ProbeScore *s, bool seed, Tex
              s->top5);
 }
 
+static void add_scores(const ProbeOptions *o, const ProbeScore *scores, int count, Text *out)
+{
+    for (int i = 0; i < count; i++) {
+        text_add(out, i ? ", " : "");
+        add_score(o, &scores[i], o->kind != PROBE_KNN, out);
+    }
+}
+
 static void add_block(const ProbeResult *r, const ProbeOptions *o, const ProbeBlock *b, Text *out)
 {
     text_add(out, "{\"block\": %d, \"norm\": %s, \"best\": ", b->block, b->norm ? "true" : "false");
@@ -36,10 +44,10 @@ static void add_block(const ProbeResult *r, const ProbeOptions *o, const ProbeBl
     for (int c = 0; c < r->class_count; c++)
         text_add(out, isnan(b->by_class[c]) ? "%snull" : "%s%.9g", c ? ", " : "", b->by_class[c]);
     text_add(out, "], \"scores\": [");
-    for (int i = 0; i < b->count; i++) {
-        text_add(out, i ? ", " : "");
-        add_score(o, &b->scores[i], o->kind != PROBE_KNN, out);
-    }
+    add_scores(o, b->scores, b->count, out);
+    if (b->choice_count)
+        text_add(out, "], \"scores_of_choice\": [");
+    add_scores(o, b->choice, b->choice_count, out);
     text_add(out, "]}");
 }
 
@@ -57,7 +65,11 @@ void probe_json(const ProbeResult *r, const ProbeOptions *o, const char *from, T
     else
         text_add(out, "\"epochs\": %.9g, \"batch_size\": %zu, \"seeds\": %d, \"chosen_on\": %s, ", o->epochs,
                  (size_t)o->train_batch < r->train_count ? (size_t)o->train_batch : r->train_count, o->seeds,
-                 o->lr_count > 1 ? "\"val\"" : "null");
+                 o->lr_count < 2  ? "null"
+                 : r->apart_count ? "\"split\""
+                                  : "\"val\"");
+    if (r->apart_count)
+        text_add(out, "\"split_pictures\": %zu, ", r->apart_count);
     text_add(out, "\"classes\": [");
     for (int c = 0; c < r->class_count; c++) {
         text_add(out, c ? ", " : "");
@@ -98,7 +110,7 @@ static void add_escaped(Text *out, const char *text)
         text_add(out, *text == '<' ? "&lt;" : *text == '&' ? "&amp;" : (unsigned char)*text < ' ' ? " " : "%c", *text);
 }
 
-static void add_axes(int depth, double most, Text *out)
+static void add_axes(int depth, double most, bool norm, Text *out)
 {
     for (int i = 0; i <= STEPS; i++) {
         double share = most * i / STEPS, y = place_y(share, most);
@@ -108,11 +120,11 @@ static void add_axes(int depth, double most, Text *out)
     for (int b = 1; b <= depth; b += depth > 24 ? 4 : 1)
         text_add(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%d</text>\n", place_x(depth, b), HEIGHT - BOTTOM + 18,
                  b);
-    text_add(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">blocks kept</text>\n", (LEFT + WIDTH - RIGHT) / 2,
-             HEIGHT - 12);
+    text_add(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">blocks kept, %s the final norm</text>\n",
+             (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, norm ? "behind" : "without");
 }
 
-void probe_curve(const ProbePoint *points, int count, int depth, const char *from, const char *what, Text *out)
+void probe_curve(const ProbePoint *points, int count, int depth, bool norm, const char *from, const char *what, Text *out)
 {
     double most = 0.1;
     for (int b = 0; b < count; b++)
@@ -124,7 +136,7 @@ void probe_curve(const ProbePoint *points, int count, int depth, const char *fro
              WIDTH, HEIGHT, LEFT);
     add_escaped(out, from);
     text_add(out, ": %s, 95 %% interval</text>\n", what);
-    add_axes(depth, most, out);
+    add_axes(depth, most, norm, out);
     text_add(out, "<polyline fill=\"none\" stroke=\"#0a5\" stroke-width=\"2\" points=\"");
     for (int b = 0; b < count; b++)
         text_add(out, "%.1f,%.1f ", place_x(depth, points[b].block), place_y(points[b].share, most));
@@ -149,7 +161,7 @@ void probe_svg(const ProbeResult *r, const ProbeOptions *o, const char *from, Te
     }
     snprintf(what, sizeof what, "top-1 of the %s probe on %zu pictures", probe_kind_name(o->kind), r->val_count);
     if (points)
-        probe_curve(points, r->block_count, r->depth, from, what, out);
+        probe_curve(points, r->block_count, r->depth, r->blocks[0].norm, from, what, out);
     else
         out->failed = true;
     memory_free(points);

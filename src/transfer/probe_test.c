@@ -103,13 +103,15 @@ static void blocks_are_probed(void **state)
             for (int l = 0; l < 3; l++) {
                 const ProbeBlock *block = &r.blocks[l];
                 assert_int_equal(block->block, l + 1);
-                assert_true(block->norm == (kind == PROBE_KNN));           /* B.4 */
-                assert_int_equal(block->count, kind == PROBE_KNN ? 2 : 4); /* 5000 neighbours are left out */
+                assert_true(block->norm == (kind == PROBE_KNN)); /* B.4 */
+                assert_int_equal(block->count, 2); /* 5000 neighbours are left out; two seeds of the chosen rate */
+                assert_int_equal(block->choice_count, kind == PROBE_KNN ? 0 : 4);
                 assert_true(block->best.top1 > 0.7); /* colours are easily told apart, even by random weights */
                 assert_true(block->best.low < block->best.top1 && block->best.top1 <= block->best.high);
                 assert_true(fabs(block->best.top1 - (9 * block->by_class[1] + 7 * block->by_class[0]) / 16) < 1e-9);
                 assert_true(block->best.top5 == 1);
             }
+            assert_int_equal(r.apart_count, kind == PROBE_KNN ? 0 : 4);
             assert_int_equal(r.pairs, 2);
             assert_string_equal(r.shown_names[0][0], "blue/13.png");
             assert_string_equal(r.shown_names[0][1], "blue/13.png");
@@ -122,9 +124,13 @@ static void blocks_are_probed(void **state)
             assert_int_equal(json_array_size(json_object_get(root, "blocks")), 3);
             /* Never more than there are. */
             assert_int_equal(json_integer_value(json_object_get(root, "batch_size")), kind == PROBE_KNN ? 0 : 40);
+            const char *on = json_string_value(json_object_get(root, "chosen_on"));
+            assert_string_equal(on ? on : "none", kind == PROBE_KNN ? "none" : "split");
             json_decref(root);
             assert_non_null(strstr(svg.data, "runs/&lt;x>"));
             assert_non_null(strstr(svg.data, "</svg>"));
+            assert_non_null(
+                strstr(svg.data, kind == PROBE_KNN ? "kept, behind the final norm" : "kept, without the final norm"));
             if (first)
                 assert_string_equal(first, json.data); /* threads change nothing */
             else
@@ -147,6 +153,50 @@ static void the_last_block_goes_through_the_norm(void **state)
     assert_true(b && probe_run(b, &o, &r));
     assert_true(r.block_count == 1 && r.blocks[0].block == 3 && r.blocks[0].norm);
     probe_free(&r);
+    backbone_close(b);
+}
+
+/* Held-out pictures in each other's folder: whoever has learnt is wrong there, and only a choice by them would prefer a head
+ * that has not. With the rate that training pictures choose, the probe is what it would be with that rate alone. */
+static void held_out_pictures_do_not_choose(void **state)
+{
+    (void)state;
+    Backbone *b = tiny_backbone();
+    assert_non_null(b);
+    for (int i = 0; i < 8; i++) {
+        write_squares("swapped", "red", i, false, 2, 0);
+        write_squares("swapped", "blue", i, true, 2, 0);
+    }
+    for (int kind = PROBE_LINEAR; kind <= PROBE_ATTENTIVE; kind++) {
+        ProbeOptions o = options_of((ProbeKind)kind, "last", 1);
+        ProbeResult chosen, alone, on_val;
+        Text json = {0};
+        o.val = FOLDER "/swapped";
+        o.lrs[0] = 1e-9;
+        o.lrs[1] = kind == PROBE_LINEAR ? 1000 : 0.03;
+        if (!probe_run(b, &o, &chosen))
+            fail_msg("%s", error_text());
+        const ProbeBlock *block = &chosen.blocks[0];
+        assert_true(chosen.apart_count == 4 && block->count == 2 && block->choice_count == 4);
+        assert_true(block->choice[3].setting == o.lrs[1] && block->choice[3].seed == 1);
+        assert_true(block->choice[1].top1 > 0.7 && block->best.setting == o.lrs[1] && block->best.top1 < 0.3);
+        o.choose_on_val = true;
+        assert_true(probe_run(b, &o, &on_val));
+        assert_true(on_val.apart_count == 0 && on_val.blocks[0].count == 4 && !on_val.blocks[0].choice);
+        assert_true(on_val.blocks[0].best.setting == 1e-9 && on_val.blocks[0].best.top1 > block->best.top1);
+        probe_json(&on_val, &o, "x", &json);
+        assert_non_null(strstr(json.data, "\"chosen_on\": \"val\""));
+        o.lrs[0] = o.lrs[1];
+        o.lr_count = 1;
+        o.choose_on_val = false;
+        assert_true(probe_run(b, &o, &alone));
+        assert_true(alone.apart_count == 0 && alone.blocks[0].count == 2 && !alone.blocks[0].choice);
+        assert_memory_equal(alone.blocks[0].scores, block->scores, 2 * sizeof *block->scores);
+        text_free(&json);
+        probe_free(&chosen);
+        probe_free(&alone);
+        probe_free(&on_val);
+    }
     backbone_close(b);
 }
 
@@ -227,6 +277,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocks_are_probed),
         cmocka_unit_test(the_last_block_goes_through_the_norm),
+        cmocka_unit_test(held_out_pictures_do_not_choose),
         cmocka_unit_test(unreadable_and_mistaken_pictures),
         cmocka_unit_test(sets_that_do_not_fit_are_refused),
         cmocka_unit_test(a_set_against_itself),
