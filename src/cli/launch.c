@@ -14,7 +14,7 @@
 #include "cli/cli.h"
 #include "device/ranks.h"
 
-/* What stands before the program. RankGroup share the processors, also when there are more of them, each with threads on all; they
+/* What stands before the program. Ranks share the processors, also when there are more of them, each with threads on all; they
  * are of one machine, so nothing looks for networks. Copying straight from another process's memory is forbidden in many
  * containers, and Open MPI then complains of every message. */
 static const char *const before[] = {"--bind-to",  "none",  "--oversubscribe",

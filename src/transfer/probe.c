@@ -283,7 +283,7 @@ static ProbeScore score_of(const Probe *p, const int32_t *ranks, size_t count, d
     return score;
 }
 
-/* What the chosen heads of all runs do without near-duplicates, and by class. RankGroup of a run follow `apart` behind those of the
+/* What the chosen heads of all runs do without near-duplicates, and by class. Ranks of a run follow `apart` behind those of the
  * run before. */
 static bool finish_block(const Probe *p, ProbeBlock *block, const int32_t *ranks, int runs, size_t apart)
 {
