@@ -6,10 +6,10 @@
 #
 # CIFAR has the folders train and test, a folder of pictures a class. RUN: at most six. Stopped at any time, the same command goes on.
 # Leaves the runs, OUT/blocks/inside/report.html, OUT/blocks.csv and OUT/blocks.md: attention distance, difference of heads, likeness
-# to the last block, and probes of each block.
+# to the last block, and probes of each block. KEY=VALUE goes to both that are trained, so `mask.*` and `target.*` have no place there.
 set -euo pipefail
 
-[ $# -ge 2 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 cifar=$(realpath "$1")
 out=$2
 shift 2

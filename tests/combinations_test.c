@@ -171,7 +171,7 @@ static bool trains(const Recipe *r, const char *what)
     static uint8_t hidden[BATCH * PLACES], kept[64 * BATCH];
     MimTeacher teacher;
     TrainerOptions options = {.batch = BATCH, .micro_batch = BATCH};
-    if (!recipe_check(r) || !recipe_check_idle(r) || !device_open("cpu", 1, &options.device))
+    if (!recipe_check(r) || !recipe_check_idle(r, NULL, NULL) || !device_open("cpu", 1, &options.device))
         return false;
     if (r->schedule.accumulate > 1)
         options.micro_batch = BATCH / r->schedule.accumulate;

@@ -29,7 +29,7 @@ static const Published published[] = {
 
 static void load(const char *name, Recipe *r)
 {
-    if (!recipe_load(r, name) || !recipe_check(r) || !recipe_check_idle(r))
+    if (!recipe_load(r, name) || !recipe_check(r) || !recipe_check_idle(r, NULL, NULL))
         fail_msg("%s: %s", name, error_text());
 }
 

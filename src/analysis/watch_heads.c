@@ -56,8 +56,8 @@ void watch_heads_free(WatchHeads *w)
 /* A batch whose attention lies there. */
 typedef struct {
     const WatchHeads *watch;
-    const int *blocks;
     int block_count;
+    const float **of_block; /* each block's maps of the batch, which only the caller's thread may ask for */
     HeadStats **stats;
     const LoaderBatch *batch;
     size_t map; /* numbers of a picture's maps in a block */
@@ -74,7 +74,7 @@ static void add_blocks(const Call *call, Worker *worker)
     for (int64_t b, count = m->block_count; (b = worker_next(worker, count)) < count;)
         for (size_t i = 0; i < m->batch->count; i++)
             if (is_own(m, i))
-                heads_add(m->stats[b], features_map(m->watch->features, m->blocks[b]) + i * m->map);
+                heads_add(m->stats[b], m->of_block[b] + i * m->map);
 }
 
 /* Adds up the pictures of one pass; *added receives how many could be read. */
@@ -86,18 +86,24 @@ static bool add_pictures(WatchHeads *w, const LoaderOptions *middle, int threads
     o.batch = BATCH;
     o.samples = w->samples;
     o.count = w->count;
-    Loader *loader = loader_open(&o);
+    const float **of_block = memory_new((size_t)block_count, sizeof *of_block);
+    Loader *loader = of_block ? loader_open(&o) : NULL;
     bool ok = loader != NULL;
     LoaderBatch batch = {0};
-    Maps maps = {w, blocks, block_count, stats, &batch, (size_t)w->layout.heads * tokens * tokens};
+    Maps maps = {w, block_count, of_block, stats, &batch, (size_t)w->layout.heads * tokens * tokens};
     while (ok && (ok = loader_next(loader, &batch)) && batch.count) {
         features_run(w->features, batch.images, (int)batch.count);
+        for (int b = 0; ok && b < block_count; b++)
+            ok = (of_block[b] = features_map(w->features, blocks[b])) != NULL;
+        if (!ok)
+            break;
         parallel_run(&(Step){.kernel = add_blocks, .call = &(Call){.attr = &maps}}, 1, threads, NULL);
         for (size_t i = 0; i < batch.count; i++)
             *added += is_own(&maps, i);
         loader_release(loader);
     }
     loader_close(loader);
+    memory_free(of_block);
     return ok;
 }
 

@@ -20,6 +20,17 @@ static bool are_readable(const PictureSurvey *s, const char *where, const Recipe
                s->unreadable, s->looked_at, where, r->data.max_bad);
 }
 
+static bool is_written(const void *arguments, const char *key)
+{
+    return arguments_setting(arguments, key) != NULL;
+}
+
+/* The settings of the command line, none of them in vain. */
+static bool apply(const Arguments *arguments, Recipe *recipe)
+{
+    return arguments_apply(arguments, recipe) && recipe_check(recipe) && recipe_check_idle(recipe, is_written, arguments);
+}
+
 /* The first proposal, with the settings of the command line upon it, that fits into memory. */
 static bool propose(const char *where, const Arguments *arguments, Recipe *recipe, Text *why, int *code)
 {
@@ -34,7 +45,7 @@ static bool propose(const char *where, const Arguments *arguments, Recipe *recip
             error_set("the smallest encoder would take %.3g GB of memory, and %.3g GB are free: end what else runs, or give "
                       "smaller values of schedule.batch_size, run.micro_batch or image.size",
                       (double)forecast->memory / 1e9, (double)forecast->free / 1e9);
-        if (ok && !(arguments_apply(arguments, recipe) && recipe_check(recipe) && recipe_check_idle(recipe))) {
+        if (ok && !apply(arguments, recipe)) {
             ok = false;
             *code = EXIT_USAGE;
         }
@@ -63,5 +74,5 @@ bool choose_recipe(const Arguments *arguments, Recipe *recipe, Text *why, int *c
     bool loaded = recipe_load(recipe, name ? name : recipe_of_the_demo);
     if (!loaded && name && file_is_folder(name))
         error_set("%s is a folder, not a recipe: pictures are named with --data %s", name, name);
-    return loaded && arguments_apply(arguments, recipe) && recipe_check(recipe) && recipe_check_idle(recipe);
+    return loaded && apply(arguments, recipe);
 }

@@ -1,4 +1,5 @@
 /* Keys that would do nothing are refused, so that nobody believes they did something. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -90,6 +91,20 @@ static const Use uses[] = {
     {.key = "guard.limit", .methods = ANY, .needs = "guard.nonfinite skip or guard.spike", .run = goes_back_or_skips},
 };
 
+/* Whether the key is one that is asked about. */
+typedef struct {
+    bool (*written)(const void *context, const char *key);
+    const void *context;
+} Written;
+
+static bool is_written(const Written *w, int decoder, const char *key)
+{
+    char name[128];
+    if (decoder >= 0)
+        snprintf(name, sizeof name, "decoders.%d.%s", decoder, key);
+    return !w->written || w->written(w->context, decoder >= 0 ? name : key);
+}
+
 /* "decoders.2.target.cell 4 does nothing without target.kind hog: ..." */
 static bool refuse(const RecipeKey *row, const void *value, int decoder, const char *why, const char *what)
 {
@@ -109,7 +124,7 @@ static bool is_default(const RecipeKey *row, const void *value, const Recipe *de
     return !memcmp(value, schema_field_const(row, defaults, NULL), schema_field_bytes(row));
 }
 
-static bool check_use(const Recipe *r, const Recipe *defaults, const Use *use)
+static bool check_use(const Recipe *r, const Recipe *defaults, const Use *use, const Written *written)
 {
     static const char *const methods[] = {[METHOD_MASKED] = "the decoders of masked image modelling",
                                           [METHOD_CLASSIFY] = "loss.kind cross_entropy and decoders: []",
@@ -117,7 +132,8 @@ static bool check_use(const Recipe *r, const Recipe *defaults, const Use *use)
     const RecipeKey *row = schema_find(use->key);
     const void *own = schema_field_const(row, r, NULL);
     RecipeMethod method = recipe_method(r);
-    bool set = !is_default(row, own, defaults), used = !use->needs || (use->run && use->run(r));
+    bool set = !is_default(row, own, defaults) && is_written(written, -1, row->key),
+         used = !use->needs || (use->run && use->run(r));
     if (!(use->methods >> method & 1)) {
         if (!set)
             return true;
@@ -129,19 +145,20 @@ static bool check_use(const Recipe *r, const Recipe *defaults, const Use *use)
         const void *its = schema_field_const(row, r, &r->decoders[k]);
         if (use->decoder(&r->decoders[k]))
             used = true;
-        else if (memcmp(its, own, schema_field_bytes(row)) != 0 && !is_default(row, its, defaults))
+        else if (memcmp(its, own, schema_field_bytes(row)) != 0 && !is_default(row, its, defaults) &&
+                 is_written(written, k, row->key))
             return refuse(row, its, k, "without", use->needs);
     }
     return !set || used || refuse(row, own, -1, "without", use->needs);
 }
 
 /* Second numbers, of a view that there is not. */
-static bool check_views(const Recipe *r)
+static bool check_views(const Recipe *r, const Written *written)
 {
     static const char *const keys[] = {"augment.grey", "augment.blur", "augment.solarise"};
     for (size_t i = 0; recipe_method(r) != METHOD_CONTRAST && i < sizeof keys / sizeof *keys; i++) {
         const double *views = schema_field_const(schema_find(keys[i]), r, NULL);
-        if (views[0] != views[1])
+        if (views[0] != views[1] && is_written(written, -1, keys[i]))
             return error_set("%s has a second number, %g, for a second view of each picture, which only contrast.kind mocov3 "
                              "has: give one number",
                              keys[i], views[1]);
@@ -149,14 +166,15 @@ static bool check_views(const Recipe *r)
     return true;
 }
 
-bool recipe_check_idle(const Recipe *r)
+bool recipe_check_idle(const Recipe *r, bool (*written)(const void *context, const char *key), const void *context)
 {
+    Written w = {written, context};
     Recipe *defaults = memory_new(1, sizeof *defaults);
     bool ok = defaults != NULL;
     if (ok)
         recipe_defaults(defaults);
     for (size_t i = 0; ok && i < sizeof uses / sizeof *uses; i++)
-        ok = check_use(r, defaults, &uses[i]);
+        ok = check_use(r, defaults, &uses[i], &w);
     memory_free(defaults);
-    return ok && check_views(r);
+    return ok && check_views(r, &w);
 }

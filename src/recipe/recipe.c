@@ -444,8 +444,8 @@ static bool check_stages(const Recipe *r)
         epochs += s->epochs;
         bool student = i > 0 || !is_teacher_path(r); /* else the file tells how many it has */
         if (student && s->teacher_depth > recipe_depth(r))
-            return error_set("stages.%d.teacher_depth %d is more than the encoder's blocks, %d", i, s->teacher_depth,
-                             recipe_depth(r));
+            return error_set("stages.%d.teacher_depth %d is more than %s %d", i, s->teacher_depth,
+                             r->encoder.keep_blocks ? "encoder.keep_blocks" : "encoder.depth", recipe_depth(r));
         if (r->schedule.warmup_epochs >= s->epochs)
             return error_set("schedule.warmup_epochs %g must be smaller than stages.%d.epochs %d: each stage warms up anew",
                              r->schedule.warmup_epochs, i, s->epochs);

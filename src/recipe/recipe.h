@@ -292,9 +292,10 @@ bool recipe_set_flag(Recipe *r, const char *name, const char *value, bool *known
  * the names of the keys. To be called once all sources are read. */
 bool recipe_check(const Recipe *r);
 
-/* Whether every key that is not at its default does something in a run. Asked where one begins: a run that exists goes on as it
- * was. False after error_set() with the names of the key and of what it lacks. */
-bool recipe_check_idle(const Recipe *r);
+/* Whether every key for which `written` is true (NULL: each) and that is not at its default does something in a run. Asked of what
+ * people write beside a recipe: what they change may leave other keys of it idle. False after error_set() with the names of the
+ * key and of what it lacks. */
+bool recipe_check_idle(const Recipe *r, bool (*written)(const void *context, const char *key), const void *context);
 
 /* What a recipe trains. */
 typedef enum {

@@ -340,7 +340,6 @@ static void keys_that_do_not_fit_are_named(void **state)
     assert_int_equal(recipe_visible(&r), 9);
 }
 
-/* Resolved, read back, resolved again: the same structure and the same bytes. */
 /* What was set in vain is told of, and what a run without it lacks; defaults never are. */
 static void keys_that_do_nothing_are_named(void **state)
 {
@@ -394,9 +393,9 @@ static void keys_that_do_nothing_are_named(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         snprintf(text, sizeof text, "%s", cases[i].base);
         assert_true(parse(&r, text));
-        if (!recipe_check_idle(&r))
+        if (!recipe_check_idle(&r, NULL, NULL))
             fail_msg("%s: %s", text, error_text());
-        if (!recipe_set(&r, cases[i].key) || recipe_check_idle(&r))
+        if (!recipe_set(&r, cases[i].key) || recipe_check_idle(&r, NULL, NULL))
             fail_msg("%s is accepted in %s", cases[i].key, text);
         for (int k = 0; k < 2; k++)
             if (!strstr(error_text(), cases[i].words[k]))
@@ -404,11 +403,12 @@ static void keys_that_do_nothing_are_named(void **state)
     }
     for (size_t i = 0; i < sizeof used / sizeof *used; i++) {
         snprintf(text, sizeof text, "%s", used[i][0]);
-        if (!parse(&r, text) || !recipe_set(&r, used[i][1]) || !recipe_check(&r) || !recipe_check_idle(&r))
+        if (!parse(&r, text) || !recipe_set(&r, used[i][1]) || !recipe_check(&r) || !recipe_check_idle(&r, NULL, NULL))
             fail_msg("%s with %s: %s", text, used[i][1], error_text());
     }
 }
 
+/* Resolved, read back, resolved again: the same structure and the same bytes. */
 static void check_round_trip(const Recipe *r)
 {
     Text first = {0}, second = {0}, changes = {0};

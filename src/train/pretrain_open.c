@@ -176,7 +176,7 @@ bool run_open(Run *run)
     bool ok = false, finished = false;
     run->recipe = *o->recipe;
     run->saved = run->drawn = -1;
-    if (!recipe_check(&run->recipe) || (!o->resume && !recipe_check_idle(&run->recipe)))
+    if (!recipe_check(&run->recipe))
         return false;
     if (o->recipe->run.devices != ranks_count(o->ranks))
         return error_set("run.devices %d: the processes that train are %d", o->recipe->run.devices, ranks_count(o->ranks));

@@ -221,11 +221,24 @@ bool teacher_of(const Recipe *r, int stage, MimTeacher *model)
     return true;
 }
 
+/* What its blocks multiply, up to a factor: which of two teachers needs more memory. */
+static double work_of(const MimTeacher *m)
+{
+    double width = (double)m->vit.block.width, tokens = (double)mim_teacher_rows(m) * mim_teacher_columns(m);
+    return m->vit.depth * width * width * tokens;
+}
+
 bool teacher_largest(const Recipe *r, MimTeacher *model)
 {
-    if (is_path(r->target.teacher))
-        return teacher_of(r, 0, model);
-    *model = mim_teacher_alike(r, recipe_depth(r));
+    MimTeacher student = mim_teacher_alike(r, recipe_depth(r));
+    if (!is_path(r->target.teacher)) {
+        *model = student;
+        return hybrid_of(r, model);
+    }
+    if (!teacher_of(r, 0, model))
+        return false;
+    if (r->stages.count > 1 && work_of(&student) > work_of(model))
+        *model = student;
     return hybrid_of(r, model);
 }
 
