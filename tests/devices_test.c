@@ -425,6 +425,52 @@ static void signals_save(void **state)
     assert_int_equal(find_rank(HOME "/signals", 1), 0);
 }
 
+/* As a machine that shuts down does it: rank 0 saves all the same, and a rank alone takes no such signal. */
+static void signals_to_every_process_save(void **state)
+{
+    (void)state;
+    need_mpi();
+    pid_t child =
+        start("pretrain " HOME "/masked.yaml --devices 2 schedule.epochs=20000 run.save_steps=100000 --out " HOME "/shut");
+    wait_for_steps("shut", 0);
+    pid_t second = find_rank(HOME "/shut", 1);
+    assert_true(second > 0);
+    kill(second, SIGTERM);
+    size_t size;
+    memory_free(text_of("shut", "log.jsonl", &size));
+    wait_for_steps("shut", (long)size);
+    kill(child, SIGTERM);
+    for (int rank = 0; rank < 2; rank++) {
+        pid_t process = find_rank(HOME "/shut", rank);
+        if (process > 0)
+            kill(process, SIGTERM);
+    }
+    assert_int_equal(end_of(child), 143);
+    memory_free(text_of("shut", "checkpoints/latest/meta.json", &size));
+}
+
+/* Whoever reads the progress may go; the training stays, and the end tells. */
+static void a_reader_may_go(void **state)
+{
+    (void)state;
+    need_mpi();
+    char command[1024];
+    snprintf(command, sizeof command,
+             "'%s' pretrain " HOME "/masked.yaml --devices 2 --json --out " HOME "/unread 2>" HOME "/err | head -n 1 >" HOME
+             "/out",
+             LACUNA_BINARY);
+    assert_int_equal(system(command), 0);
+    json_t *meta = json_load_file(HOME "/unread/checkpoints/latest/meta.json", 0, NULL);
+    assert_non_null(meta);
+    assert_int_equal(json_integer_value(json_object_get(meta, "step")), 12);
+    json_decref(meta);
+    size_t size;
+    char *err = file_read(HOME "/err", 0, &size);
+    assert_non_null(err);
+    assert_non_null(strstr(err, "standard output cannot be written"));
+    memory_free(err);
+}
+
 static void a_killed_process_ends_the_run(void **state)
 {
     (void)state;
@@ -471,6 +517,8 @@ int main(void)
         cmocka_unit_test(the_guard_decides_for_all),
         cmocka_unit_test(what_does_not_fit_is_said),
         cmocka_unit_test(signals_save),
+        cmocka_unit_test(signals_to_every_process_save),
+        cmocka_unit_test(a_reader_may_go),
         cmocka_unit_test(a_killed_process_ends_the_run),
     };
     return cmocka_run_group_tests(tests, begin, end);

@@ -16,7 +16,10 @@ enum { LAUNCH_MOST = 1024 };
  * started. */
 int launch_ranks(int count);
 
-/* In ranks 1 ..: LAUNCH_INTERRUPT and LAUNCH_TERMINATE reach all processes and are for rank 0. */
+/* What rank 0 ends with: `code`, but under launch_ranks() one that mpirun never ends with by itself. */
+int launch_exit_code(int code);
+
+/* In ranks 1 ..: signals that stop a run may reach all processes and are for rank 0. */
 void launch_ignore_signals(void);
 
 #endif

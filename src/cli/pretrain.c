@@ -41,7 +41,8 @@ typedef struct {
     const char *out; /* NULL: not given */
     bool resume, json, quiet, plain;
     Recipe recipe;
-    RankGroup *ranks; /* NULL: this process alone */
+    RankGroup *ranks;   /* NULL: this process alone */
+    int stored_devices; /* of a run that goes on */
 } Job;
 
 static void show_progress(void *context, const PretrainProgress *step)
@@ -68,6 +69,19 @@ static bool count_devices(Job *job, const Arguments *arguments)
     return true;
 }
 
+/* The stored recipe with the settings of the command line; `anew`: how a batch is cut is left to be found again. */
+static bool load_stored(Job *job, const Arguments *arguments, const char *path, bool anew, int *code)
+{
+    bool ok = recipe_load(&job->recipe, path);
+    *code = ok ? EXIT_USAGE : EXIT_FAILED;
+    job->stored_devices = job->recipe.run.devices;
+    job->recipe.run.max_steps = 0;
+    job->recipe.run.threads = job->recipe.data.workers = RECIPE_AUTO;
+    if (anew)
+        job->recipe.run.micro_batch = job->recipe.schedule.accumulate = RECIPE_AUTO;
+    return ok && arguments_apply(arguments, &job->recipe);
+}
+
 /* A run that goes on brings its own recipe; numbers of threads and of steps are a matter of this session. *found tells whether
  * there is one. Of a failure *code is the exit code: the command line may be wrong, or the stored recipe. */
 static bool load_own(Job *job, const Arguments *arguments, bool *found, int *code)
@@ -75,15 +89,14 @@ static bool load_own(Job *job, const Arguments *arguments, bool *found, int *cod
     char *path = file_join(job->out, "recipe.yaml");
     bool ok = path != NULL;
     *found = ok && file_exists(path);
-    if (*found) {
-        ok = recipe_load(&job->recipe, path);
-        *code = ok ? EXIT_USAGE : EXIT_FAILED;
-        job->recipe.run.max_steps = 0;
-        job->recipe.run.threads = job->recipe.data.workers = RECIPE_AUTO;
-        /* What was computed at once before need not fit another number of devices. */
-        if (job->ranks || arguments_setting(arguments, "run.devices"))
-            job->recipe.run.micro_batch = job->recipe.schedule.accumulate = RECIPE_AUTO;
-        ok = ok && arguments_apply(arguments, &job->recipe) && count_devices(job, arguments) && recipe_check(&job->recipe);
+    if (*found)
+        ok = load_stored(job, arguments, path, false, code);
+    /* What was computed at once before need not fit another number of devices. */
+    if (*found && ok) {
+        int now = job->ranks ? ranks_count(job->ranks) : job->recipe.run.devices;
+        if (now != job->stored_devices)
+            ok = load_stored(job, arguments, path, true, code);
+        ok = ok && count_devices(job, arguments) && recipe_check(&job->recipe);
     }
     memory_free(path);
     return ok;
@@ -215,7 +228,7 @@ static int join(Job *job, const Arguments *arguments)
         launch_ignore_signals();
         code = trainer_serve(job->ranks) ? EXIT_DONE : cli_failed();
     } else {
-        code = lead(job, arguments);
+        code = launch_exit_code(lead(job, arguments));
         trainer_dismiss(job->ranks);
     }
     ranks_close(job->ranks);
