@@ -333,7 +333,7 @@ static void check_gradient(const Recipe *r, const char *what)
                           .kept = kept,
                           .epoch = 0.5};
     assert_true(method->accepts(&model, &batch, BATCH, &counts));
-    method->feed(p, &model, &(ModelPart){&batch, 0, BATCH, BATCH, counts});
+    method->feed(p, &model, &(ModelPart){&batch, 0, BATCH, BATCH, BATCH, counts});
     double *direction = memory_new((size_t)set.trained_count, sizeof *direction), size, first = total_loss(r, p);
     assert_non_null(direction);
     double slope = choose_direction(r, &set, program_storage(p, "params.grad"), direction, &size), found = 0;

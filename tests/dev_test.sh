@@ -80,7 +80,7 @@ expect_calls() {
 }
 all() {
     printf '%s installed\n' gcc g++ libc6-dev cmake ninja-build pkg-config libjpeg-dev libpng-dev libwebp-dev libtiff-dev \
-        zlib1g-dev libyaml-dev libjansson-dev libcmocka-dev
+        zlib1g-dev libyaml-dev libjansson-dev libcmocka-dev libopenmpi-dev openmpi-bin
 }
 
 echo 1000 >"$user"

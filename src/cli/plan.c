@@ -122,9 +122,11 @@ static void add_memory(Text *t, const Forecast *f)
     text_add(t, ", and up to ");
     add_bytes(t, f->cache);
     text_add(t, " more for decoded pictures (data.cache_mb)\n");
-    char values[96];
-    snprintf(values, sizeof values, "the values of %d picture%s at once", r->run.micro_batch,
-             r->run.micro_batch == 1 ? "" : "s");
+    char values[96], devices[32] = "";
+    if (r->run.devices > 1)
+        snprintf(devices, sizeof devices, " on each of %d devices", r->run.devices);
+    snprintf(values, sizeof values, "the values of %d picture%s at once%s", r->run.micro_batch,
+             r->run.micro_batch == 1 ? "" : "s", devices);
     add_share(t, f->arena, values);
     add_share(t, f->evaluation, "the values of validation");
     add_share(t, f->parameters, "weights, their gradients, two moments");

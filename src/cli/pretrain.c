@@ -1,6 +1,7 @@
 /* lacuna pretrain: arguments in, progress out, signals. The run itself is train/pretrain.c. */
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "analysis/watch.h"
@@ -9,6 +10,7 @@
 #include "base/memory.h"
 #include "cli/choose.h"
 #include "cli/cli.h"
+#include "cli/launch.h"
 #include "cli/progress.h"
 #include "recipe/recipe.h"
 #include "train/forecast.h"
@@ -39,6 +41,8 @@ typedef struct {
     const char *out; /* NULL: not given */
     bool resume, json, quiet, plain;
     Recipe recipe;
+    RankGroup *ranks;   /* NULL: this process alone */
+    int stored_devices; /* of a run that goes on */
 } Job;
 
 static void show_progress(void *context, const PretrainProgress *step)
@@ -53,6 +57,31 @@ static void show_sentence(void *context, const char *sentence)
 
 /* ---- the recipe */
 
+/* As many as mpirun has started, if it has. */
+static bool count_devices(Job *job, const Arguments *arguments)
+{
+    int started = ranks_count(job->ranks);
+    if (!job->ranks)
+        return true;
+    if (arguments_setting(arguments, "run.devices") && job->recipe.run.devices != started)
+        return error_set("run.devices %d: mpirun has started %d processes", job->recipe.run.devices, started);
+    job->recipe.run.devices = started;
+    return true;
+}
+
+/* The stored recipe with the settings of the command line; `anew`: how a batch is cut is left to be found again. */
+static bool load_stored(Job *job, const Arguments *arguments, const char *path, bool anew, int *code)
+{
+    bool ok = recipe_load(&job->recipe, path);
+    *code = ok ? EXIT_USAGE : EXIT_FAILED;
+    job->stored_devices = job->recipe.run.devices;
+    job->recipe.run.max_steps = 0;
+    job->recipe.run.threads = job->recipe.data.workers = RECIPE_AUTO;
+    if (anew)
+        job->recipe.run.micro_batch = job->recipe.schedule.accumulate = RECIPE_AUTO;
+    return ok && arguments_apply(arguments, &job->recipe);
+}
+
 /* A run that goes on brings its own recipe; numbers of threads and of steps are a matter of this session. *found tells whether
  * there is one. Of a failure *code is the exit code: the command line may be wrong, or the stored recipe. */
 static bool load_own(Job *job, const Arguments *arguments, bool *found, int *code)
@@ -60,12 +89,14 @@ static bool load_own(Job *job, const Arguments *arguments, bool *found, int *cod
     char *path = file_join(job->out, "recipe.yaml");
     bool ok = path != NULL;
     *found = ok && file_exists(path);
-    if (*found) {
-        ok = recipe_load(&job->recipe, path);
-        *code = ok ? EXIT_USAGE : EXIT_FAILED;
-        job->recipe.run.max_steps = 0;
-        job->recipe.run.threads = job->recipe.data.workers = RECIPE_AUTO;
-        ok = ok && arguments_apply(arguments, &job->recipe) && recipe_check(&job->recipe);
+    if (*found)
+        ok = load_stored(job, arguments, path, false, code);
+    /* What was computed at once before need not fit another number of devices. */
+    if (*found && ok) {
+        int now = job->ranks ? ranks_count(job->ranks) : job->recipe.run.devices;
+        if (now != job->stored_devices)
+            ok = load_stored(job, arguments, path, true, code);
+        ok = ok && count_devices(job, arguments) && recipe_check(&job->recipe);
     }
     memory_free(path);
     return ok;
@@ -117,15 +148,22 @@ static bool get_recipe(Job *job, const Arguments *arguments, Text *why, int *cod
     /* Seen now, before pictures are looked at for minutes. */
     if (job->out && !job->resume && !run_folder_is_new(job->out))
         return false;
-    return choose_recipe(arguments, &job->recipe, why, code);
+    if (!choose_recipe(arguments, &job->recipe, why, code))
+        return false;
+    *code = EXIT_USAGE;
+    return count_devices(job, arguments) && recipe_check(&job->recipe);
 }
 
-static void catch_signals(void)
+static void catch_signals(const Job *job)
 {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     stop_signal = 0;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    if (job->ranks) {
+        sigaction(LAUNCH_INTERRUPT, &action, NULL);
+        sigaction(LAUNCH_TERMINATE, &action, NULL);
+    }
     struct sigaction hangup;
     if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) /* nohup has it ignored */
         sigaction(SIGHUP, &action, NULL);
@@ -133,9 +171,32 @@ static void catch_signals(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-static int run_pretrain(void *options, const Arguments *arguments)
+static int train(Job *job, const Arguments *arguments, Progress *progress, Watch *watch)
 {
-    Job *job = options;
+    PretrainOptions run = {.recipe = &job->recipe,
+                           .out = job->out,
+                           .resume = job->resume,
+                           .named = arguments->count ? arguments->words[0] : NULL,
+                           .plain = job->plain,
+                           .ranks = job->ranks,
+                           .progress = show_progress,
+                           .say = show_sentence,
+                           .stop = is_stopped,
+                           .context = progress,
+                           .probe = watch_look,
+                           .probe_context = watch};
+    PretrainOutcome outcome = pretrain_run(&run);
+    progress_close(progress);
+    if (outcome == PRETRAIN_FAILED)
+        return cli_failed();
+    if (outcome == PRETRAIN_STOPPED)
+        return stop_signal == SIGINT || stop_signal == LAUNCH_INTERRUPT ? EXIT_INTERRUPTED : EXIT_TERMINATED;
+    return EXIT_DONE;
+}
+
+/* The whole job in this process, or as rank 0 of several. */
+static int lead(Job *job, const Arguments *arguments)
+{
     Text why = {0};
     int code;
     bool ok = get_recipe(job, arguments, &why, &code);
@@ -143,32 +204,46 @@ static int run_pretrain(void *options, const Arguments *arguments)
         text_free(&why);
         return code == EXIT_USAGE ? cli_usage(arguments->verb) : cli_failed();
     }
+    if (job->recipe.run.devices > 1 && !job->ranks) {
+        text_free(&why);
+        return launch_ranks(job->recipe.run.devices);
+    }
     Progress progress = progress_open(job->json, job->quiet);
-    catch_signals();
+    catch_signals(job);
     ok = !why.length || tell(&progress, job, &why);
     text_free(&why);
     Watch *watch = ok ? watch_new() : NULL;
-    if (!watch)
-        return cli_failed();
-    PretrainOptions run = {.recipe = &job->recipe,
-                           .out = job->out,
-                           .resume = job->resume,
-                           .named = arguments->count ? arguments->words[0] : NULL,
-                           .plain = job->plain,
-                           .progress = show_progress,
-                           .say = show_sentence,
-                           .stop = is_stopped,
-                           .context = &progress,
-                           .probe = watch_look,
-                           .probe_context = watch};
-    PretrainOutcome outcome = pretrain_run(&run);
+    code = watch ? train(job, arguments, &progress, watch) : cli_failed();
     watch_free(watch);
-    progress_close(&progress);
-    if (outcome == PRETRAIN_FAILED)
+    return code;
+}
+
+/* A process that mpirun has started. */
+static int join(Job *job, const Arguments *arguments)
+{
+    int code = EXIT_DONE;
+    if (!(job->ranks = ranks_open()))
         return cli_failed();
-    if (outcome == PRETRAIN_STOPPED)
-        return stop_signal == SIGINT ? EXIT_INTERRUPTED : EXIT_TERMINATED;
-    return EXIT_DONE;
+    if (ranks_rank(job->ranks) > 0) {
+        launch_ignore_signals();
+        code = trainer_serve(job->ranks) ? EXIT_DONE : cli_failed();
+    } else {
+        code = launch_exit_code(lead(job, arguments));
+        trainer_dismiss(job->ranks);
+    }
+    ranks_close(job->ranks);
+    return code;
+}
+
+static int run_pretrain(void *options, const Arguments *arguments)
+{
+    Job *job = options;
+    const char *devices = arguments_setting(arguments, "run.devices");
+    if (ranks_started() > 1)
+        return join(job, arguments);
+    /* Before pictures are looked at for minutes: rank 0 will. A number that is none is told of by whoever reads the recipe. */
+    int count = devices ? (int)strtol(devices, NULL, 10) : 1;
+    return count > 1 && count <= LAUNCH_MOST ? launch_ranks(count) : lead(job, arguments);
 }
 
 #define AT(field) offsetof(Job, field)
@@ -193,6 +268,9 @@ const Verb pretrain_verb = {
              "the run. With neither recipe nor --data the program trains on the world that it draws (deepmim-world).\n\n"
              "Pictures are a folder of JPEG, PNG, WebP and TIFF, a list (.csv: lines `path` or `path,label`), tar shards "
              "('shards-{000..099}.tar'), CIFAR's binary files, or `world` (drawn by the program).\n\n"
+             "--devices N trains on N devices of this machine, GPUs or parts of the processor: it starts a process for each "
+             "with mpirun (Debian: openmpi-bin), and each computes its share of every batch. The run is the same up to "
+             "rounding, and --resume may go on with another number of devices.\n\n"
              "SIGINT saves and exits with 130, SIGTERM and SIGHUP save and exit with 143.",
     .options = OPTIONS,
     .examples = "lacuna pretrain --data photos/ --out runs/photos\n"

@@ -438,6 +438,41 @@ bool program_run(Program *p, Segment segment)
     return true;
 }
 
+void program_run_nodes(Program *p, Segment segment, size_t first, size_t end)
+{
+    size_t at = p->begin[segment] + first;
+    parallel_run(p->steps + at, (int)(end - first), p->device.threads, p->seconds ? p->seconds + at : NULL);
+}
+
+static bool writes_to(const Program *p, const Node *node, int storage, int64_t offset, int64_t count)
+{
+    for (int i = 0; i < node->op->out_count; i++) {
+        const Value *v = ref_given(node->out[i]) ? &p->tape->values[node->out[i].slot] : NULL;
+        if (v && v->home == HOME_STORAGE && v->storage == storage && v->offset < offset + count &&
+            offset < v->offset + shape_count(&v->shape))
+            return true;
+    }
+    return false;
+}
+
+/* Index of a storage, or -1. */
+static int find_storage(const Program *p, const char *name)
+{
+    for (size_t i = 0; i < p->tape->storage_count; i++)
+        if (!strcmp(p->tape->storages[i].name, name))
+            return (int)i;
+    return -1;
+}
+
+size_t program_written(const Program *p, Segment segment, const char *storage, int64_t offset, int64_t count)
+{
+    int which = find_storage(p, storage);
+    size_t n = p->end[segment];
+    while (n > p->begin[segment] && !writes_to(p, &p->nodes[n - 1], which, offset, count))
+        n--;
+    return n - p->begin[segment];
+}
+
 static int find_input(const Program *p, const char *name)
 {
     for (size_t i = 0; i < p->tape->value_count; i++)
@@ -473,15 +508,6 @@ void *program_kept(Program *p, Segment segment, const char *name)
     if (slot < 0)
         return NULL;
     return p->gpu ? program_gpu_look(p, p->data[slot], (size_t)program_value_bytes(p, slot), slot) : p->data[slot];
-}
-
-/* Index of a storage, or -1. */
-static int find_storage(const Program *p, const char *name)
-{
-    for (size_t i = 0; i < p->tape->storage_count; i++)
-        if (!strcmp(p->tape->storages[i].name, name))
-            return (int)i;
-    return -1;
 }
 
 static size_t storage_bytes(const Program *p, int i)

@@ -32,6 +32,12 @@ Program *program_plan(Tape *tape, const Device *device);
  * is read. */
 bool program_run(Program *program, Segment segment);
 
+/* A segment in pieces, for what is to begin before its end; not on a GPU. program_run_nodes() runs its nodes first .. end - 1.
+ * program_written() returns how many of its nodes must have run until none that is left writes to elements offset .. offset +
+ * count - 1 of a storage. */
+void program_run_nodes(Program *program, Segment segment, size_t first, size_t end);
+size_t program_written(const Program *program, Segment segment, const char *storage, int64_t offset, int64_t count);
+
 /* Memory of an input, to be filled before a run; NULL when there is none of that name. To be asked for anew before each run
  * that is to see other numbers: on a GPU it is memory of the host, and asking says that it has to be uploaded again. */
 void *program_input(Program *program, const char *name);

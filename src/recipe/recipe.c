@@ -495,6 +495,25 @@ static bool check_classifier(const Recipe *r)
     return true;
 }
 
+/* What is computed at once lies on one device. */
+static bool check_devices(const Recipe *r)
+{
+    int parts = r->schedule.accumulate, batch = r->schedule.batch_size, devices = r->run.devices, share = batch / devices;
+    int group = r->contrast.group == RECIPE_AUTO ? batch : r->contrast.group;
+    if (batch % devices)
+        return error_set("run.devices %d does not divide schedule.batch_size %d", devices, batch);
+    if (r->contrast.kind != CONTRAST_OFF && share % group)
+        return error_set("contrast.group %d must divide the %d pictures of each of the %d devices (run.devices); another group "
+                         "gives other results",
+                         group, share, devices);
+    if (parts > 0 && parts % devices)
+        return error_set("run.devices %d does not divide the %d parts of a batch (schedule.accumulate)", devices, parts);
+    if (r->run.micro_batch > 0 && share % r->run.micro_batch)
+        return error_set("run.micro_batch %d does not divide the %d pictures of each of the %d devices (run.devices)",
+                         r->run.micro_batch, share, devices);
+    return true;
+}
+
 static bool check_contrast(const Recipe *r)
 {
     int batch = r->schedule.batch_size, group = r->contrast.group == RECIPE_AUTO ? batch : r->contrast.group;
@@ -574,5 +593,5 @@ bool recipe_check(const Recipe *r)
     if (micro > 0 && parts > 0 && (int64_t)parts * micro != batch)
         return error_set("schedule.accumulate %d times run.micro_batch %d is not schedule.batch_size %d; leave one of them out",
                          parts, micro, batch);
-    return true;
+    return check_devices(r);
 }

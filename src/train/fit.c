@@ -73,7 +73,7 @@ bool fit_micro_batch(const Recipe *recipe, const TrainerOptions *options, int *m
 bool fit_settle(Recipe *recipe, const Device *device, bool plain)
 {
     int most;
-    TrainerOptions options = {.device = *device, .batch = recipe->schedule.batch_size, .plain = plain};
+    TrainerOptions options = {.device = *device, .batch = recipe->schedule.batch_size / recipe->run.devices, .plain = plain};
     /* What is contrasted is a group, whatever fits: other groups would be other results. */
     if (device->kind != DEVICE_CUDA || recipe_method(recipe) == METHOD_CONTRAST)
         return true;

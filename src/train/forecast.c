@@ -128,6 +128,12 @@ static bool plan_programs(const Recipe *r, const Device *device, int micro_batch
     return true;
 }
 
+/* Processes that share this memory: a GPU has one. */
+static int processes(const Forecast *f)
+{
+    return buffer_on_host(&f->device) ? f->recipe.run.devices : 1;
+}
+
 /* Pictures made ahead, where they lie in the device's memory: on a GPU they do not. */
 static int64_t ring_of(const Forecast *f)
 {
@@ -141,11 +147,11 @@ static int64_t memory_with(const Forecast *f, int64_t arena, int64_t evaluation)
     return f->parameters + arena + (f->codes > trains ? f->codes : trains);
 }
 
-/* The largest divisor of the batch whose programs fit beside the rest. More pictures at once take more memory, so halves of the
- * divisors are ruled out at a time. */
+/* The largest divisor of a device's share of the batch whose programs fit beside the rest. More pictures at once take more
+ * memory, so halves of the divisors are ruled out at a time. */
 static int largest_micro_batch(const Forecast *f, bool evaluates)
 {
-    int batch = f->recipe.schedule.batch_size, count = 0, best = 0;
+    int batch = f->recipe.schedule.batch_size / f->recipe.run.devices, count = 0, best = 0;
     int *divisors = memory_new((size_t)batch, sizeof *divisors);
     for (int d = 1; divisors && d <= batch; d++)
         if (batch % d == 0)
@@ -154,7 +160,7 @@ static int largest_micro_batch(const Forecast *f, bool evaluates)
         int middle = (low + high) / 2;
         Sizes sizes;
         bool fits = plan_programs(&f->recipe, &f->device, divisors[middle], evaluates, &sizes, NULL) &&
-                    memory_with(f, sizes.arena, sizes.evaluation) <= f->free;
+                    memory_with(f, processes(f) * sizes.arena, sizes.evaluation) <= f->free;
         if (fits)
             best = divisors[middle];
         low = fits ? middle + 1 : low;
@@ -216,7 +222,7 @@ static bool time_steps(const Recipe *r, const Pictures *pictures, Forecast *f)
             steps = -1;
         }
     }
-    f->step_seconds = (now - start) / steps * parts;
+    f->step_seconds = (now - start) / steps * parts / r->run.devices;
     ok = true;
 done:
     loader_close(loader);
@@ -281,7 +287,8 @@ bool forecast_make(const Recipe *recipe, bool time, Forecast *f)
     if (!plan_programs(r, &f->device, r->run.micro_batch, evaluates, &sizes, f) || !loader_memory(&loading, &ring) ||
         !codes_memory(r, &f->device, &pictures, &codes))
         goto done;
-    f->arena = sizes.arena;
+    f->arena = processes(f) * sizes.arena;
+    f->parameters *= processes(f);
     f->evaluation = sizes.evaluation;
     f->step_flops = sizes.flops;
     f->ring = (int64_t)ring;

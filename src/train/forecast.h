@@ -17,20 +17,20 @@ typedef struct {
     double step_flops;                                                   /* forward, backward, update of a whole batch */
 
     /* Bytes that are taken as long as the run lasts, but for `codes`. */
-    int64_t arena;        /* of the training program, for one micro-batch */
+    int64_t arena;        /* of the training program, for one micro-batch; of all run.devices of a processor */
     int64_t evaluation;   /* of the validation's program; 0: no validation */
-    int64_t parameters;   /* weights and fixed tables, gradients, two moments */
+    int64_t parameters;   /* weights and fixed tables, gradients, two moments; likewise */
     int64_t ring;         /* pictures made ahead */
     int64_t codes;        /* while a code book is made, before validation and pictures made ahead take theirs; 0: none is */
     int64_t memory;       /* the most of these at one time */
     int64_t cache;        /* of decoded pictures: at most so many bytes more */
     int64_t free;         /* what the machine, or the GPU, could give now */
-    int micro_batch_most; /* the largest divisor of the batch that fits into `free`; 0: none */
+    int micro_batch_most; /* the largest divisor of a device's share that fits into `free`; 0: none */
 
     int64_t checkpoint; /* bytes of one on the disk, with the teacher's weights */
     int checkpoints;    /* that lie there at most: run.keep, one more while saving, and those where stages end */
 
-    double step_seconds; /* of a whole batch; 0: not measured */
+    double step_seconds; /* of a whole batch, without what devices exchange; 0: not measured */
 } Forecast;
 
 /* Plans the run of a recipe. The device stays open, also on failure: device_close(&forecast->device). With `time` some

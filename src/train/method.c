@@ -35,7 +35,7 @@ static void masked_feed(Program *p, const Model *m, const ModelPart *part)
     MimPictures all = {
         .images = b->images, .teacher_images = b->teacher_images, .hidden = b->hidden, .codes = b->codes, .epoch = b->epoch};
     MimPictures pictures = mim_pictures_from(&m->mim, &all, part->first);
-    mim_feed(p, &m->mim, &pictures, part->count, b->kept ? b->kept + part->first : NULL, part->total, part->total,
+    mim_feed(p, &m->mim, &pictures, part->count, b->kept ? b->kept + part->first : NULL, part->kept_stride, part->total,
              part->counts);
 }
 
@@ -111,7 +111,7 @@ static void classify_feed(Program *p, const Model *m, const ModelPart *part)
     size_t first = (size_t)part->first;
     classifier_feed(p, &m->classifier, b->images + first * picture_floats(r), b->labels ? b->labels + first : NULL,
                     b->soft ? b->soft + first * (size_t)r->head.classes : NULL, part->count, b->kept ? b->kept + first : NULL,
-                    part->total, part->total);
+                    part->kept_stride, part->total);
 }
 
 static double pictures_counted(const Model *m, int term, const TrainerBatch *batch, int64_t count)

@@ -34,10 +34,11 @@ typedef struct {
     Ref hits;                        /* share of right answers; REF_NONE: there is none */
 } ModelResult;
 
-/* Pictures first .. first + count - 1 of a batch of `total`. counts: as accepts() has it for the whole batch. */
+/* Pictures first .. first + count - 1 of `batch`, whose kept[] has `kept_stride` pictures a branch, out of the `total` of a
+ * step. counts: as accepts() has it for the whole step. */
 typedef struct {
     const TrainerBatch *batch;
-    int64_t first, count, total, counts;
+    int64_t first, count, kept_stride, total, counts;
 } ModelPart;
 
 struct Method {

@@ -47,6 +47,7 @@ typedef struct {
     bool resume;          /* go on from the newest complete checkpoint, if there is one */
     const char *named;    /* resume: a recipe's name or file, which the run must have been begun with; NULL: any */
     bool plain;           /* without the exact savings */
+    RankGroup *ranks;     /* run.devices processes, of which this one is rank 0; NULL: this one alone */
     /* Each may be NULL. */
     void (*progress)(void *context, const PretrainProgress *progress);
     void (*say)(void *context, const char *sentence); /* for people: what is going on */

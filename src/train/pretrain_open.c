@@ -24,7 +24,7 @@ static bool open_trainer(Run *run, bool anew)
 {
     const Recipe *r = &run->recipe;
     TrainerOptions options = {.device = run->device,
-                              .batch = r->schedule.batch_size,
+                              .batch = r->schedule.batch_size / r->run.devices,
                               .micro_batch = r->run.micro_batch,
                               .plain = run->options->plain};
     if (!fit_check(r, &options) || (anew && !run_codes_fit(run)) || !run_open_trainer(run, run->stage, &run->trainer))
@@ -138,13 +138,16 @@ static void say_what(const Run *run)
 {
     const Recipe *r = &run->recipe;
     const Pictures *p = &run->pictures;
+    char beside[64] = "";
+    if (r->run.devices > 1)
+        snprintf(beside, sizeof beside, ", %d of these share a batch", r->run.devices);
     run_say(run, "%s: %s", run_folder_path(run->folder), source_summary(p->source));
     run_say(run,
             "%zu pictures to train on, %zu held out; %" PRId64 " steps an epoch, %" PRId64
             " in all; batch %d in parts of %d; %.1f "
-            "million weights; %s",
+            "million weights; %s%s",
             p->train.count, p->held_out, run->per_epoch, run->total, r->schedule.batch_size, r->run.micro_batch,
-            (double)param_trained_numbers(trainer_params(run->trainer)) / 1e6, device_describe(&run->device));
+            (double)param_trained_numbers(trainer_params(run->trainer)) / 1e6, device_describe(&run->device), beside);
     if (run->step > 0)
         run_say(run, "goes on behind step %" PRId64, run->step);
 }
@@ -175,6 +178,8 @@ bool run_open(Run *run)
     run->saved = run->drawn = -1;
     if (!recipe_check(&run->recipe))
         return false;
+    if (o->recipe->run.devices != ranks_count(o->ranks))
+        return error_set("run.devices %d: the processes that train are %d", o->recipe->run.devices, ranks_count(o->ranks));
     if (o->resume && !o->out)
         return error_set("to go on with a run its folder is needed: give it with --out");
     if (o->out) {

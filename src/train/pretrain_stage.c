@@ -13,6 +13,7 @@ bool run_open_trainer(Run *run, int stage, Trainer **trainer)
                               .batch = r->schedule.batch_size,
                               .micro_batch = r->run.micro_batch,
                               .plain = run->options->plain,
+                              .ranks = run->options->ranks,
                               .stage = stage};
     if (mim_needs_teacher(r)) {
         if (!teacher_of(r, stage, &model))

@@ -20,7 +20,7 @@ int settle_micro_batch(const Recipe *r)
     double picture = tokens * r->encoder.width * recipe_depth(r);
     for (int k = 0; k < r->decoder_count; k++)
         picture += (double)(first + places) * r->decoders[k].width * r->decoders[k].depth;
-    for (int parts = 1; parts < batch; parts++) {
+    for (int parts = r->run.devices; parts < batch; parts += r->run.devices) {
         int micro_batch = batch / parts;
         if (batch % parts == 0 && picture * micro_batch <= ACTIVATION_BUDGET)
             return micro_batch;
@@ -91,7 +91,7 @@ void settle_recipe(Recipe *r, int64_t total_steps)
     if (r->run.save_steps == RECIPE_AUTO)
         r->run.save_steps = settle_save_steps(total_steps, r->schedule.epochs);
     if (r->run.threads == RECIPE_AUTO)
-        r->run.threads = cpu_count();
+        r->run.threads = cpu_count() > r->run.devices ? cpu_count() / r->run.devices : 1;
     if (r->data.workers == RECIPE_AUTO)
         r->data.workers = cpu_count() < WORKERS_MOST ? cpu_count() : WORKERS_MOST;
     if (r->run.device == RUN_DEVICE_AUTO)
@@ -121,9 +121,17 @@ static int fewer(int stored)
     return stored == RECIPE_AUTO || stored > cpu_count() ? cpu_count() : stored;
 }
 
+/* Pictures at once that each device's share is a multiple of, as many of them as before where that goes. */
+static int refit(int micro_batch, int share)
+{
+    while (share % micro_batch)
+        micro_batch--;
+    return micro_batch;
+}
+
 bool settle_resumed(const Recipe *given, const Recipe *stored, Recipe *out)
 {
-    bool ok = true;
+    bool ok = true, moves = given->run.devices != stored->run.devices;
     Text lines = {0};
     Recipe *plain = memory_new(1, sizeof *plain);
     if (!plain)
@@ -135,7 +143,12 @@ bool settle_resumed(const Recipe *given, const Recipe *stored, Recipe *out)
         out->head.classes = stored->head.classes;
     if (given->run.micro_batch == RECIPE_AUTO)
         out->run.micro_batch = stored->run.micro_batch;
-    if (given->schedule.accumulate == RECIPE_AUTO && given->run.micro_batch == RECIPE_AUTO)
+    bool refits = moves && given->run.micro_batch == RECIPE_AUTO && stored->run.micro_batch > 0;
+    if (refits && recipe_method(given) != METHOD_CONTRAST)
+        out->run.micro_batch = refit(stored->run.micro_batch, given->schedule.batch_size / given->run.devices);
+    if (given->schedule.accumulate == RECIPE_AUTO && refits)
+        out->schedule.accumulate = given->schedule.batch_size / out->run.micro_batch;
+    else if (given->schedule.accumulate == RECIPE_AUTO && given->run.micro_batch == RECIPE_AUTO)
         out->schedule.accumulate = stored->schedule.accumulate;
     else if (given->schedule.accumulate == RECIPE_AUTO)
         out->schedule.accumulate = given->schedule.batch_size / given->run.micro_batch;
@@ -144,7 +157,7 @@ bool settle_resumed(const Recipe *given, const Recipe *stored, Recipe *out)
     if (given->probe.every == RECIPE_AUTO)
         out->probe.every = stored->probe.every;
     if (given->run.threads == RECIPE_AUTO)
-        out->run.threads = fewer(stored->run.threads);
+        out->run.threads = moves ? RECIPE_AUTO : fewer(stored->run.threads);
     if (given->data.workers == RECIPE_AUTO)
         out->data.workers = fewer(stored->data.workers);
     if (given->run.device == RUN_DEVICE_AUTO)
@@ -158,6 +171,11 @@ bool settle_resumed(const Recipe *given, const Recipe *stored, Recipe *out)
     plain->run.keep = stored->run.keep;
     plain->run.threads = stored->run.threads;
     plain->run.device = stored->run.device;
+    plain->run.devices = stored->run.devices;
+    if (refits) {
+        plain->run.micro_batch = stored->run.micro_batch;
+        plain->schedule.accumulate = stored->schedule.accumulate;
+    }
     memcpy(plain->data.train, stored->data.train, sizeof plain->data.train);
     memcpy(plain->data.val, stored->data.val, sizeof plain->data.val);
     plain->data.workers = stored->data.workers;

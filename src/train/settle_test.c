@@ -114,10 +114,43 @@ static void probes_cost_little(void **state)
     assert_int_equal(out.probe.every, 40);
 }
 
+/* Devices share the processors and the parts of a batch; a run that goes on with another number of them is cut anew. */
+static void devices_share(void **state)
+{
+    (void)state;
+    Recipe r = recipe_of(RUN_PRECISION_F32), open = r, out;
+    r.schedule.batch_size = open.schedule.batch_size = 24;
+    r.run.devices = 2;
+    settle_recipe(&r, 100);
+    assert_int_equal(24 / 2 % r.run.micro_batch, 0);
+    assert_int_equal(r.run.threads, cpu_count() > 2 ? cpu_count() / 2 : 1);
+    r.run.micro_batch = 6;
+    r.schedule.accumulate = 4;
+    open.run.devices = 2;
+    assert_true(settle_resumed(&open, &r, &out));
+    assert_true(out.run.micro_batch == 6 && out.schedule.accumulate == 4 && out.run.threads == r.run.threads);
+    static const int devices[] = {1, 3, 4, 6, 24}, micro_batches[] = {6, 4, 6, 4, 1};
+    for (size_t i = 0; i < sizeof devices / sizeof *devices; i++) {
+        open.run.devices = devices[i];
+        if (!settle_resumed(&open, &r, &out))
+            fail_msg("%s", error_text());
+        assert_int_equal(out.run.micro_batch, micro_batches[i]);
+        assert_int_equal(out.schedule.accumulate, 24 / micro_batches[i]);
+        assert_int_equal(out.run.threads, RECIPE_AUTO);
+    }
+    /* What is asked for is not cut. */
+    open.run.micro_batch = 2;
+    open.run.devices = 3;
+    assert_false(settle_resumed(&open, &r, &out));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(probes_cost_little), cmocka_unit_test(saving_is_often_enough), cmocka_unit_test(auto_is_the_processor),
-        cmocka_unit_test(auto_is_bf16_where_it_is_native), cmocka_unit_test(a_resumed_run_keeps_its_precision)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(devices_share),
+                                       cmocka_unit_test(probes_cost_little),
+                                       cmocka_unit_test(saving_is_often_enough),
+                                       cmocka_unit_test(auto_is_the_processor),
+                                       cmocka_unit_test(auto_is_bf16_where_it_is_native),
+                                       cmocka_unit_test(a_resumed_run_keeps_its_precision)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

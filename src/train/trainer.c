@@ -33,6 +33,11 @@ static int hits_place(const Trainer *t)
     return t->terms + 1 + STATUS_COUNT;
 }
 
+int trainer_metrics(const Trainer *t)
+{
+    return hits_place(t) + 1;
+}
+
 /* One micro-batch: forward, losses into the metrics, and the gradient. */
 static void build_micro_batch(Trainer *t, Built *b, Segment segment)
 {
@@ -42,7 +47,7 @@ static void build_micro_batch(Trainer *t, Built *b, Segment segment)
     tape_segment(b->tape, segment);
     tape_set_activation(b->tape, r->run.precision == RUN_PRECISION_BF16 ? DTYPE_BF16 : DTYPE_REAL);
     tape_use_params(b->tape, &t->params, "params", segment != SEGMENT_EVALUATE);
-    tape_storage(b->tape, "metrics", hits_place(t) + 1);
+    tape_storage(b->tape, "metrics", trainer_metrics(t));
     t->method->forward(b->tape, &b->model, &result);
     for (int k = 0; k < t->terms && !tape_failed(b->tape); k++)
         add_to(b->tape, tape_storage_part(b->tape, "metrics", k, shape_0()), result.losses[k], adds);
@@ -145,7 +150,7 @@ static void build_update(Trainer *t, Built *b)
     build_averages(t, b, tape_latest(b->tape, status));
 }
 
-static int64_t buffer_count(const Trainer *t, int which)
+int64_t trainer_buffer_count(const Trainer *t, int which)
 {
     if (which == AVERAGE && t->recipe.ema.decay == 0)
         return 0;
@@ -158,7 +163,7 @@ static bool new_buffers(Trainer *t)
     const Device *device = &t->options.device;
     for (int i = 0; i < (t->options.evaluate_only ? GRADIENT : BUFFERS); i++) {
         Buffer *b = &t->buffers[i];
-        size_t count = (size_t)buffer_count(t, i);
+        size_t count = (size_t)trainer_buffer_count(t, i);
         if (!b->data && !(b->data = buffer_new(device, count, sizeof *b->host)))
             return false;
         if (!b->host && !(b->host = buffer_on_host(device) ? b->data : memory_new(count, sizeof *b->host)))
@@ -171,17 +176,19 @@ static bool new_buffers(Trainer *t)
 static void refresh(Trainer *t, int which)
 {
     Buffer *b = &t->buffers[which];
-    if (b->stale && !buffer_read(&t->options.device, b->data, b->host, (size_t)buffer_count(t, which) * sizeof *b->host))
+    if (b->stale &&
+        !buffer_read(&t->options.device, b->data, b->host, (size_t)trainer_buffer_count(t, which) * sizeof *b->host))
         t->failed = true;
     b->stale = false;
 }
 
 /* What the device holds, for the host to look at and to change. */
-static float *host_buffer(Trainer *t, int which)
+float *trainer_buffer(Trainer *t, int which)
 {
     Buffer *b = &t->buffers[which];
     refresh(t, which);
     b->edited = b->data && b->host != b->data;
+    t->touched[which] = true;
     return b->host;
 }
 
@@ -192,7 +199,8 @@ static bool push_buffers(Trainer *t)
         return error_set("the numbers of %s could not be copied before", device_describe(&t->options.device));
     for (int i = 0; i < BUFFERS; i++) {
         Buffer *b = &t->buffers[i];
-        if (b->edited && !buffer_write(&t->options.device, b->data, b->host, (size_t)buffer_count(t, i) * sizeof *b->host))
+        if (b->edited &&
+            !buffer_write(&t->options.device, b->data, b->host, (size_t)trainer_buffer_count(t, i) * sizeof *b->host))
             return false;
         b->edited = false;
     }
@@ -220,12 +228,15 @@ static bool finish(Trainer *t, Built *b)
         return false;
     if (t->options.plan_only)
         return (b->program = program_plan(b->tape, &t->options.device)) != NULL;
-    if (!new_buffers(t))
+    bool shares = b == &t->train && t->options.ranks;
+    if (!new_buffers(t) || (shares && !t->metrics &&
+                            !(t->metrics = buffer_new(&t->options.device, (size_t)trainer_metrics(t), sizeof *t->metrics))))
         return false;
     Binding bindings[] = {{"params", t->buffers[WEIGHTS].data},         {"params.fixed", t->buffers[FIXED].data},
                           {"teacher", t->buffers[TEACHER].data},        {"teacher.fixed", t->buffers[TEACHER_FIXED].data},
                           {"params.grad", t->buffers[GRADIENT].data},   {"params.moment1", t->buffers[MOMENT1].data},
-                          {"params.moment2", t->buffers[MOMENT2].data}, {"params.average", t->buffers[AVERAGE].data}};
+                          {"params.moment2", t->buffers[MOMENT2].data}, {"params.average", t->buffers[AVERAGE].data},
+                          {"metrics", shares ? t->metrics : NULL}};
     return (b->program = program_make(b->tape, &t->options.device, bindings, sizeof bindings / sizeof *bindings)) != NULL;
 }
 
@@ -257,7 +268,7 @@ static bool build_train(Trainer *t)
     Built *b = &t->train;
     if (!begin(t, b, false))
         return false;
-    int parts = o->batch / o->micro_batch;
+    int parts = t->share / o->micro_batch;
     build_micro_batch(t, b, parts == 1 ? SEGMENT_ONLY : SEGMENT_FIRST);
     if (parts > 2)
         build_micro_batch(t, b, SEGMENT_MORE);
@@ -293,7 +304,12 @@ Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options)
     t->method = method_of(recipe);
     t->terms = method_terms(recipe, t->factors);
     t->teacher = options->teacher ? *options->teacher : mim_teacher_alike(recipe, recipe_depth(recipe));
+    t->share = options->batch / ranks_count(options->ranks);
     bool ok = !options->device.f64 || error_set("training keeps its weights in f32: use device ref, not ref64");
+    if (ok && options->ranks &&
+        (options->micro_batch < 1 || options->batch % ranks_count(options->ranks) || t->share % options->micro_batch))
+        ok = error_set("run.micro_batch %d does not divide each of the %d devices' share of a batch of %d pictures",
+                       options->micro_batch, ranks_count(options->ranks), options->batch);
     if (ok && (options->micro_batch < 1 || options->batch % options->micro_batch))
         ok = error_set("run.micro_batch %d does not divide the batch of %d pictures", options->micro_batch, options->batch);
     ok = ok && (options->evaluate_only ? build_evaluate(t) : build_train(t));
@@ -303,20 +319,26 @@ Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options)
         return NULL;
     }
     if (!options->plan_only) {
-        init_params(&t->params, recipe->run.seed, (uint32_t)options->stage, host_buffer(t, WEIGHTS), host_buffer(t, FIXED));
-        init_params(&t->teacher_params, recipe->run.seed, INIT_TEACHER, host_buffer(t, TEACHER), host_buffer(t, TEACHER_FIXED));
+        init_params(&t->params, recipe->run.seed, (uint32_t)options->stage, trainer_buffer(t, WEIGHTS),
+                    trainer_buffer(t, FIXED));
+        init_params(&t->teacher_params, recipe->run.seed, INIT_TEACHER, trainer_buffer(t, TEACHER),
+                    trainer_buffer(t, TEACHER_FIXED));
         trainer_begin_averages(t);
+    }
+    if (options->ranks && (!trainer_ranks_plan(t) || !trainer_ranks_open(t))) {
+        trainer_close(t);
+        return NULL;
     }
     return t;
 }
 
 bool trainer_begin_averages(Trainer *t)
 {
-    const float *weights = host_buffer(t, WEIGHTS);
+    const float *weights = trainer_buffer(t, WEIGHTS);
     if (t->recipe.ema.decay > 0 && t->buffers[AVERAGE].host)
-        memcpy(host_buffer(t, AVERAGE), weights, (size_t)t->params.trained_count * sizeof *weights);
+        memcpy(trainer_buffer(t, AVERAGE), weights, (size_t)t->params.trained_count * sizeof *weights);
     if (t->method->momentum)
-        memcpy(host_buffer(t, TEACHER), weights, (size_t)t->teacher_params.trained_count * sizeof *weights);
+        memcpy(trainer_buffer(t, TEACHER), weights, (size_t)t->teacher_params.trained_count * sizeof *weights);
     return !t->failed || error_context("copying the weights to their averages");
 }
 
@@ -331,6 +353,8 @@ void trainer_close(Trainer *t)
             memory_free(t->buffers[i].host);
         buffer_free(&t->options.device, t->buffers[i].data);
     }
+    buffer_free(&t->options.device, t->metrics);
+    memory_free(t->runs);
     param_set_free(&t->params);
     param_set_free(&t->teacher_params);
     memory_free(t);
@@ -360,17 +384,33 @@ size_t trainer_picture_floats(const Trainer *t)
     return (size_t)t->recipe.image.channels * (size_t)t->recipe.image.size[0] * (size_t)t->recipe.image.size[1];
 }
 
+TrainerBatch trainer_picture(const Trainer *t, const TrainerBatch *batch, int i)
+{
+    const Recipe *r = &t->recipe;
+    size_t at = (size_t)i, size = trainer_picture_floats(t), places = (size_t)recipe_patches(r),
+           classes = (size_t)r->head.classes,
+           teacher = (size_t)r->image.channels * (size_t)r->target.image_size[0] * (size_t)r->target.image_size[1];
+    return (TrainerBatch){.images = batch->images + at * size,
+                          .teacher_images = batch->teacher_images ? batch->teacher_images + at * teacher : NULL,
+                          .hidden = batch->hidden ? batch->hidden + at * places : NULL,
+                          .codes = batch->codes ? batch->codes + at * places : NULL,
+                          .labels = batch->labels ? batch->labels + at : NULL,
+                          .soft = batch->soft ? batch->soft + at * classes : NULL,
+                          .epoch = batch->epoch};
+}
+
+/* Parts behind the share's last one, of which there are some when a fault is looked for, add to it. */
 static Segment segment_of(const Trainer *t, int part)
 {
-    int parts = t->options.batch / t->options.micro_batch;
-    return parts == 1 ? SEGMENT_ONLY : part == 0 ? SEGMENT_FIRST : part + 1 == parts ? SEGMENT_LAST : SEGMENT_MORE;
+    int parts = t->share / t->options.micro_batch;
+    return parts == 1 ? SEGMENT_ONLY : part == 0 ? SEGMENT_FIRST : part + 1 >= parts ? SEGMENT_LAST : SEGMENT_MORE;
 }
 
 Segment trainer_feed(Trainer *t, const TrainerBatch *batch, int part, int64_t counts)
 {
     Built *b = &t->train;
-    int micro = t->options.micro_batch;
-    t->method->feed(b->program, &b->model, &(ModelPart){batch, (int64_t)part * micro, micro, t->options.batch, counts});
+    int micro = t->options.micro_batch, stride = ranks_rank(t->options.ranks) ? t->share : t->options.batch;
+    t->method->feed(b->program, &b->model, &(ModelPart){batch, (int64_t)part * micro, micro, stride, t->options.batch, counts});
     t->ahead = false;
     return segment_of(t, part);
 }
@@ -388,21 +428,26 @@ bool trainer_ahead(Trainer *t, const TrainerBatch *batch)
     return t->ahead;
 }
 
-bool trainer_begin(Trainer *t, const TrainerBatch *batch)
+static bool run_parts(Trainer *t, const TrainerBatch *batch, int64_t counts)
 {
-    Built *b = &t->train;
-    int parts = t->options.batch / t->options.micro_batch;
-    const Recipe *r = &t->recipe;
-    int64_t counts;
-    if (!t->method->accepts(&b->model, batch, t->options.batch, &counts) || !push_buffers(t))
-        return false;
+    int parts = t->share / t->options.micro_batch;
     for (int part = 0; part < parts; part++) {
         if (part > 0 || !t->ahead)
             trainer_feed(t, batch, part, counts);
         t->ahead = false;
-        if (!program_run(b->program, segment_of(t, part)))
+        bool sums = t->options.ranks && part == parts - 1;
+        if (sums ? !trainer_ranks_sum(t, segment_of(t, part)) : !program_run(t->train.program, segment_of(t, part)))
             return false;
     }
+    return true;
+}
+
+bool trainer_compute(Trainer *t, const TrainerBatch *batch, int64_t counts)
+{
+    Built *b = &t->train;
+    const Recipe *r = &t->recipe;
+    if (!push_buffers(t) || !run_parts(t, batch, counts))
+        return false;
     float *inputs = program_input(b->program, "optimizer");
     double step = (double)(t->steps + 1);
     inputs[ADAMW_RATE] = (float)batch->lr;
@@ -418,8 +463,22 @@ bool trainer_begin(Trainer *t, const TrainerBatch *batch)
     t->steps++;
     t->begun++;
     t->last = b;
-    t->last_segment = parts == 1 ? SEGMENT_ONLY : SEGMENT_LAST;
+    t->last_segment = t->share == t->options.micro_batch ? SEGMENT_ONLY : SEGMENT_LAST;
     return true;
+}
+
+bool trainer_begin(Trainer *t, const TrainerBatch *batch)
+{
+    int64_t counts;
+    if (!t->method->accepts(&t->train.model, batch, t->options.batch, &counts))
+        return false;
+    if (t->options.ranks)
+        trainer_ranks_begin(t, batch, counts);
+    if (trainer_compute(t, batch, counts))
+        return true;
+    if (t->options.ranks)
+        ranks_break(t->options.ranks);
+    return false;
 }
 
 bool trainer_end(Trainer *t, TrainerMetrics *metrics)
@@ -456,7 +515,7 @@ bool trainer_evaluate(Trainer *t, const TrainerBatch *batch, int count, TrainerM
         return false;
     for (int first = 0; first < count; first += t->options.micro_batch) {
         int some = count - first < t->options.micro_batch ? count - first : t->options.micro_batch;
-        t->method->feed(b->program, &b->model, &(ModelPart){batch, first, some, count, counts});
+        t->method->feed(b->program, &b->model, &(ModelPart){batch, first, some, count, count, counts});
         const float *m = NULL;
         if (!program_run(b->program, SEGMENT_EVALUATE) || !program_fetch(b->program, "metrics", 0) ||
             !(m = program_fetched(b->program, 0)))
@@ -522,32 +581,32 @@ const ParamSet *trainer_params(const Trainer *t)
 
 float *trainer_weights(Trainer *t)
 {
-    return host_buffer(t, WEIGHTS);
+    return trainer_buffer(t, WEIGHTS);
 }
 
 float *trainer_fixed(Trainer *t)
 {
-    return host_buffer(t, FIXED);
+    return trainer_buffer(t, FIXED);
 }
 
 float *trainer_gradient(Trainer *t)
 {
-    return host_buffer(t, GRADIENT);
+    return trainer_buffer(t, GRADIENT);
 }
 
 float *trainer_moment1(Trainer *t)
 {
-    return host_buffer(t, MOMENT1);
+    return trainer_buffer(t, MOMENT1);
 }
 
 float *trainer_moment2(Trainer *t)
 {
-    return host_buffer(t, MOMENT2);
+    return trainer_buffer(t, MOMENT2);
 }
 
 float *trainer_average(Trainer *t)
 {
-    return t->recipe.ema.decay > 0 ? host_buffer(t, AVERAGE) : NULL;
+    return t->recipe.ema.decay > 0 ? trainer_buffer(t, AVERAGE) : NULL;
 }
 
 const ParamSet *trainer_teacher_params(const Trainer *t)
@@ -557,12 +616,12 @@ const ParamSet *trainer_teacher_params(const Trainer *t)
 
 float *trainer_teacher_weights(Trainer *t)
 {
-    return host_buffer(t, TEACHER);
+    return trainer_buffer(t, TEACHER);
 }
 
 float *trainer_teacher_fixed(Trainer *t)
 {
-    return host_buffer(t, TEACHER_FIXED);
+    return trainer_buffer(t, TEACHER_FIXED);
 }
 
 int64_t trainer_steps(const Trainer *t)
@@ -594,7 +653,7 @@ int64_t trainer_bytes(const Trainer *t)
     bool evaluates = t->options.evaluate_only;
     int64_t numbers = 0;
     for (int i = 0; i < (evaluates ? GRADIENT : BUFFERS); i++)
-        numbers += buffer_count(t, i);
+        numbers += trainer_buffer_count(t, i);
     return numbers * (int64_t)sizeof(float) + program_bytes(evaluates ? t->evaluate.program : t->train.program);
 }
 

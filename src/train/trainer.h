@@ -4,6 +4,7 @@
 #define LACUNA_TRAIN_TRAINER_H
 
 #include "device/device.h"
+#include "device/ranks.h"
 #include "graph/param.h"
 #include "graph/program.h"
 #include "mim/model.h"
@@ -22,6 +23,8 @@ typedef struct {
     const MimTeacher *teacher; /* of targets of kind `features`; NULL: of the recipe's own architecture. Copied */
     bool soft_labels;          /* of a classifier: batches have probabilities in place of labels, and no accuracy is known */
     bool plan_only;            /* sizes and costs alone: no weights, no arena, nothing can be run */
+    RankGroup *ranks;          /* processes that share a batch, of which micro_batch must divide a share; NULL: this one alone.
+                                  One trainer at a time has them. Rank 0 opens it, the others are in trainer_serve() */
 } TrainerOptions;
 
 /* One optimizer step's input, owned by the caller. */
@@ -72,6 +75,11 @@ bool trainer_retire(Trainer *t);
 /* Forward, backward, clip, AdamW. Never allocates. false after error_set(), with nothing changed, when the masks do not fit the
  * recipe. trainer_steps() grows by one when finite. */
 bool trainer_step(Trainer *t, const TrainerBatch *batch, TrainerMetrics *metrics);
+
+/* What ranks 1 .. do in place of all else: a share of each step that a trainer of rank 0 begins, until trainer_dismiss(). They
+ * open the same device, of a GPU's the one of their own number. False after error_set(); rank 0 waits then for ever. */
+bool trainer_serve(RankGroup *ranks);
+void trainer_dismiss(RankGroup *ranks);
 
 /* A step in two parts, so that the host can make the next batch ready while a GPU works: trainer_begin() takes all it needs of
  * the batch, trainer_end() gives the metrics of the oldest step that was begun. At most two are under way; trainer_steps()

@@ -61,28 +61,12 @@ static bool find_node(Trainer *t, Segment segment, TrainerFault *fault)
     return true;
 }
 
-/* One picture of a batch. */
-static TrainerBatch picture_of(const Trainer *t, const TrainerBatch *batch, int i)
-{
-    const Recipe *r = &t->recipe;
-    size_t at = (size_t)i, size = trainer_picture_floats(t), places = (size_t)recipe_patches(r),
-           classes = (size_t)r->head.classes,
-           teacher = (size_t)r->image.channels * (size_t)r->target.image_size[0] * (size_t)r->target.image_size[1];
-    return (TrainerBatch){.images = batch->images + at * size,
-                          .teacher_images = batch->teacher_images ? batch->teacher_images + at * teacher : NULL,
-                          .hidden = batch->hidden ? batch->hidden + at * places : NULL,
-                          .codes = batch->codes ? batch->codes + at * places : NULL,
-                          .labels = batch->labels ? batch->labels + at : NULL,
-                          .soft = batch->soft ? batch->soft + at * classes : NULL,
-                          .epoch = batch->epoch};
-}
-
 /* Each picture on its own; when that tells nothing, it takes them together. */
 static bool find_pictures(Trainer *t, const TrainerBatch *batch, TrainerFault *fault)
 {
     for (int i = 0; i < t->options.batch && !t->method->couples; i++) {
         TrainerMetrics alone;
-        TrainerBatch picture = picture_of(t, batch, i);
+        TrainerBatch picture = trainer_picture(t, batch, i);
         if (!trainer_evaluate(t, &picture, 1, &alone))
             return false;
         fault->pictures[i] = !alone.finite;

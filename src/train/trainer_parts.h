@@ -1,4 +1,4 @@
-/* What trainer.c and trainer_diagnose.c share. */
+/* What the trainer's files share: trainer.c, trainer_ranks.c, trainer_diagnose.c. */
 #ifndef LACUNA_TRAIN_TRAINER_PARTS_H
 #define LACUNA_TRAIN_TRAINER_PARTS_H
 
@@ -22,6 +22,12 @@ typedef struct {
     bool edited; /* the copy may have been written since */
 } Buffer;
 
+/* A run of gradients that are complete at the same place of a step's last segment. */
+typedef struct {
+    int64_t offset, count;
+    size_t after; /* nodes of the segment */
+} GradientRun;
+
 struct Trainer {
     Recipe recipe;
     TrainerOptions options;
@@ -39,6 +45,11 @@ struct Trainer {
     int64_t steps;       /* finite ones, those begun taken for such */
     int64_t begun, done; /* steps of this trainer, for the places of their metrics */
     bool ahead;          /* the program's inputs hold the first micro-batch of the step that is begun next */
+    int share;           /* pictures of a step that this process computes: the first ones of the batch for rank 0 */
+    float *metrics;      /* storage "metrics" of `train`, in the device's memory; with ranks */
+    GradientRun *runs;   /* in the order in which they are complete; with ranks, where buffers are the host's */
+    int run_count;
+    bool touched[BUFFERS]; /* the other ranks have not seen what the host may have changed */
 };
 
 /* Writes one micro-batch of a step to the program's inputs; returns the segment that it is run with. counts: of the whole
@@ -46,5 +57,32 @@ struct Trainer {
 Segment trainer_feed(Trainer *trainer, const TrainerBatch *batch, int part, int64_t counts);
 
 size_t trainer_picture_floats(const Trainer *trainer);
+
+/* A batch from picture i on, `kept` left out. */
+TrainerBatch trainer_picture(const Trainer *trainer, const TrainerBatch *batch, int i);
+
+/* Numbers of the storage "metrics". */
+int trainer_metrics(const Trainer *trainer);
+
+/* Numbers of a buffer, and where the host looks at and changes them. */
+int64_t trainer_buffer_count(const Trainer *trainer, int which);
+float *trainer_buffer(Trainer *trainer, int which);
+
+/* This process's share of a step, and the update. counts: of the whole batch, as the method's accepts() has it. */
+bool trainer_compute(Trainer *trainer, const TrainerBatch *batch, int64_t counts);
+
+/* ---- trainer_ranks.c; all are for trainers with ranks */
+
+/* Lets the other ranks open the same trainer. False after error_set(): one of them cannot. */
+bool trainer_ranks_open(Trainer *trainer);
+
+/* Which gradients are complete when; for the program that was made. False after error_set(). */
+bool trainer_ranks_plan(Trainer *trainer);
+
+/* Gives each of the other ranks its share of a step, and first what the host has changed since the last one. */
+void trainer_ranks_begin(Trainer *trainer, const TrainerBatch *batch, int64_t counts);
+
+/* Runs the last segment of this rank's share and sums gradients and losses over all ranks. False after error_set(). */
+bool trainer_ranks_sum(Trainer *trainer, Segment segment);
 
 #endif

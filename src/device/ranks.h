@@ -1,0 +1,46 @@
+/* Processes of one machine that train together, a device each: ranks 0 .. count - 1, started by mpirun. MPI is hidden here;
+ * where lacuna was built without it, there is one process.
+ *
+ * A process that goes away ends all of them (mpirun sees to it), so what waits for another one returns or does not return, and
+ * never fails. The ranks of a run call these functions in the same order, from one thread; NULL stands for a process alone. */
+#ifndef LACUNA_DEVICE_RANKS_H
+#define LACUNA_DEVICE_RANKS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct RankGroup RankGroup;
+
+/* Whether this program was built with MPI. */
+bool ranks_are_built(void);
+
+/* How many processes mpirun has started beside and with this one; 1 when it was not started by mpirun. */
+int ranks_started(void);
+
+/* Joins the others that mpirun has started. NULL after error_set(): built without MPI, memory or threads out. */
+RankGroup *ranks_open(void);
+
+/* Leaves, together with the others; after ranks_break() it ends them, and this process, with exit code 1. */
+void ranks_close(RankGroup *ranks);
+
+/* This rank has failed in the midst of what the others do with it, so they would wait for ever. */
+void ranks_break(RankGroup *ranks);
+bool ranks_are_broken(const RankGroup *ranks);
+
+int ranks_rank(const RankGroup *ranks);  /* 0 of NULL */
+int ranks_count(const RankGroup *ranks); /* 1 of NULL */
+
+/* Bytes from one rank to another, and from rank 0 to all. */
+void ranks_send(RankGroup *ranks, int to, const void *data, size_t bytes);
+void ranks_receive(RankGroup *ranks, int from, void *data, size_t bytes);
+void ranks_broadcast(RankGroup *ranks, void *data, size_t bytes);
+
+/* Sums `count` numbers over all ranks, each number in the order of the ranks: the same bits on every rank and every time.
+ * ranks_sum_begin() returns at once, and a thread does the work beside what the caller computes; from then to ranks_sum_end(),
+ * which waits for all sums that were begun, the numbers belong to that thread and nothing else is called. At most
+ * RANKS_SUMS_MOST are under way. */
+enum { RANKS_SUMS_MOST = 64 };
+void ranks_sum_begin(RankGroup *ranks, float *data, size_t count);
+void ranks_sum_end(RankGroup *ranks);
+
+#endif

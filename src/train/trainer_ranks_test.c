@@ -1,0 +1,155 @@
+/* Where the sums of a step begin: with a transport that stands for a second rank whose gradients are zeros. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#define LACUNA_RANKS_MPI_HERE
+#include "device/ranks_transport.h"
+#include "train/tiny_recipe.h"
+#include "train/trainer_parts.h"
+
+/* ---- the other rank */
+
+static bool pretend_open(int *rank, int *count)
+{
+    *rank = 0;
+    *count = 2;
+    return true;
+}
+
+static void pretend_close(void)
+{
+}
+
+static void pretend_send(int to, const void *data, size_t bytes)
+{
+    (void)to, (void)data, (void)bytes;
+}
+
+/* All that is received is whether the other one could open its trainer. */
+static void pretend_receive(int from, void *data, size_t bytes)
+{
+    (void)from;
+    memset(data, 0, bytes);
+    *(bool *)data = true;
+}
+
+static void pretend_broadcast(void *data, size_t bytes)
+{
+    (void)data, (void)bytes;
+}
+
+static void pretend_collect(const float *data, const int *starts, float *all)
+{
+    size_t own = (size_t)starts[1];
+    memcpy(all, data, own * sizeof *all);
+    memset(all + own, 0, own * sizeof *all);
+}
+
+static void pretend_share(float *data, const int *starts)
+{
+    (void)data, (void)starts;
+}
+
+const RankTransport *ranks_mpi(void)
+{
+    static const RankTransport pretends = {.open = pretend_open,
+                                           .close = pretend_close,
+                                           .send = pretend_send,
+                                           .receive = pretend_receive,
+                                           .broadcast = pretend_broadcast,
+                                           .collect = pretend_collect,
+                                           .share = pretend_share};
+    return &pretends;
+}
+
+/* ---- tests */
+
+enum { BATCH = 8, PICTURE = 3 * 16 * 16, PLACES = 16 };
+
+static float images[BATCH * PICTURE];
+static uint8_t hidden[BATCH * PLACES];
+
+/* The gradients of a run are, where its sum begins, what they are at the end, and nearly all begin before it. */
+static void check_runs(int micro_batch)
+{
+    Recipe recipe;
+    RankGroup *ranks = ranks_open();
+    assert_true(tiny_recipe(&recipe));
+    recipe.encoder.drop_path = 0;
+    recipe.encoder.width = 48; /* enough numbers for several runs */
+    recipe.image.mean.kind = recipe.image.std.kind = STATISTICS_IMAGENET;
+    TrainerOptions options = {.batch = BATCH, .micro_batch = micro_batch, .ranks = ranks};
+    assert_non_null(ranks);
+    assert_true(device_open("cpu", 1, &options.device));
+    Trainer *t = trainer_open(&recipe, &options);
+    if (!t)
+        fail_msg("%s", error_text());
+    TrainerBatch batch = {.images = images, .hidden = hidden, .lr = 1e-3};
+    TrainerMetrics metrics;
+    assert_true(trainer_step(t, &batch, &metrics) && metrics.finite);
+    Segment last = micro_batch == BATCH / 2 ? SEGMENT_ONLY : SEGMENT_LAST;
+    size_t nodes = program_step_count(t->train.program, last), numbers = (size_t)t->params.trained_count;
+    const float *gradient = t->buffers[GRADIENT].host;
+    float *then = memory_new(numbers, sizeof *then);
+    int64_t covered = 0, early = 0, end = t->params.trained_count;
+    assert_non_null(then);
+    assert_true(t->run_count > 3);
+    size_t done = 0;
+    for (int i = 0; i < t->run_count; i++) {
+        const GradientRun *run = &t->runs[i];
+        assert_true(run->after >= done && run->after <= nodes);
+        program_run_nodes(t->train.program, last, done, run->after);
+        done = run->after;
+        memcpy(then + run->offset, gradient + run->offset, (size_t)run->count * sizeof *then);
+        covered += run->count;
+        early += run->after < nodes ? run->count : 0;
+    }
+    assert_int_equal(covered, end);
+    assert_true(t->runs[0].after < nodes - nodes / 8 && 10 * early > 9 * end);
+    program_run_nodes(t->train.program, last, done, nodes);
+    assert_memory_equal(then, gradient, numbers * sizeof *then);
+    memory_free(then);
+    trainer_close(t);
+    device_close(&options.device);
+    ranks_close(ranks);
+}
+
+static void sums_begin_when_gradients_are_complete(void **state)
+{
+    (void)state;
+    for (int i = 0; i < BATCH * PICTURE; i++)
+        images[i] = (float)(i * 37 % 101) / 101 - 0.5F;
+    for (int i = 0; i < BATCH * PLACES; i++)
+        hidden[i] = i % 4 != 0;
+    check_runs(BATCH / 2);
+    check_runs(1);
+}
+
+static void shares_must_divide(void **state)
+{
+    (void)state;
+    Recipe recipe;
+    RankGroup *ranks = ranks_open();
+    assert_true(ranks && tiny_recipe(&recipe));
+    recipe.image.mean.kind = recipe.image.std.kind = STATISTICS_IMAGENET;
+    TrainerOptions options = {.batch = BATCH, .micro_batch = BATCH, .ranks = ranks};
+    assert_true(device_open("cpu", 1, &options.device));
+    assert_null(trainer_open(&recipe, &options));
+    assert_non_null(strstr(error_text(), "run.micro_batch 8 does not divide"));
+    device_close(&options.device);
+    ranks_close(ranks);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sums_begin_when_gradients_are_complete),
+                                       cmocka_unit_test(shares_must_divide)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
