@@ -494,7 +494,9 @@ bool analyse_report(Analysis *a)
     add_models(a, &out);
     bool ok = path && add_sections(a, &out);
     page_end(&out);
-    ok = ok && !title.failed && !out.failed && file_write(path, out.data, out.length);
+    if (title.failed || out.failed) /* whatever was said of it is forgotten by now: models were loaded since */
+        ok = error_set("out of memory for the page %s", path ? path : "");
+    ok = ok && file_write(path, out.data, out.length);
     text_free(&out);
     text_free(&title);
     memory_free(path);

@@ -219,7 +219,8 @@ static void want_of_memory_is_told(void **state)
         if (ok && n > 40 && ++told == 2)
             break;
         if (!ok)
-            assert_non_null(strstr(error_text(), "out of memory"));
+            if (!strstr(error_text(), "out of memory"))
+                fail_msg("allocation %llu: %s", (unsigned long long)n, error_text());
         assert_true(n < 1000000);
     }
 }
