@@ -5,7 +5,7 @@
 #   examples/cifar10-targets.sh CIFAR OUT [KEY=VALUE ..]
 #
 # CIFAR has the folders train and test, a folder of pictures a class. OUT may be that of cifar10-deepmim.sh, whose runs are the pixels
-# here. Stopped at any time, the same command goes on. Leaves the runs, OUT/inside/report.html and OUT/targets.md.
+# here. Stopped at any time, the same command goes on. Leaves the runs, OUT/inside-SEED/report.html and OUT/targets.md.
 set -euo pipefail
 
 [ $# -ge 2 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
