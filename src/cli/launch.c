@@ -19,13 +19,12 @@
 
 /* What stands before the program. Ranks share the processors, also when there are more of them, each with threads on all; they
  * are of one machine, so nothing looks for networks. Copying straight from another process's memory is forbidden in many
- * containers, and Open MPI then complains of every message. What is ended gets seconds to save. */
+ * containers, and Open MPI then complains of every message. */
 static const char *const before[] = {"--bind-to",  "none",  "--oversubscribe",
                                      "--quiet",    "--mca", "pml",
                                      "ob1",        "--mca", "btl",
                                      "self,vader", "--mca", "btl_vader_single_copy_mechanism",
-                                     "none",       "--mca", "odls_base_sigkill_timeout",
-                                     "10"};
+                                     "none"};
 
 enum {
     BEFORE = sizeof before / sizeof *before,

@@ -31,6 +31,14 @@ static void on_signal(int number)
     signal(SIGTERM, SIG_DFL);
 }
 
+/* Of one process of several: whoever stops them may signal each, and the launcher too, so a second signal is no impatience
+ * here. The launcher, which sees people's, ends all at their second one. */
+static void on_signal_of_rank(int number)
+{
+    if (!stop_signal)
+        stop_signal = number;
+}
+
 static bool is_stopped(void *context)
 {
     (void)context;
@@ -156,7 +164,7 @@ static bool get_recipe(Job *job, const Arguments *arguments, Text *why, int *cod
 
 static void catch_signals(const Job *job)
 {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    struct sigaction action = {.sa_handler = job->ranks ? on_signal_of_rank : on_signal, .sa_flags = SA_RESTART};
     stop_signal = 0;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
