@@ -51,7 +51,7 @@ static void two_come_to_what_one_does(void **state)
         char run[16];
         snprintf(run, sizeof run, "%d", i + 1);
         Ran ran = run_program("pretrain " HOME "/tiny.yaml --out " HOME "/%d --devices %d run.micro_batch=1", i + 1, i + 1);
-        if (ran.code && strstr(ran.err, "built without MPI"))
+        if (ran.code && (strstr(ran.err, "built without MPI") || !mpirun_starts()))
             skip();
         if (ran.code)
             fail_msg("%s", ran.err);

@@ -31,11 +31,11 @@ static const char masked[] = "image: {size: 16, mean: auto, std: auto}\n"
                              "schedule: {batch_size: 8, epochs: 3, warmup_epochs: 0.5, lr: 1e-3}\n"
                              "run: {threads: 1, save_steps: 5, seed: 5, precision: f32}\n";
 
-static bool built; /* with MPI */
+static bool built, starts; /* with MPI; mpirun can start a process here, whatever it is */
 
 static void need_mpi(void)
 {
-    if (!built)
+    if (!built || !starts)
         skip();
 }
 
@@ -56,9 +56,12 @@ static int begin(void **state)
     memory_free(cache);
     write_recipe("masked", masked);
     Ran ran = run_program("pretrain " HOME "/masked.yaml --out " HOME "/look --devices 2 --max-steps 1");
-    built = ran.code == 0;
-    if (!built && !strstr(ran.err, "built without MPI"))
+    built = !strstr(ran.err, "built without MPI");
+    starts = ran.code == 0;
+    if (built && !starts && mpirun_starts())
         fail_msg("exit %d: %s", ran.code, ran.err);
+    if (built && !starts)
+        fprintf(stderr, "devices_test: mpirun starts nothing on this machine, so nothing is tested: %s", ran.err);
     ran_free(&ran);
     return 0;
 }
@@ -304,6 +307,7 @@ static void what_does_not_fit_is_said(void **state)
         expect(1, "libopenmpi-dev", "pretrain " HOME "/masked.yaml --out " HOME "/refused --devices 2");
         return;
     }
+    need_mpi();
     static const char *const words[][2] = {
         {"--devices 3", "run.devices 3 does not divide schedule.batch_size 8"},
         {"--devices two", "a whole number"},

@@ -48,4 +48,10 @@ static inline Ran run_program(const char *format, ...)
     return ran;
 }
 
+/* Whether mpirun can start a process, whatever it is: a machine without a network of its own has no use for it. */
+static inline bool mpirun_starts(void)
+{
+    return system("OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun -n 1 true >/dev/null 2>&1") == 0;
+}
+
 #endif
