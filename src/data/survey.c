@@ -92,8 +92,9 @@ static void give_up(Survey *s, size_t i)
 {
     char *key = source_key(s->source, i, NULL, 0), *why = memory_string(reason());
     pthread_mutex_lock(&s->lock);
-    if (!s->failure && key && why) {
-        error_set("%s: %s", key, why);
+    if (!s->failure) {
+        if (key && why) /* else the present error is that of memory */
+            error_set("%s: %s", key, why);
         s->failure = memory_string(error_text());
     }
     memory_free(key);
