@@ -1,6 +1,8 @@
-/* For tests: a training that is stopped behind a step, as by a signal. Behind cmocka.h. */
+/* For tests: a training that is stopped behind a step, as by a signal, or refused as it begins. Behind cmocka.h. */
 #ifndef LACUNA_TRAIN_STOPPED_RUN_H
 #define LACUNA_TRAIN_STOPPED_RUN_H
+
+#include <string.h>
 
 #include "base/error.h"
 #include "train/pretrain.h"
@@ -33,6 +35,16 @@ static inline void run_until(const Recipe *recipe, const char *out, bool resume,
     PretrainOutcome outcome = pretrain_run(&options);
     if (outcome != expected)
         fail_msg("outcome %d: %s", (int)outcome, error_text());
+}
+
+/* Fails the test unless the training is refused with an error that says both words. */
+static inline void expect_refused_run(const Recipe *recipe, const char *out, const char *const words[2])
+{
+    PretrainOptions options = {.recipe = recipe, .out = out};
+    assert_int_equal(pretrain_run(&options), PRETRAIN_FAILED);
+    for (int k = 0; k < 2; k++)
+        if (!strstr(error_text(), words[k]))
+            fail_msg("'%s' does not say '%s'", error_text(), words[k]);
 }
 
 #endif
