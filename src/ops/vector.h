@@ -107,14 +107,27 @@ static inline Vec vec_pick(VecI condition, Vec a, Vec b)
     return (Vec)(((VecI)a & condition) | ((VecI)b & ~condition));
 }
 
+/* a > b ? a : b, and so b where one is a NaN. */
 static inline Vec vec_max(Vec a, Vec b)
 {
+#if defined(VECTOR_AVX512)
+    return (Vec)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(VECTOR_AVX2)
+    return (Vec)_mm256_max_ps((__m256)a, (__m256)b);
+#else
     return vec_pick(a > b, a, b);
+#endif
 }
 
 static inline Vec vec_min(Vec a, Vec b)
 {
+#if defined(VECTOR_AVX512)
+    return (Vec)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined(VECTOR_AVX2)
+    return (Vec)_mm256_min_ps((__m256)a, (__m256)b);
+#else
     return vec_pick(a < b, a, b);
+#endif
 }
 
 static inline Vec vec_abs(Vec a)
@@ -146,12 +159,23 @@ static inline float vec_sum(Vec v)
 
 static inline float vec_largest(Vec v)
 {
+#if defined(VECTOR_AVX512) || defined(VECTOR_AVX2)
+#if defined(VECTOR_AVX512)
+    __m256 half = _mm256_max_ps(_mm512_castps512_ps256((__m512)v), _mm512_extractf32x8_ps((__m512)v, 1));
+#else
+    __m256 half = (__m256)v;
+#endif
+    __m128 quarter = _mm_max_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    quarter = _mm_max_ps(quarter, _mm_movehl_ps(quarter, quarter));
+    return quarter[0] > quarter[1] ? quarter[0] : quarter[1];
+#else
     float part[LANES], most;
     vec_store(part, v);
     most = part[0];
     for (int i = 1; i < LANES; i++)
         most = part[i] > most ? part[i] : most;
     return most;
+#endif
 }
 
 /* e^x to 2e-7 relative; 0 below -87.3, at most 2.4e38 above 88.3; a NaN stays one. x = n ln 2 + r, e^r by its series to the
@@ -159,9 +183,9 @@ static inline float vec_largest(Vec v)
 static inline Vec vec_exp(Vec x)
 {
     const float shift = 12582912.0f; /* 1.5 x 2^23: adding it rounds to an integer */
-    /* Written so that a NaN passes: a comparison with it is false. */
-    VecI low = x<-87.3f, high = x> 88.3f;
-    Vec y = vec_pick(high, vec_set(88.3f), vec_pick(low, vec_set(-87.3f), x));
+    /* The number last, and a comparison that is false for a NaN: it passes. */
+    VecI low = x < -87.3f;
+    Vec y = vec_max(vec_set(-87.3f), vec_min(vec_set(88.3f), x));
     Vec n = y * 1.44269504088896341f + shift;
     VecI k = (VecI)n << 23;
     n -= shift;
@@ -219,12 +243,7 @@ static inline Vec vec_polynomial(Vec t, const float c[8])
 
 static inline Vec vec_clamp(Vec x, float most)
 {
-#if defined(VECTOR_AVX512)
-    /* The number last: a NaN in it comes out. */
-    return (Vec)_mm512_max_ps(_mm512_set1_ps(-most), _mm512_min_ps(_mm512_set1_ps(most), (__m512)x));
-#else
-    return vec_pick(x > most, vec_set(most), vec_pick(x < -most, vec_set(-most), x));
-#endif
+    return vec_max(vec_set(-most), vec_min(vec_set(most), x)); /* the number last: a NaN in it comes out */
 }
 
 static inline Vec vec_gelu_short(Vec x)

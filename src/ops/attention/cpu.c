@@ -1,6 +1,6 @@
-/* Attention, one head of one group at a time, all of it in a thread's own memory: the map of a head is small (at most a few
- * hundred rows), so it is made whole, used, and forgotten. The backward pass makes it again from q, k and the log-sum of each
- * row. */
+/* Attention, one head of one group at a time, a block of its queries at a time: the block's rows of the map are made, used and
+ * forgotten in a thread's nearest cache. The backward pass makes them again from q, k and the log-sum of each row, and keeps
+ * the whole map of the head for the sums over queries. */
 #include "ops/attention/slots.h"
 #include "ops/attention/work.h"
 #include "ops/pack.h"
@@ -20,11 +20,21 @@ static Rows head_rows(const Tensor *x, int64_t group, int64_t rows, int64_t colu
     return (Rows){x->data ? number_at(x->data, bf16, group * rows * x->columns + column) : NULL, bf16, rows, d, x->columns};
 }
 
+/* Rows are too short for the processor to see where they go on. */
+static void fetch_rows(const Rows *x, Span s)
+{
+    for (int64_t r = s.first; r < s.end; r++)
+        for (const char *at = rows_at(x, r), *end = number_at(at, x->bf16, x->columns); at < end; at += 64)
+            __builtin_prefetch(at);
+}
+
 /* All panels of x's transpose, or of x, into `to`; returns `to`. */
 static const Unit *pack_all_across(const Rows *x, bool pairs, Unit *to)
 {
-    for (int64_t p = 0; p * NR < x->rows; p++)
+    for (int64_t p = 0; p * NR < x->rows; p++) {
+        fetch_rows(x, (Span){least((p + 1) * NR, x->rows), least((p + 2) * NR, x->rows)});
         pack_across(x, p, pairs, to + p * unit_count(x->columns, pairs) * NR);
+    }
     return to;
 }
 
@@ -54,10 +64,31 @@ static Left left_rows(const Rows *x, bool pairs, Unit *room)
     return (Left){room, stride, 1};
 }
 
+/* Rows `s` of x. */
+static Rows rows_part(const Rows *x, Span s)
+{
+    return (Rows){rows_at(x, s.first), x->bf16, s.end - s.first, x->columns, x->stride};
+}
+
 /* Block b of `count` nearly equal ones. */
 static Span block_of(int64_t b, int64_t count, int64_t rows)
 {
     return (Span){b * rows / count, (b + 1) * rows / count};
+}
+
+/* Blocks of at most MR queries, which begin at even ones: the backward pass takes them in pairs. */
+static int64_t query_blocks(const AttentionAttr *a)
+{
+    return pieces(pieces(a->queries, 2), MR / 2);
+}
+
+/* Block b; none behind the last. */
+static Span query_block(const AttentionAttr *a, int64_t b)
+{
+    if (b >= query_blocks(a))
+        return (Span){0};
+    Span pairs = block_of(b, query_blocks(a), pieces(a->queries, 2));
+    return (Span){2 * pairs.first, least(2 * pairs.end, a->queries)};
 }
 
 static void multiply_block(const Left *left, int64_t row, int rows, int64_t depth, bool pairs, const Unit *panel, bool wide,
@@ -73,32 +104,18 @@ static void multiply_block(const Left *left, int64_t row, int rows, int64_t dept
     }
 }
 
-/* map (rows, `stride`) = left times packed panels of `columns` columns; the map's rows are padded. */
-static void multiply_map(Left left, int64_t rows, int64_t depth, bool pairs, const Unit *panels, int64_t columns, float *map,
+/* Rows `s` of left times packed panels of `columns` columns, as the rows of `map`, which are padded to `stride`. */
+static void multiply_map(const Left *left, Span s, int64_t depth, bool pairs, const Unit *panels, int64_t columns, float *map,
                          int64_t stride)
 {
-    int64_t blocks = pieces(rows, MR);
     for (int64_t p = 0; p * NR < columns; p++)
-        for (int64_t b = 0; b < blocks; b++) {
-            Span s = block_of(b, blocks, rows);
-            multiply_block(&left, s.first, (int)(s.end - s.first), depth, pairs, panels + p * depth * NR,
-                           columns - p * NR > LANES, map + s.first * stride + p * NR, stride);
-        }
-}
-
-/* Adds head h's bias to its logits, which are yet to be scaled. */
-static void add_bias(const AttentionAttr *a, const Tensor *bias, int64_t h, float *map, int64_t stride)
-{
-    float unscale = (float)(1 / a->scale);
-    const float *from = bias->data ? (const float *)bias->data + h * a->queries * a->keys : NULL;
-    for (int64_t i = 0; from && i < a->queries; i++)
-        for (int64_t j = 0; j < a->keys; j += LANES)
-            vec_store(map + i * stride + j,
-                      vec_load(map + i * stride + j) + vec_read(from + i * a->keys + j, a->keys - j) * unscale);
+        multiply_block(left, s.first, (int)(s.end - s.first), depth, pairs, panels + p * depth * NR, columns - p * NR > LANES,
+                       map + p * NR, stride);
 }
 
 /* to (+)= left times panels; scale: NULL, or a factor for each row. */
-static void multiply_out(Left left, int64_t depth, bool pairs, const Unit *panels, const float *scale, const Rows *to, bool add)
+static void multiply_out(const Left *left, int64_t depth, bool pairs, const Unit *panels, const float *scale, const Rows *to,
+                         bool add)
 {
     _Alignas(64) float block[MR * NR];
     int64_t blocks = pieces(to->rows, MR);
@@ -106,7 +123,7 @@ static void multiply_out(Left left, int64_t depth, bool pairs, const Unit *panel
         int64_t width = least(NR, to->columns - p * NR);
         for (int64_t b = 0; b < blocks; b++) {
             Span s = block_of(b, blocks, to->rows);
-            multiply_block(&left, s.first, (int)(s.end - s.first), depth, pairs, panels + p * depth * NR, width > LANES, block,
+            multiply_block(left, s.first, (int)(s.end - s.first), depth, pairs, panels + p * depth * NR, width > LANES, block,
                            NR);
             for (int64_t r = s.first; r < s.end; r++) {
                 void *row = number_at(rows_at(to, r), to->bf16, p * NR);
@@ -119,20 +136,26 @@ static void multiply_out(Left left, int64_t depth, bool pairs, const Unit *panel
     }
 }
 
-/* Logits in place: e^(scale x - the largest) as units, zeros in the rest of the last vectors. Returns the log of the sum, and
- * in *inverse what the numbers are to be multiplied with. */
-static float softmax_row(float *row, int64_t n, float scale, bool pairs, float *inverse)
+/* Products in place: e^(logit - the largest logit) as units, zeros in the rest of the last vectors, where a logit is
+ * scale x + bias. Returns the log of the sum, and in *inverse what the numbers are to be multiplied with. */
+static float softmax_row(float *row, int64_t n, float scale, const float *bias, bool pairs, float *inverse)
 {
     int64_t step = pairs ? 2 * LANES : LANES;
     Vec most = vec_set(-INFINITY), sum = {0};
-    for (int64_t j = 0; j < n; j += LANES)
-        most = vec_max(n - j >= LANES ? vec_load(row + j) : vec_pick(vec_first(n - j), vec_load(row + j), most), most);
-    float shift = vec_largest(most) * scale;
+    for (int64_t j = 0; j < n; j += LANES) {
+        Vec x = vec_load(row + j);
+        if (bias) {
+            x = x * scale + vec_read(bias + j, n - j);
+            vec_store(row + j, x);
+        }
+        most = vec_max(n - j >= LANES ? x : vec_pick(vec_first(n - j), x, most), most);
+    }
+    float factor = bias ? 1 : scale, shift = vec_largest(most) * factor;
     for (int64_t j = 0; j < n; j += step) {
         Vec e[2] = {{0}, {0}};
         for (int v = 0; v < (pairs ? 2 : 1) && j + v * LANES < n; v++) {
             int64_t left = n - j - v * LANES;
-            e[v] = vec_exp(vec_load(row + j + v * LANES) * scale - shift);
+            e[v] = vec_exp(vec_load(row + j + v * LANES) * factor - shift);
             if (left < LANES)
                 e[v] = (Vec)((VecI)e[v] & vec_first(left));
             sum += e[v];
@@ -144,12 +167,18 @@ static float softmax_row(float *row, int64_t n, float scale, bool pairs, float *
     return shift + logf(total);
 }
 
-/* The finished softmax of a head, from the units that are multiplied with the values. */
-static void write_map(const AttentionAttr *a, const float *map, int64_t stride, bool pairs, const float *inverse, float *to)
+/* The finished softmax of some rows, from the units that are multiplied with the values. */
+static void write_map(int64_t rows, int64_t keys, const float *map, int64_t stride, bool pairs, const float *inverse, float *to)
 {
-    for (int64_t i = 0; i < a->queries; i++)
-        for (int64_t j = 0; j < a->keys; j += LANES)
-            vec_write(to + i * a->keys + j, number_read(map + i * stride, pairs, j, a->keys - j) * inverse[i], a->keys - j);
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < keys; j += LANES)
+            vec_write(to + i * keys + j, number_read(map + i * stride, pairs, j, keys - j) * inverse[i], keys - j);
+}
+
+/* Head h's bias (Tq, Tk), or NULL. */
+static const float *bias_of(const AttentionAttr *a, const Tensor *bias, int64_t h)
+{
+    return bias->data ? (const float *)bias->data + h * a->queries * a->keys : NULL;
 }
 
 void CPU(attention)(const Call *c, Worker *worker)
@@ -159,10 +188,8 @@ void CPU(attention)(const Call *c, Worker *worker)
     bool pairs = HAS_PAIRS && q->dtype == DTYPE_BF16;
     int64_t d = a->width / a->heads, stride = attention_padded(a->keys), heads = heads_of_task(a);
     float *map = (float *)c->work + worker->thread * attention_floats(a->queries, a->keys, d);
-    float *inverse = map + a->queries * stride;
-    Unit *keys = inverse + attention_padded(a->queries), *values = keys + d * stride,
-         *room = values + a->keys * attention_padded(d);
-    float *lse = c->out[ATTENTION_LSE].data, *kept = c->out[ATTENTION_MAP].data;
+    Unit *keys = map + ATTENTION_BLOCK * stride, *values = keys + d * stride, *room = values + a->keys * attention_padded(d);
+    float inverse[MR], *lse = c->out[ATTENTION_LSE].data, *kept = c->out[ATTENTION_MAP].data;
     int64_t tasks = a->groups * a->heads / heads;
     for (int64_t t; (t = worker_next(worker, tasks)) < tasks;)
         for (int64_t u = t * heads; u < (t + 1) * heads; u++) {
@@ -171,60 +198,106 @@ void CPU(attention)(const Call *c, Worker *worker)
                  key = head_rows(kv, g, a->keys, a->k_column + column, d),
                  value = head_rows(kv, g, a->keys, a->v_column + column, d),
                  out = head_rows(&c->out[ATTENTION_O], g, a->queries, column, d);
-            multiply_map(left_rows(&query, pairs, room), a->queries, unit_count(d, pairs), pairs,
-                         pack_all_across(&key, pairs, keys), a->keys, map, stride);
-            add_bias(a, &c->in[ATTENTION_BIAS], u % a->heads, map, stride);
-            for (int64_t i = 0; i < a->queries; i++)
-                lse[u * a->queries + i] = softmax_row(map + i * stride, a->keys, (float)a->scale, pairs, &inverse[i]);
-            if (kept)
-                write_map(a, map, stride, pairs, inverse, kept + u * a->queries * a->keys);
-            multiply_out((Left){map, stride, 1}, unit_count(a->keys, pairs), pairs, pack_all_down(&value, pairs, values),
-                         inverse, &out, false);
+            const float *bias = bias_of(a, &c->in[ATTENTION_BIAS], u % a->heads);
+            Left left = left_rows(&query, pairs, room), p = {map, stride, 1};
+            pack_all_across(&key, pairs, keys);
+            pack_all_down(&value, pairs, values);
+            for (int64_t b = 0; b < query_blocks(a); b++) {
+                Span s = query_block(a, b);
+                Rows to = rows_part(&out, s);
+                fetch_rows(&query, query_block(a, b + 1));
+                multiply_map(&left, s, unit_count(d, pairs), pairs, keys, a->keys, map, stride);
+                for (int64_t i = s.first; i < s.end; i++)
+                    lse[u * a->queries + i] = softmax_row(map + (i - s.first) * stride, a->keys, (float)a->scale,
+                                                          bias ? bias + i * a->keys : NULL, pairs, &inverse[i - s.first]);
+                if (kept)
+                    write_map(to.rows, a->keys, map, stride, pairs, inverse, kept + (u * a->queries + s.first) * a->keys);
+                multiply_out(&p, unit_count(a->keys, pairs), pairs, values, inverse, &to, false);
+            }
         }
 }
 
 /* ---- backward */
 
-/* p and ds = scale p (dp - both), of LANES numbers of a row from its logits, its log-sum and both = do . o. */
-static inline Vec grad_numbers(const float *logit, const float *dp, int64_t n, float scale, float log_sum, float both, Vec *p)
+/* What the rows of a head's map have in common. bias, dbias: the head's (Tq, Tk), or NULL; add_dbias: to what dbias holds. */
+typedef struct {
+    int64_t keys, stride;
+    float scale;
+    const float *log_sum, *both, *bias; /* both: do . o of each query */
+    float *dbias;
+    bool add_dbias;
+} MapRows;
+
+/* p and ds = scale p (dp - both), of the n > 0 numbers that are left of row i from j on, at most LANES, from q . k and dp. */
+static inline __attribute__((always_inline)) Vec grad_numbers(const MapRows *m, int64_t i, int64_t j, int64_t n,
+                                                              const float *product, const float *dp, const bool biased, Vec *p)
 {
-    *p = vec_exp(vec_load(logit) * scale - log_sum);
-    Vec ds = (vec_load(dp) - both) * *p * scale;
+    int64_t at = i * m->keys + j;
+    Vec x = vec_load(product) * m->scale - m->log_sum[i];
+    *p = vec_exp(biased ? x + vec_read(m->bias + at, n) : x);
+    Vec ds = (vec_load(dp) - m->both[i]) * *p;
+    if (biased && m->dbias)
+        vec_put(m->dbias + at, ds, n, m->add_dbias);
     if (n >= LANES)
-        return ds;
+        return ds * m->scale;
     *p = (Vec)((VecI)*p & vec_first(n));
-    return (Vec)((VecI)ds & vec_first(n));
+    return (Vec)((VecI)(ds * m->scale) & vec_first(n));
 }
 
-static void grad_row(float *map, float *dmap, int64_t n, float scale, float log_sum, float both)
+static void grad_row(const MapRows *rows, int64_t i, float *map, float *dmap)
 {
-    for (int64_t j = 0; j < n; j += LANES) {
-        Vec p, ds = grad_numbers(map + j, dmap + j, n - j, scale, log_sum, both, &p);
+    const MapRows m = *rows;
+    for (int64_t j = 0; j < m.keys; j += LANES) {
+        Vec p, ds = grad_numbers(&m, i, j, m.keys - j, map + j, dmap + j, m.bias, &p);
         vec_store(map + j, p);
         vec_store(dmap + j, ds);
     }
 }
 
-/* Two rows at once, in place: `map`'s first row becomes the pairs of both rows' p, its second the pairs of their ds (left
- * operands that are summed down the rows), each row of `dmap` the units of its own ds (summed along). */
-static void grad_row_pair(float *map, float *dmap, int64_t stride, int64_t n, float scale, const float *log_sum,
-                          const float *both, bool second)
+/* The n > 0 numbers that are left of `count` rows, from j on, at most 2 LANES of each. */
+static inline __attribute__((always_inline)) void grad_pair_block(const MapRows *m, int64_t i, const int count, int64_t j,
+                                                                  int64_t n, const bool biased, float *map, float *dmap)
 {
-    for (int64_t j = 0; j < n; j += 2 * LANES) {
-        Vec p[2][2] = {{{0}, {0}}, {{0}, {0}}}, ds[2][2] = {{{0}, {0}}, {{0}, {0}}};
-        for (int r = 0; r < (second ? 2 : 1); r++)
-            for (int v = 0; v < 2 && j + v * LANES < n; v++) {
-                int64_t at = r * stride + j + v * LANES;
-                ds[r][v] = grad_numbers(map + at, dmap + at, n - j - v * LANES, scale, log_sum[r], both[r], &p[r][v]);
+    Vec p[2][2] = {{{0}, {0}}, {{0}, {0}}}, ds[2][2] = {{{0}, {0}}, {{0}, {0}}};
+#pragma GCC unroll 2
+    for (int r = 0; r < count; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < 2; v++)
+            if (n > v * LANES) {
+                int64_t at = r * m->stride + j + v * LANES;
+                ds[r][v] = grad_numbers(m, i + r, j + v * LANES, n - v * LANES, map + at, dmap + at, biased, &p[r][v]);
             }
-        for (int v = 0; v < 2; v++) {
-            vec_store(map + j + v * LANES, unit_pair(p[0][v], p[1][v]));
-            vec_store(map + stride + j + v * LANES, unit_pair(ds[0][v], ds[1][v]));
-        }
-        vec_store(dmap + j / 2, unit_join(ds[0][0], ds[0][1]));
-        if (second)
-            vec_store(dmap + stride + j / 2, unit_join(ds[1][0], ds[1][1]));
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; v++) {
+        vec_store(map + j + v * LANES, unit_pair(p[0][v], p[1][v]));
+        vec_store(map + m->stride + j + v * LANES, unit_pair(ds[0][v], ds[1][v]));
     }
+#pragma GCC unroll 2
+    for (int r = 0; r < count; r++)
+        vec_store(dmap + r * m->stride + j / 2, unit_join(ds[r][0], ds[r][1]));
+}
+
+/* `count` rows at once, one or two, in place: `map`'s first row becomes the pairs of both rows' p, its second the pairs of
+ * their ds (left operands that are summed down the rows), each row of `dmap` the units of its own ds (summed along). */
+static inline __attribute__((always_inline)) void grad_rows(const MapRows *rows, int64_t i, const int count, const bool biased,
+                                                            float *map, float *dmap)
+{
+    const MapRows m = *rows;
+    int64_t j = 0;
+    for (; j + 2 * LANES <= m.keys; j += 2 * LANES)
+        grad_pair_block(&m, i, count, j, 2 * LANES, biased, map, dmap);
+    if (j < m.keys)
+        grad_pair_block(&m, i, count, j, m.keys - j, biased, map, dmap);
+}
+
+static void grad_row_pair(const MapRows *rows, int64_t i, bool second, float *map, float *dmap)
+{
+    if (!second)
+        grad_rows(rows, i, 1, rows->bias, map, dmap);
+    else if (rows->bias)
+        grad_rows(rows, i, 2, true, map, dmap);
+    else
+        grad_rows(rows, i, 2, false, map, dmap);
 }
 
 static float dot(const Rows *x, const Rows *y, int64_t row)
@@ -236,24 +309,13 @@ static float dot(const Rows *x, const Rows *y, int64_t row)
     return vec_sum(sum);
 }
 
-/* to = or += the gradient of the bias in one group: p (dp - both). */
-static void add_bias_gradient(const AttentionAttr *a, const float *map, const float *dmap, int64_t stride, const float *log_sum,
-                              const float *both, bool add, float *to)
-{
-    for (int64_t i = 0; i < a->queries; i++)
-        for (int64_t j = 0; j < a->keys; j += LANES) {
-            Vec p = vec_exp(vec_load(map + i * stride + j) * (float)a->scale - log_sum[i]);
-            vec_put(to + i * a->keys + j, p * (vec_load(dmap + i * stride + j) - both[i]), a->keys - j, add);
-        }
-}
-
 /* A thread's memory, and what all heads have in common. */
 typedef struct {
     const Call *call;
     bool packed, pairs; /* q and kv are one value; units are pairs of bf16 */
     int64_t d, stride, units, key_units, query_units;
     float *map, *dmap, *both;
-    Unit *keys_across, *values_across, *keys, *queries, *douts, *room;
+    Unit *keys_across, *values_across, *keys, *queries, *douts, *rooms[2];
 } Backward;
 
 static Backward backward_of(const Call *c, const Worker *worker)
@@ -278,12 +340,46 @@ static Backward backward_of(const Call *c, const Worker *worker)
     b.keys = b.values_across + d * stride;
     b.queries = b.keys + a->keys * wide;
     b.douts = b.queries + a->queries * wide;
-    b.room = b.douts + a->queries * wide;
+    b.rooms[0] = b.douts + a->queries * wide;
+    b.rooms[1] = b.rooms[0] + a->queries * wide;
     return b;
 }
 
-/* Of head h of group g. bias: where its gradient is added, or NULL. */
-static void backward_head(const Backward *b, int64_t g, int64_t h, float *bias, bool add_bias_to)
+/* Where a head's rows lie. */
+typedef struct {
+    Rows query, key, value, dout, out, dquery;
+    Left query_units, dout_units;
+} HeadRows;
+
+/* Block i of the map: left operands for the sums over queries, and, where dq is wanted, the gradient of the block's queries. */
+static void backward_block(const Backward *b, const MapRows *rows, const HeadRows *x, int64_t i, bool add_q)
+{
+    Span s = query_block(b->call->attr, i), next = query_block(b->call->attr, i + 1);
+    int64_t stride = b->stride;
+    /* Pairs of rows leave nothing in dmap that is needed beyond the block. */
+    float *map = b->map + s.first * stride, *dmap = b->pairs ? b->dmap : b->dmap + s.first * stride;
+    fetch_rows(&x->query, next);
+    fetch_rows(&x->dout, next);
+    fetch_rows(&x->out, next);
+    multiply_map(&x->query_units, s, b->units, b->pairs, b->keys_across, rows->keys, map, stride);
+    multiply_map(&x->dout_units, s, b->units, b->pairs, b->values_across, rows->keys, dmap, stride);
+    for (int64_t r = s.first; r < s.end; r++)
+        b->both[r] = dot(&x->dout, &x->out, r);
+    for (int64_t r = s.first; r < s.end; r += b->pairs ? 2 : 1) {
+        int64_t at = (r - s.first) * stride;
+        if (b->pairs)
+            grad_row_pair(rows, r, r + 1 < s.end, map + at, dmap + at);
+        else
+            grad_row(rows, r, map + at, dmap + at);
+    }
+    if (x->dquery.data) {
+        Rows to = rows_part(&x->dquery, s);
+        multiply_out(&(Left){dmap, stride, 1}, b->key_units, b->pairs, b->keys, NULL, &to, add_q);
+    }
+}
+
+/* Of head h of group g. dbias: where the gradient of its bias is written, or added, or NULL. */
+static void backward_head(const Backward *b, int64_t g, int64_t h, float *dbias, bool add_dbias)
 {
     const Call *c = b->call;
     const AttentionAttr *a = c->attr;
@@ -292,36 +388,33 @@ static void backward_head(const Backward *b, int64_t g, int64_t h, float *bias, 
     bool add_q = call_accumulates(c, ATTENTION_GRAD_DQ), add_kv = b->packed ? add_q : call_accumulates(c, ATTENTION_GRAD_DKV);
     bool pairs = b->pairs;
     int64_t d = b->d, stride = b->stride, column = h * d;
-    float *map = b->map, *dmap = b->dmap, *both = b->both;
-    Rows query = head_rows(q, g, a->queries, a->q_column + column, d), key = head_rows(kv, g, a->keys, a->k_column + column, d),
-         value = head_rows(kv, g, a->keys, a->v_column + column, d),
-         dout = head_rows(&c->in[ATTENTION_GRAD_DO], g, a->queries, column, d),
-         out = head_rows(&c->in[ATTENTION_GRAD_O], g, a->queries, column, d);
-    multiply_map(left_rows(&query, pairs, b->room), a->queries, b->units, pairs, pack_all_across(&key, pairs, b->keys_across),
-                 a->keys, map, stride);
-    add_bias(a, &c->in[ATTENTION_GRAD_BIAS], h, map, stride);
-    multiply_map(left_rows(&dout, pairs, b->room), a->queries, b->units, pairs,
-                 pack_all_across(&value, pairs, b->values_across), a->keys, dmap, stride);
-    for (int64_t i = 0; i < a->queries; i++)
-        both[i] = dot(&dout, &out, i);
-    const float *log_sum = (const float *)c->in[ATTENTION_GRAD_LSE].data + (g * a->heads + h) * a->queries;
-    if (bias)
-        add_bias_gradient(a, map, dmap, stride, log_sum, both, add_bias_to, bias);
-    for (int64_t i = 0; i < a->queries; i += pairs ? 2 : 1)
-        if (pairs)
-            grad_row_pair(map + i * stride, dmap + i * stride, stride, a->keys, (float)a->scale, log_sum + i, both + i,
-                          i + 1 < a->queries);
-        else
-            grad_row(map + i * stride, dmap + i * stride, a->keys, (float)a->scale, log_sum[i], both[i]);
-    if (dq->data) {
-        Rows to = head_rows(dq, g, a->queries, a->q_column + column, d);
-        multiply_out((Left){dmap, stride, 1}, b->key_units, pairs, pack_all_down(&key, pairs, b->keys), NULL, &to, add_q);
-    }
+    HeadRows x = {.query = head_rows(q, g, a->queries, a->q_column + column, d),
+                  .key = head_rows(kv, g, a->keys, a->k_column + column, d),
+                  .value = head_rows(kv, g, a->keys, a->v_column + column, d),
+                  .dout = head_rows(&c->in[ATTENTION_GRAD_DO], g, a->queries, column, d),
+                  .out = head_rows(&c->in[ATTENTION_GRAD_O], g, a->queries, column, d),
+                  .dquery = head_rows(dq, g, a->queries, a->q_column + column, d)};
+    x.query_units = left_rows(&x.query, pairs, b->rooms[0]);
+    x.dout_units = left_rows(&x.dout, pairs, b->rooms[1]);
+    MapRows rows = {.keys = a->keys,
+                    .stride = stride,
+                    .scale = (float)a->scale,
+                    .log_sum = (const float *)c->in[ATTENTION_GRAD_LSE].data + (g * a->heads + h) * a->queries,
+                    .both = b->both,
+                    .bias = bias_of(a, &c->in[ATTENTION_GRAD_BIAS], h),
+                    .dbias = dbias,
+                    .add_dbias = add_dbias};
+    pack_all_across(&x.key, pairs, b->keys_across);
+    pack_all_across(&x.value, pairs, b->values_across);
+    if (dq->data)
+        pack_all_down(&x.key, pairs, b->keys);
+    for (int64_t i = 0; i < query_blocks(a); i++)
+        backward_block(b, &rows, &x, i, add_q);
     if (dkv->data) {
-        Left p = {map, 1, pairs ? 2 * stride : stride}, ds = {pairs ? map + stride : dmap, 1, p.along};
+        Left p = {b->map, 1, pairs ? 2 * stride : stride}, ds = {pairs ? b->map + stride : b->dmap, 1, p.along};
         Rows dk = head_rows(dkv, g, a->keys, a->k_column + column, d), dv = head_rows(dkv, g, a->keys, a->v_column + column, d);
-        multiply_out(ds, b->query_units, pairs, pack_all_down(&query, pairs, b->queries), NULL, &dk, add_kv);
-        multiply_out(p, b->query_units, pairs, pack_all_down(&dout, pairs, b->douts), NULL, &dv, add_kv);
+        multiply_out(&ds, b->query_units, pairs, pack_all_down(&x.query, pairs, b->queries), NULL, &dk, add_kv);
+        multiply_out(&p, b->query_units, pairs, pack_all_down(&x.dout, pairs, b->douts), NULL, &dv, add_kv);
     }
 }
 

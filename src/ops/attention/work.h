@@ -4,8 +4,8 @@
 
 #include "graph/op.h"
 
-/* Widest panel of any build, in floats. */
-enum { ATTENTION_PANEL = 32 };
+/* Widest panel, in floats, and most rows of a block of any build. */
+enum { ATTENTION_PANEL = 32, ATTENTION_BLOCK = 14 };
 
 size_t attention_workspace(const Call *call, const Device *device);
 size_t attention_grad_workspace(const Call *call, const Device *device);
@@ -16,18 +16,17 @@ static inline int64_t attention_padded(int64_t n)
     return (n + ATTENTION_PANEL - 1) / ATTENTION_PANEL * ATTENTION_PANEL;
 }
 
-/* Floats that one thread needs: maps (Tq x padded Tk), a number a row, packed operands, and rows of q or do as units. Sized for
- * f32, which bf16 does not exceed. */
+/* Floats that one thread needs: maps (of a block of queries, or backward of all, x padded Tk), a number a query, packed
+ * operands, and rows of q and do as units. Sized for f32, which bf16 does not exceed. */
 static inline int64_t attention_floats(int64_t queries, int64_t keys, int64_t d)
 {
-    int64_t map = queries * attention_padded(keys);
-    return map + attention_padded(queries) + d * attention_padded(keys) + (keys + queries) * attention_padded(d);
+    return (ATTENTION_BLOCK + d) * attention_padded(keys) + (keys + queries) * attention_padded(d);
 }
 
 static inline int64_t attention_grad_floats(int64_t queries, int64_t keys, int64_t d)
 {
     int64_t map = (queries + 1) * attention_padded(keys); /* bf16 takes rows in pairs */
-    return 2 * map + attention_padded(queries) + 2 * d * attention_padded(keys) + (keys + 3 * queries) * attention_padded(d);
+    return 2 * map + attention_padded(queries) + 2 * d * attention_padded(keys) + (keys + 4 * queries) * attention_padded(d);
 }
 
 /* The gradient of a bias is summed over groups: in parts of them that the shape decides, each part's sum (heads, Tq, Tk) behind
