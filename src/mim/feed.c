@@ -10,14 +10,15 @@
  * draw's order. */
 
 typedef struct {
-    int32_t *patches, *index, *inverse, *place, *replaced, *replaced_inverse, *decoder_index, *decoder_inverse;
+    int32_t *patches, *index, *inverse, *place, *replaced, *replaced_inverse, *rows, *rows_inverse, *decoder_index,
+        *decoder_inverse;
 } Inputs;
 
 static void feed_encoder(const Inputs *in, const Mim *m, int64_t i, const uint8_t *hidden)
 {
     int32_t *patches = in->patches, *index = in->index, *inverse = in->inverse, *place = in->place, *replaced = in->replaced;
     int first = m->encoder.class_tokens;
-    int64_t token = i * m->tokens, seen = 0;
+    int64_t token = i * mim_embedded(m), seen = 0;
     for (int k = 0; k < first; k++) {
         index[token + k] = -1 - k;
         place[token + k] = k;
@@ -43,20 +44,21 @@ static void feed_encoder(const Inputs *in, const Mim *m, int64_t i, const uint8_
     }
 }
 
-static void feed_decoder(const Inputs *in, const Mim *m, int64_t i, const uint8_t *hidden)
+/* All tokens of picture i, of `own` ones that are its own and of those that hidden places share: one for each position, with
+ * `each`, or a single one. */
+static void feed_rows(int32_t *index, int32_t *inverse, const Mim *m, int64_t i, int64_t own, bool each, const uint8_t *hidden)
 {
-    int32_t *index = in->decoder_index, *inverse = in->decoder_inverse;
     if (!index)
         return;
     int first = m->encoder.class_tokens;
-    int64_t to = i * (first + m->places), from = i * m->tokens;
+    int64_t to = i * (first + m->places), from = i * own;
     for (int k = 0; k < first; k++) {
         index[to + k] = (int32_t)(from + k);
         inverse[from + k] = (int32_t)(to + k);
     }
     for (int l = 0, seen = 0; l < m->places; l++) {
         if (hidden[l]) {
-            index[to + first + l] = mim_shares_tokens(m) ? -1 - (first + l) : -1;
+            index[to + first + l] = each ? -1 - (first + l) : -1;
             continue;
         }
         index[to + first + l] = (int32_t)(from + first + seen);
@@ -173,9 +175,9 @@ bool mim_accepts(const Mim *m, const uint8_t *hidden, int64_t count, int64_t *ba
         int here = 0;
         for (int l = 0; l < m->places; l++)
             here += hidden[i * m->places + l] != 0;
-        if (!m->encoder.mask_token && here != m->places - m->visible)
-            return error_set("the mask of picture %lld hides %d of %d patches; with encoder.input: visible and mask.ratio %g "
-                             "it must hide %d",
+        if (mim_even(m) && here != m->places - m->visible)
+            return error_set("the mask of picture %lld hides %d of %d patches; with this mask.kind and mask.ratio %g it must "
+                             "hide %d",
                              (long long)i, here, m->places, m->recipe->mask.ratio, m->places - m->visible);
         *batch_hidden += here;
     }
@@ -259,6 +261,8 @@ void mim_feed(Program *p, const Mim *m, const MimPictures *pictures, int64_t cou
                  .place = program_input(p, "encoder.place"),
                  .replaced = program_input(p, "encoder.replaced"),
                  .replaced_inverse = program_input(p, "encoder.replaced_inverse"),
+                 .rows = program_input(p, "encoder.rows"),
+                 .rows_inverse = program_input(p, "encoder.rows_inverse"),
                  .decoder_index = program_input(p, "decoder.index"),
                  .decoder_inverse = program_input(p, "decoder.inverse")};
     for (int64_t i = 0; i < m->batch; i++) {
@@ -268,7 +272,8 @@ void mim_feed(Program *p, const Mim *m, const MimPictures *pictures, int64_t cou
         program_write_real(p, image + (size_t)i * size * real, one.images, size);
         feed_teachers(p, m, &one, i, teacher_image, hybrid_image);
         feed_encoder(&in, m, i, mask);
-        feed_decoder(&in, m, i, mask);
+        feed_rows(in.rows, in.rows_inverse, m, i, mim_embedded(m), vit_has_table(c), mask);
+        feed_rows(in.decoder_index, in.decoder_inverse, m, i, m->tokens, mim_shares_tokens(m), mask);
     }
     feed_mixes(p, m, pictures->epoch);
     for (int view = 0; view < MIM_VIEWS; view++) {

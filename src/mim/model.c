@@ -149,10 +149,15 @@ int mim_target_places(const Mim *m, int decoder)
     return m->places + (mim_view_class(mim_view_of(m, decoder)) ? m->encoder.class_tokens : 0);
 }
 
+bool mim_even(const Mim *m)
+{
+    return !m->encoder.mask_token || (!m->plain && m->recipe->mask.kind != MASK_BLOCK);
+}
+
 /* Whether the rows of a view are those of every place. */
 static bool view_has_every(const Mim *m, MimView view)
 {
-    return mim_view_all(view) || m->plain || m->encoder.mask_token;
+    return mim_view_all(view) || m->plain || !mim_even(m);
 }
 
 int64_t mim_view_rows(const Mim *m, MimView view)
@@ -163,14 +168,29 @@ int64_t mim_view_rows(const Mim *m, MimView view)
 
 bool mim_view_weighted(const Mim *m, MimView view)
 {
-    return m->evaluate || (!mim_view_all(view) && (m->plain || m->encoder.mask_token));
+    return m->evaluate || (!mim_view_all(view) && (m->plain || !mim_even(m)));
+}
+
+/* Of few pictures there is little to share, and putting tokens together costs something. */
+static bool much_is_hidden(const Mim *m)
+{
+    return m->batch * (m->places - m->visible) >= 2 * (int64_t)(m->encoder.class_tokens + m->places);
 }
 
 bool mim_shares_tokens(const Mim *m)
 {
-    /* Of few pictures there is little to share, and putting tokens together costs something. */
-    return !m->plain && !m->encoder.mask_token &&
-           m->batch * (m->places - m->visible) >= 2 * (int64_t)(m->encoder.class_tokens + m->places);
+    return !m->plain && !m->encoder.mask_token && much_is_hidden(m);
+}
+
+bool mim_shares_masks(const Mim *m)
+{
+    /* The rows that are wanted of a single block would be those of shared tokens. */
+    return m->encoder.mask_token && m->encoder.depth > 1 && mim_even(m) && much_is_hidden(m);
+}
+
+int mim_embedded(const Mim *m)
+{
+    return m->encoder.class_tokens + (m->encoder.mask_token && !mim_shares_masks(m) ? m->places : m->visible);
 }
 
 /* ---- inputs */
@@ -209,25 +229,78 @@ static VitRows class_rows(Tape *t, const Mim *m)
     return rows;
 }
 
-/* states[i]: tokens after i blocks. */
-static void encode(Tape *t, const Mim *m, Ref image, bool class_only, Ref *states)
+/* Where the rows that count lie in (N, class + L), the same number in each picture. */
+static VitRows view_rows(Tape *t, const Mim *m, MimView view)
+{
+    int64_t rows = mim_view_rows(m, view), from = m->batch * (m->encoder.class_tokens + m->places);
+    return (VitRows){.index = mim_view_input(t, view, "rows", DTYPE_I32, shape_1(rows)),
+                     .inverse = mim_view_input(t, view, "inverse", DTYPE_I32, shape_1(from)),
+                     .count = rows / m->batch};
+}
+
+/* The tokens that enter the first block: those of each picture and, where hidden places share theirs, these. */
+static VitTokens embed(Tape *t, const Mim *m, Ref image)
 {
     const VitConfig *c = &m->encoder;
-    int64_t n = m->batch, all = n * m->places;
-    bool some = !c->mask_token && !m->plain; /* embed visible patches only */
+    int64_t n = m->batch, all = n * m->places, tokens = mim_embedded(m);
+    bool shares = mim_shares_masks(m), replaces = c->mask_token && !shares;
+    bool some = !m->plain && !replaces; /* embed visible patches only */
     VitInput in = {.batch = n,
-                   .tokens = m->tokens,
+                   .tokens = tokens,
                    .patches = some ? indices(t, "encoder.patches", n * m->visible) : REF_NONE,
-                   .replaced = c->mask_token ? indices(t, "encoder.replaced", all) : REF_NONE,
-                   .replaced_inverse = c->mask_token ? indices(t, "encoder.replaced_inverse", all) : REF_NONE,
-                   .index = indices(t, "encoder.index", n * m->tokens),
+                   .replaced = replaces ? indices(t, "encoder.replaced", all) : REF_NONE,
+                   .replaced_inverse = replaces ? indices(t, "encoder.replaced_inverse", all) : REF_NONE,
+                   .index = indices(t, "encoder.index", n * tokens),
                    .inverse = indices(t, "encoder.inverse", some ? n * m->visible : all),
-                   .place = indices(t, "encoder.place", n * m->tokens)};
+                   .place = indices(t, "encoder.place", n * tokens)};
+    if (!shares)
+        return (VitTokens){.own = vit_embed(t, image, c, &in), .shared = REF_NONE};
+    VitTokens x = vit_embed_masked(t, image, c, &in);
+    x.rows = (VitRows){indices(t, "encoder.rows", n * m->tokens), indices(t, "encoder.rows_inverse", n * tokens), m->tokens};
+    return x;
+}
+
+/* What is asked of the encoder's last block: all tokens, class tokens, or the rows of one view. */
+typedef enum { LAST_ALL, LAST_CLASS, LAST_VIEW } LastKind;
+typedef struct {
+    LastKind kind;
+    MimView view; /* of LAST_VIEW */
+} Last;
+
+static bool reads_last(const Mim *m, int decoder)
+{
+    int tap = m->recipe->decoders[decoder].tap;
+    return tap == TAP_LAST || tap == m->encoder.depth;
+}
+
+/* Linear decoders read nothing but the rows that their losses look at. */
+static Last last_of(const Mim *m)
+{
+    Last last = {LAST_ALL, MIM_VIEWS};
+    for (int k = 0; k < m->recipe->decoder_count; k++) {
+        MimView view = mim_view_of(m, k);
+        if (!reads_last(m, k))
+            continue;
+        if (m->recipe->decoders[k].kind == DECODER_TRANSFORMER || view_has_every(m, view) ||
+            (last.kind == LAST_VIEW && last.view != view))
+            return (Last){LAST_ALL, MIM_VIEWS};
+        last = (Last){LAST_VIEW, view};
+    }
+    return last;
+}
+
+/* states[i]: tokens after i blocks; of the last one those that are asked for. */
+static void encode(Tape *t, const Mim *m, Ref image, Last last, Ref *states)
+{
+    const VitConfig *c = &m->encoder;
     tape_layer(t, 0);
-    states[0] = tape_name(t, vit_embed(t, image, c, &in), "embed");
+    VitTokens x = embed(t, m, image);
+    states[0] = tape_name(t, vit_tokens(t, &x), "embed");
     Ref bias = REF_NONE;
     for (int i = 0; i < c->depth; i++) {
         Ref keep[2];
+        VitRows wanted = {REF_NONE, REF_NONE, 0};
+        bool part = i == c->depth - 1 && last.kind != LAST_ALL;
         drop_path_keep(t, m->evaluate ? NULL : &m->drop, 2 * i, m->batch, keep);
         bool shared = c->position == VIT_POSITION_RELATIVE;
         tape_layer(t, shared ? c->depth + 1 : i + 1);
@@ -235,14 +308,12 @@ static void encode(Tape *t, const Mim *m, Ref image, bool class_only, Ref *state
             bias = vit_relative_bias(t, c, i);
         tape_layer(t, i + 1);
         scope_push(t, "blocks.%d", i);
-        if (class_only && i == c->depth - 1 && !ref_given(bias)) {
-            VitRows wanted = class_rows(t, m);
-            states[i + 1] = vit_block_part(t, &(VitTokens){.own = states[i], .shared = REF_NONE}, &wanted, &c->block, keep, i);
-        } else {
-            states[i + 1] = vit_block(t, states[i], &c->block, keep, bias, i);
-        }
+        if (part)
+            wanted = last.kind == LAST_CLASS ? class_rows(t, m) : view_rows(t, m, last.view);
+        states[i + 1] = vit_block_part(t, &x, part ? &wanted : NULL, &c->block, keep, bias, i);
         scope_pop(t);
         tape_name(t, states[i + 1], "blocks.%d", i);
+        x = (VitTokens){.own = states[i + 1], .shared = REF_NONE};
     }
     tape_layer(t, c->depth + 1);
 }
@@ -256,7 +327,7 @@ static Ref image_input(Tape *t, const Mim *m)
 void mim_encode(Tape *t, const Mim *m, bool class_only, Ref *states)
 {
     tape_decay_rule(t, m->no_decay, m->recipe->optimizer.no_decay.count, m->recipe->optimizer.decay_all);
-    encode(t, m, image_input(t, m), class_only, states);
+    encode(t, m, image_input(t, m), (Last){class_only ? LAST_CLASS : LAST_ALL, MIM_VIEWS}, states);
 }
 
 bool mim_has_norm(const Recipe *r)
@@ -278,15 +349,6 @@ Ref mim_norm(Tape *t, const Mim *m, Ref x)
 }
 
 /* ---- decoders */
-
-/* Where the rows that count lie in (N, class + L), the same number in each picture. */
-static VitRows view_rows(Tape *t, const Mim *m, MimView view)
-{
-    int64_t rows = mim_view_rows(m, view), from = m->batch * (m->encoder.class_tokens + m->places);
-    return (VitRows){.index = mim_view_input(t, view, "rows", DTYPE_I32, shape_1(rows)),
-                     .inverse = mim_view_input(t, view, "inverse", DTYPE_I32, shape_1(from)),
-                     .count = rows / m->batch};
-}
 
 /* The same, in tokens of the encoder and shared ones. Hidden patches alone have none of the encoder's. */
 static VitRows view_tokens(Tape *t, const Mim *m, MimView view)
@@ -364,9 +426,8 @@ static Ref transformer_decoder(Tape *t, const Mim *m, const RecipeDecoder *d, Re
     block.width = d->width;
     block.heads = d->heads;
     block.layer_scale = 0;
-    /* The last block is carried out where the loss looks. With mask tokens in the encoder that number differs from picture to
-     * picture. */
-    bool fewer = !m->plain && !c->mask_token && mim_view_rows(m, view) < m->batch * (c->class_tokens + m->places);
+    /* The last block is carried out where the loss looks. */
+    bool fewer = !m->plain && mim_even(m) && mim_view_rows(m, view) < m->batch * (c->class_tokens + m->places);
     for (int i = 0; i < d->depth; i++) {
         Ref keep[2];
         VitRows wanted = {REF_NONE, REF_NONE, 0};
@@ -375,7 +436,8 @@ static Ref transformer_decoder(Tape *t, const Mim *m, const RecipeDecoder *d, Re
             wanted = ref_given(tokens.shared) ? view_tokens(t, m, view) : view_rows(t, m, view);
         drop_path_keep(t, m->evaluate ? NULL : &m->drop, branch + 2 * i, m->batch, keep);
         scope_push(t, "blocks.%d", i);
-        tokens = (VitTokens){.own = vit_block_part(t, &tokens, last ? &wanted : NULL, &block, keep, i), .shared = REF_NONE};
+        tokens = (VitTokens){.own = vit_block_part(t, &tokens, last ? &wanted : NULL, &block, keep, REF_NONE, i),
+                             .shared = REF_NONE};
         scope_pop(t);
     }
     Norm norm = norm_params(t, "norm", d->width, c->block.norm_eps, init_constant(0));
@@ -383,8 +445,8 @@ static Ref transformer_decoder(Tape *t, const Mim *m, const RecipeDecoder *d, Re
     return layer_apply(t, norm_before(pred, norm), fewer ? tokens.own : counted_rows(t, m, view, tokens.own));
 }
 
-/* A linear map of the tokens that count. SimMIM's head lies outside its encoder's family; MaskFeat's starts at zero. */
-static Ref linear_decoder(Tape *t, const Mim *m, const RecipeDecoder *d, Ref x, const Norm *final, MimView view, int outputs)
+/* A linear map of the rows x that count. SimMIM's head lies outside its encoder's family; MaskFeat's starts at zero. */
+static Ref linear_decoder(Tape *t, const Mim *m, const RecipeDecoder *d, Ref x, const Norm *final, int outputs)
 {
     const BlockConfig *b = &m->encoder.block;
     LinearArgs map = layer_none();
@@ -397,7 +459,7 @@ static Ref linear_decoder(Tape *t, const Mim *m, const RecipeDecoder *d, Ref x, 
     map.w = param(t, "weight", shape_2(outputs, b->width), weight);
     map.b = param(t, "bias", shape_1(outputs), bias);
     scope_pop(t);
-    return layer_apply(t, tap_map(m, d, final, map), counted_rows(t, m, view, x));
+    return layer_apply(t, tap_map(m, d, final, map), x);
 }
 
 /* ---- losses */
@@ -442,7 +504,7 @@ Ref mim_reconstruction(Tape *t, const Mim *m, Ref image, MimView view)
     ParamsInUse student = tape_params_in_use(t);
     tape_use_params(t, m->teacher_params, "teacher", false);
     scope_push(t, "hybrid");
-    encode(t, frozen, image, false, states);
+    encode(t, frozen, image, (Last){LAST_ALL, MIM_VIEWS}, states);
     Norm final = {REF_NONE, REF_NONE, 0};
     if (h->recipe.encoder.final_norm)
         final = norm_params(t, "norm", frozen->encoder.block.width, frozen->encoder.block.norm_eps, init_constant(0));
@@ -451,7 +513,7 @@ Ref mim_reconstruction(Tape *t, const Mim *m, Ref image, MimView view)
     if (d->kind == DECODER_TRANSFORMER)
         x = transformer_decoder(t, frozen, d, x, &final, 2 * frozen->encoder.depth, view, mim_outputs(frozen, 0));
     else
-        x = linear_decoder(t, frozen, d, x, &final, view, mim_outputs(frozen, 0));
+        x = linear_decoder(t, frozen, d, counted_rows(t, frozen, view, x), &final, mim_outputs(frozen, 0));
     scope_pop(t);
     scope_pop(t);
     tape_layer(t, m->encoder.depth + 1);
@@ -469,7 +531,8 @@ void mim_forward(Tape *t, const Mim *m, Ref losses[RECIPE_DECODERS_MAX])
     tape_decay_rule(t, m->no_decay, r->optimizer.no_decay.count, r->optimizer.decay_all);
     Ref image = image_input(t, m);
     MimTargets targets = {.image = image, .teacher_tokens = REF_NONE, .reconstruction = REF_NONE};
-    encode(t, m, image, false, states);
+    const Last last = last_of(m);
+    encode(t, m, image, last, states);
     Norm final = {REF_NONE, REF_NONE, 0};
     if (mim_has_norm(r))
         final = norm_params(t, "norm", c->block.width, c->block.norm_eps, init_constant(0));
@@ -479,9 +542,10 @@ void mim_forward(Tape *t, const Mim *m, Ref losses[RECIPE_DECODERS_MAX])
         MimView view = mim_view_of(m, k);
         Ref x = states[d->tap == TAP_LAST ? c->depth : d->tap], pred;
         scope_push(t, "decoders.%d", k);
-        if (d->kind != DECODER_TRANSFORMER)
-            pred = linear_decoder(t, m, d, x, &final, view, mim_outputs(m, k));
-        else
+        if (d->kind != DECODER_TRANSFORMER) {
+            bool counted = last.kind == LAST_VIEW && reads_last(m, k);
+            pred = linear_decoder(t, m, d, counted ? x : counted_rows(t, m, view, x), &final, mim_outputs(m, k));
+        } else
             pred = transformer_decoder(t, m, d, x, &final, branch, view, mim_outputs(m, k));
         scope_pop(t);
         branch += 2 * d->depth;

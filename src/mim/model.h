@@ -100,8 +100,8 @@ int mim_teacher_columns(const MimTeacher *teacher);
 void mim_feed(Program *program, const Mim *mim, const MimPictures *pictures, int64_t count, const uint8_t *kept, int64_t stride,
               int64_t batch_pictures, int64_t batch_hidden);
 
-/* Whether masks can be fed: with `input: visible` each picture has as many visible patches as the program was built for;
- * somewhere something is hidden. Sets *batch_hidden to their sum. false after error_set(). */
+/* Whether masks can be fed: each picture has as many visible patches as the program was built for, but for blocks, whose number
+ * varies; somewhere something is hidden. Sets *batch_hidden to their sum. false after error_set(). */
 bool mim_accepts(const Mim *mim, const uint8_t *hidden, int64_t count, int64_t *batch_hidden);
 
 /* Numbers that decoder k predicts for a place and those of its target (one code of `tokens`), and its places: the class tokens

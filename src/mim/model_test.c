@@ -116,6 +116,9 @@ static void masks_that_do_not_fit_are_refused(void **state)
     assert_non_null(strstr(error_text(), "picture 1 hides 13 of 16"));
     recipe.encoder.input = ENCODER_INPUT_MASK_TOKEN;
     assert_true(mim_open(&mim, &recipe, NULL, NULL, 2, false, false, false));
+    assert_false(mim_accepts(&mim, hidden, 2, &count));
+    recipe.mask.kind = MASK_BLOCK;
+    assert_true(mim_open(&mim, &recipe, NULL, NULL, 2, false, false, false));
     assert_true(mim_accepts(&mim, hidden, 2, &count));
     assert_int_equal(count, 25);
     memset(hidden, 0, sizeof hidden);

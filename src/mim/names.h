@@ -26,13 +26,21 @@ static inline bool mim_view_class(MimView view)
 /* That of a decoder's loss. */
 MimView mim_view_of(const Mim *mim, int decoder);
 
-/* Rows that are predicted. All places, or the hidden ones: their number is fixed when visible patches alone enter the encoder;
- * else it varies between pictures, and there is room for all, those that count first. */
+/* Whether the program is built for one number of hidden places in every picture. Blocks hide more here and fewer there. */
+bool mim_even(const Mim *mim);
+
+/* Rows that are predicted. All places, or the hidden ones; when their number varies between pictures there is room for all,
+ * those that count first. */
 int64_t mim_view_rows(const Mim *mim, MimView view);
 bool mim_view_weighted(const Mim *mim, MimView view);
 
 /* Whether a decoder's tokens of hidden places, the same in each picture, are computed once and not for each. */
 bool mim_shares_tokens(const Mim *mim);
+
+/* The same of the encoder's hidden places, with `input: mask_token`; tokens of a picture that are embedded: all, or those that
+ * are its own. */
+bool mim_shares_masks(const Mim *mim);
+int mim_embedded(const Mim *mim);
 
 /* An input of a view. */
 Ref mim_view_input(Tape *tape, MimView view, const char *what, DType dtype, Shape shape);

@@ -31,6 +31,11 @@ static Ref tokens_at(Tape *t, const VitTokens *x, const VitRows *rows)
     return join(t, x, rows, ref_given(rows->inverse) ? x->own : REF_NONE, x->shared);
 }
 
+Ref vit_tokens(Tape *t, const VitTokens *x)
+{
+    return ref_given(x->shared) ? tokens_at(t, x, &x->rows) : x->own;
+}
+
 /* A map of the tokens at those rows, or of all own ones when none are shared. */
 static Ref map_at(Tape *t, LinearArgs map, const VitTokens *x, const VitRows *rows)
 {
@@ -82,19 +87,24 @@ static Ref block_attention(Tape *t, const VitTokens *x, const VitRows *rows, Ref
                                         .mask = REF_NONE});
 }
 
-/* Of vit_block() and vit_block_part(); with `wanted` there is no bias. */
-static Ref block(Tape *t, const VitTokens *tokens, const VitRows *wanted, const BlockConfig *c, const Ref keep[2], Ref bias,
-                 int index)
+/* Those rows of x (N, T, D), all of which are own tokens'. */
+static Ref rows_of(Tape *t, Ref x, const VitRows *rows)
+{
+    return join(t, &(VitTokens){.own = x, .shared = REF_NONE}, rows, x, REF_NONE);
+}
+
+Ref vit_block_part(Tape *t, const VitTokens *tokens, const VitRows *wanted, const BlockConfig *c, const Ref keep[2], Ref bias,
+                   int index)
 {
     int64_t d = c->width, hidden = llround(c->mlp_ratio * (double)d);
     Prologue act = c->activation == ACTIVATION_QUICK_GELU ? PROLOGUE_QUICK_GELU : PROLOGUE_GELU;
     /* Taken before the maps of all tokens: then their gradient writes every row, and this one's adds to some. */
-    Ref x = wanted                      ? tokens_at(t, tokens, wanted)
-            : ref_given(tokens->shared) ? tokens_at(t, tokens, &tokens->rows)
-                                        : tokens->own;
+    Ref x = wanted ? tokens_at(t, tokens, wanted) : vit_tokens(t, tokens);
     Norm norm1 = norm_params(t, "norm1", d, c->norm_eps, init_bias(c->family));
     scope_push(t, "attn");
-    Ref heads = block_attention(t, tokens, wanted, x, c, norm1, bias);
+    Ref heads = block_attention(t, tokens, ref_given(bias) ? NULL : wanted, x, c, norm1, bias);
+    if (wanted && ref_given(bias))
+        heads = rows_of(t, heads, wanted);
     LinearArgs map = layer_map(t, "proj", d, d, true, c->family, index);
     scope_pop(t);
     if (c->layer_scale > 0)
@@ -117,14 +127,9 @@ static Ref block(Tape *t, const VitTokens *tokens, const VitRows *wanted, const 
     return layer_apply(t, map, wide);
 }
 
-Ref vit_block_part(Tape *t, const VitTokens *tokens, const VitRows *wanted, const BlockConfig *c, const Ref keep[2], int index)
-{
-    return block(t, tokens, wanted, c, keep, REF_NONE, index);
-}
-
 Ref vit_block(Tape *t, Ref x, const BlockConfig *c, const Ref keep[2], Ref bias, int index)
 {
-    return block(t, &(VitTokens){.own = x, .shared = REF_NONE}, NULL, c, keep, bias, index);
+    return vit_block_part(t, &(VitTokens){.own = x, .shared = REF_NONE}, NULL, c, keep, bias, index);
 }
 
 Ref vit_relative_bias(Tape *t, const VitConfig *c, int index)
@@ -172,10 +177,16 @@ VitInput vit_whole(Tape *t, const VitConfig *c, int64_t batch)
     return in;
 }
 
-Ref vit_embed(Tape *t, Ref image, const VitConfig *c, const VitInput *in)
+bool vit_has_table(const VitConfig *c)
+{
+    return c->position == VIT_POSITION_SINCOS || c->position == VIT_POSITION_LEARNED;
+}
+
+/* The patches that `in` names, through their map. */
+static Ref embed_patches(Tape *t, Ref image, const VitConfig *c, const VitInput *in)
 {
     const BlockConfig *b = &c->block;
-    int64_t d = b->width, numbers = (int64_t)c->channels * c->patch * c->patch, places = (int64_t)c->rows * c->columns;
+    int64_t d = b->width, numbers = (int64_t)c->channels * c->patch * c->patch;
     Ref cut = patches(t, image, in->patches, c->patch, PATCH_CHANNEL_FIRST);
     scope_push(t, "patch_embed");
     LinearArgs map = layer_none();
@@ -187,34 +198,71 @@ Ref vit_embed(Tape *t, Ref image, const VitConfig *c, const VitInput *in)
         map.b = param(t, "proj.bias", shape_1(d), init_patch_bias(b->family, numbers));
     tape_params_use_again(t, all);
     scope_pop(t);
-    Ref x = layer_apply(t, map, cut);
-    if (c->mask_token) {
-        Ref token = param(t, "mask_token", shape_3(1, 1, d), init_token(b->family));
+    return layer_apply(t, map, cut);
+}
+
+static Ref mask_token(Tape *t, const VitConfig *c)
+{
+    return param(t, "mask_token", shape_3(1, 1, c->block.width), init_token(c->block.family));
+}
+
+/* Tokens of embedded patches x: class tokens before them, positions added. *table: of the positions, or left out. */
+static Ref place_tokens(Tape *t, Ref x, const VitConfig *c, const VitInput *in, Ref *table)
+{
+    const BlockConfig *b = &c->block;
+    int64_t d = b->width, places = (int64_t)c->rows * c->columns;
+    Ref token = REF_NONE;
+    *table = REF_NONE;
+    if (c->class_tokens)
+        token = param(t, "cls_token", shape_3(1, c->class_tokens, d), init_token(b->family));
+    Shape shape = shape_3(1, places + c->class_tokens, d);
+    if (c->position == VIT_POSITION_SINCOS)
+        *table = param_fixed(t, "pos_embed", shape, init_sincos(b->family, c->rows, c->columns));
+    else if (c->position == VIT_POSITION_LEARNED)
+        *table = param(t, "pos_embed", shape, init_token(b->family));
+    return gather(t, (GatherArgs){.x = x,
+                                  .index = in->index,
+                                  .inverse = in->inverse,
+                                  .tokens = token,
+                                  .table = *table,
+                                  .place = ref_given(*table) ? in->place : REF_NONE,
+                                  .shape = shape_3(in->batch, in->tokens, d)});
+}
+
+Ref vit_embed(Tape *t, Ref image, const VitConfig *c, const VitInput *in)
+{
+    Ref x = embed_patches(t, image, c, in), table;
+    if (c->mask_token)
         x = gather(t, (GatherArgs){.x = x,
                                    .index = in->replaced,
                                    .inverse = in->replaced_inverse,
-                                   .tokens = token,
+                                   .tokens = mask_token(t, c),
                                    .table = REF_NONE,
                                    .place = REF_NONE,
-                                   .shape = shape_3(in->batch, places, d)});
-    }
-    Ref token = REF_NONE, table = REF_NONE;
-    if (c->class_tokens)
-        token = param(t, "cls_token", shape_3(1, c->class_tokens, d), init_token(b->family));
-    Shape table_shape = shape_3(1, places + c->class_tokens, d);
-    if (c->position == VIT_POSITION_SINCOS)
-        table = param_fixed(t, "pos_embed", table_shape, init_sincos(b->family, c->rows, c->columns));
-    else if (c->position == VIT_POSITION_LEARNED)
-        table = param(t, "pos_embed", table_shape, init_token(b->family));
-    x = gather(t, (GatherArgs){.x = x,
-                               .index = in->index,
-                               .inverse = in->inverse,
-                               .tokens = token,
-                               .table = table,
-                               .place = ref_given(table) ? in->place : REF_NONE,
-                               .shape = shape_3(in->batch, in->tokens, d)});
+                                   .shape = shape_3(in->batch, (int64_t)c->rows * c->columns, c->block.width)});
+    x = place_tokens(t, x, c, in, &table);
     if (!c->norm_pre)
         return x;
-    Norm norm = norm_params(t, "norm_pre", d, b->norm_eps, init_bias(b->family));
+    Norm norm = norm_params(t, "norm_pre", c->block.width, c->block.norm_eps, init_bias(c->block.family));
     return layer_norm(t, x, norm.gamma, norm.beta, norm.eps);
+}
+
+VitTokens vit_embed_masked(Tape *t, Ref image, const VitConfig *c, const VitInput *in)
+{
+    Ref x = embed_patches(t, image, c, in), shared = mask_token(t, c), table;
+    x = place_tokens(t, x, c, in, &table);
+    if (ref_given(table))
+        shared = gather(t, (GatherArgs){.x = table,
+                                        .index = REF_NONE,
+                                        .inverse = REF_NONE,
+                                        .tokens = REF_NONE,
+                                        .table = shared,
+                                        .place = REF_NONE,
+                                        .shape = shape_2(ref_shape(t, table)->d[1], c->block.width)});
+    if (c->norm_pre) {
+        Norm norm = norm_params(t, "norm_pre", c->block.width, c->block.norm_eps, init_bias(c->block.family));
+        x = layer_norm(t, x, norm.gamma, norm.beta, norm.eps);
+        shared = layer_norm(t, shared, norm.gamma, norm.beta, norm.eps);
+    }
+    return (VitTokens){.own = x, .shared = shared};
 }

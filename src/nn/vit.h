@@ -53,11 +53,14 @@ typedef struct {
     VitRows rows;
 } VitTokens;
 
+/* All of them (N, T, D). */
+Ref vit_tokens(Tape *tape, const VitTokens *x);
+
 /* vit_block() without the work that is for nothing: what depends on a token alone is computed once for a shared one, and of
- * tokens that are not wanted only keys and values are. wanted: rows of own and shared tokens, result (N, count, D); NULL: all
- * of them, (N, T, D). */
+ * tokens that are not wanted only keys and values are (with a bias, which belongs to places, queries too). wanted: rows of own
+ * and shared tokens, result (N, count, D), with a bias only where none are shared; NULL: all of them, (N, T, D). */
 Ref vit_block_part(Tape *tape, const VitTokens *x, const VitRows *wanted, const BlockConfig *config, const Ref keep[2],
-                   int index);
+                   Ref bias, int index);
 
 /* Which rows enter the encoder, as values on the tape. */
 typedef struct {
@@ -80,5 +83,12 @@ Ref vit_relative_bias(Tape *tape, const VitConfig *config, int index);
 
 /* image (N, C, H, W) -> tokens (N, T, D) that enter the first block. */
 Ref vit_embed(Tape *tape, Ref image, const VitConfig *config, const VitInput *input);
+
+/* With config->mask_token: own tokens are the class tokens and those of the patches that `input` names. The hidden ones share
+ * the mask token, a single one, or with a table of positions one at each: class + l. Their rows are left to the caller. */
+VitTokens vit_embed_masked(Tape *tape, Ref image, const VitConfig *config, const VitInput *input);
+
+/* Whether positions are a table (1, class + L, D) that is added to the tokens. */
+bool vit_has_table(const VitConfig *config);
 
 #endif
