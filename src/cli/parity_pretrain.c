@@ -293,6 +293,35 @@ static bool read_masks(Run *run, int step)
     return values != NULL;
 }
 
+/* Masks are given: how they could be drawn does not matter, but a program is built for one number of hidden places, or, as for
+ * blocks, for any. */
+static bool fit_masks(Run *run)
+{
+    char name[64];
+    int least = run->places, most = 0;
+    if (run->recipe.encoder.input != ENCODER_INPUT_MASK_TOKEN)
+        return true;
+    for (int step = 0; step < run->steps && tensor_name(name, "mask", step) && safetensors_find(run->golden->stored, name);
+         step++) {
+        float *values = parity_input(run->golden, name, 2, (int64_t[]){run->batch, run->places});
+        for (int i = 0; values && i < run->batch; i++) {
+            int here = 0;
+            for (int l = 0; l < run->places; l++)
+                here += values[(size_t)i * (size_t)run->places + (size_t)l] != 0;
+            least = here < least ? here : least;
+            most = here > most ? here : most;
+        }
+        memory_free(values);
+        if (!values)
+            return false;
+    }
+    if (least < most)
+        run->recipe.mask.kind = MASK_BLOCK;
+    else if (most > 0)
+        run->recipe.mask.ratio = (most - 0.5) / run->places; /* of which as many are left as are visible */
+    return true;
+}
+
 static bool read_kept(Run *run, int step)
 {
     char name[64];
@@ -452,7 +481,7 @@ bool parity_pretrain(ParityCase *c, const ParityOptions *options)
     if (classifies)
         run.recipe.decoder_count = 0; /* which a recipe says itself */
     if (safetensors_find(c->stored, "mask.0"))
-        run.recipe.mask.kind = MASK_RANDOM; /* masks are given: whether this kind could be drawn does not matter */
+        run.recipe.mask.kind = MASK_RANDOM;
     /* The case brings its teacher, as a file would. */
     if (json_object_get(c->about, "teacher"))
         for (int k = -1; k < run.recipe.decoder_count; k++)
@@ -461,7 +490,7 @@ bool parity_pretrain(ParityCase *c, const ParityOptions *options)
     bool codes = safetensors_find(c->stored, "token.0") != NULL;
     for (int k = -1; codes && k < run.recipe.decoder_count; k++)
         snprintf(k < 0 ? run.recipe.target.teacher : run.recipe.decoders[k].target.teacher, RECIPE_PATH_BYTES, "%s", c->path);
-    if (!recipe_check(&run.recipe) || !read_sizes(&run))
+    if (!recipe_check(&run.recipe) || !read_sizes(&run) || !fit_masks(&run))
         goto done;
     run.method = recipe_method(&run.recipe);
     if (codes && !(run.codes = memory_new((size_t)run.batch * (size_t)run.places, sizeof *run.codes)))
