@@ -142,6 +142,10 @@ static void say_what(const Run *run)
     if (r->run.devices > 1)
         snprintf(beside, sizeof beside, ", %d of these share a batch", r->run.devices);
     run_say(run, "%s: %s", run_folder_path(run->folder), source_summary(p->source));
+    if (source_left_out(p->source, NULL))
+        run_say(run, "%s", source_left_out(p->source, NULL));
+    if (p->val_source && source_left_out(p->val_source, NULL))
+        run_say(run, "of data.val, %s", source_left_out(p->val_source, NULL));
     run_say(run,
             "%zu pictures to train on, %zu held out; %" PRId64 " steps an epoch, %" PRId64
             " in all; batch %d in parts of %d; %.1f "
