@@ -85,9 +85,11 @@ static void tell_damaged(void *context, const char *path, const char *why)
 {
     DataJob *job = context;
     size_t length = strlen(path);
-    if (!strncmp(why, path, length)) /* it is printed before the reason anyway */
-        why += length + (!strncmp(why + length, ": ", 2) ? 2 : !strncmp(why + length, " is ", 4) ? 4 : 0);
     job->damaged++;
+    /* It is printed before the reason anyway. */
+    why = error_without(path, why);
+    if (!strncmp(why, path, length) && !strncmp(why + length, " is ", 4))
+        why += length + 4;
     print_bad(job->json, path, why);
     fflush(stdout);
 }

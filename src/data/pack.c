@@ -128,12 +128,8 @@ static void make_into(const PackOptions *o, size_t i, ResizeScratch *scratch, Ma
     *made = (Made){0};
     if (make(o, i, scratch, made))
         return;
-    const char *why = error_text();
-    size_t prefix = sizeof picture_name - 1;
-    if (!strncmp(why, picture_name, prefix) && !strncmp(why + prefix, ": ", 2))
-        why += prefix + 2;
     made->machine = error_is_machine();
-    made->why = memory_string(why);
+    made->why = memory_string(error_without(picture_name, error_text()));
     if (!made->why)
         made->machine = true;
     memory_free(made->bytes);
