@@ -292,9 +292,9 @@ bool recipe_set_flag(Recipe *r, const char *name, const char *value, bool *known
  * the names of the keys. To be called once all sources are read. */
 bool recipe_check(const Recipe *r);
 
-/* Whether every key for which `written` is true (NULL: each) and that is not at its default does something in a run. Asked of what
- * people write beside a recipe: what they change may leave other keys of it idle. False after error_set() with the names of the
- * key and of what it lacks. */
+/* Whether every key for which `written` is true (NULL: each) and that is not at its default does something in a run. Asked of
+ * what people write beside a recipe: what they change may leave other keys of it idle. False after error_set() with the names
+ * of the key and of what it lacks. */
 bool recipe_check_idle(const Recipe *r, bool (*written)(const void *context, const char *key), const void *context);
 
 /* What a recipe trains. */
@@ -332,6 +332,10 @@ double recipe_lr(const Recipe *r);
 
 /* Blocks of the network: encoder.depth, or as many as encoder.keep_blocks keeps of them (docs/spec/transfer.md A.12). */
 int recipe_depth(const Recipe *r);
+
+/* "12 blocks", or "6 of 12 blocks" with encoder.keep_blocks, into `room`. Returns `room`. */
+enum { RECIPE_BLOCKS_SIZE = 40 };
+const char *recipe_blocks(const Recipe *r, char room[RECIPE_BLOCKS_SIZE]);
 
 /* Rows and columns of the grid of patches, and their number. */
 void recipe_grid(const Recipe *r, int *rows, int *columns);

@@ -126,15 +126,18 @@ static void blocks_that_are_not_kept_are_none(void **state)
 {
     (void)state;
     static const char text[] = "encoder: {depth: 12, keep_blocks: 6}\ndecoders: [{tap: 6}]\n";
+    char blocks[RECIPE_BLOCKS_SIZE];
     Recipe r;
     assert_true(parse(&r, text));
     assert_int_equal(recipe_depth(&r), 6);
+    assert_string_equal(recipe_blocks(&r, blocks), "6 of 12 blocks");
     assert_true(recipe_check(&r));
     assert_true(recipe_set(&r, "decoders.0.tap=7"));
     assert_false(recipe_check(&r));
     assert_non_null(strstr(error_text(), "encoder.keep_blocks is 6"));
     assert_true(recipe_set(&r, "encoder.keep_blocks=all") && recipe_check(&r));
     assert_int_equal(recipe_depth(&r), 12);
+    assert_string_equal(recipe_blocks(&r, blocks), "12 blocks");
     assert_true(recipe_set(&r, "encoder.keep_blocks=13"));
     assert_false(recipe_check(&r));
     assert_non_null(strstr(error_text(), "more than encoder.depth 12"));
