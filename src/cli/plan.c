@@ -221,11 +221,12 @@ static bool print_plan(const Job *job, const Forecast *f, const Text *why)
 static int run_plan(void *options, const Arguments *arguments)
 {
     const Job *job = options;
-    Text why = {0};
+    Text why = {0}, notes = {0};
     Recipe *recipe = memory_new(1, sizeof *recipe);
     Forecast *forecast = memory_new(1, sizeof *forecast);
     int code = EXIT_FAILED;
-    bool ok = recipe && forecast && choose_recipe(arguments, recipe, &why, &code);
+    bool ok = recipe && forecast && choose_recipe(arguments, recipe, &why, &notes, &code);
+    choose_tell(&notes);
     if (ok) {
         code = EXIT_FAILED;
         ok = forecast_make(recipe, !job->no_time, forecast) && print_plan(job, forecast, &why);

@@ -267,6 +267,10 @@ void recipe_defaults(Recipe *r);
  * Consistency between keys is left to recipe_check(), since command-line keys still follow. */
 bool recipe_load(Recipe *r, const char *name_or_path);
 
+/* As recipe_load(), and appends the keys that the file itself sets, not its bases, to *keys, {0} at first, a line each as the
+ * command line would name them. None of a file that recipe_write() wrote: it holds every key. */
+bool recipe_load_keys(Recipe *r, const char *name_or_path, Text *keys);
+
 /* As recipe_load() of a path, but a top-level mapping `case` is skipped: for golden cases. */
 bool recipe_load_case(Recipe *r, const char *path);
 

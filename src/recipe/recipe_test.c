@@ -510,6 +510,14 @@ static void bases_are_followed(void **state)
     assert_int_equal(r.encoder.width, 16);
     assert_int_equal(r.decoder_count, 2);
     assert_true(r.schedule.blr == 2 && r.schedule.lr == RECIPE_AUTO);
+    Text keys = {0};
+    write_text(path, "base: one\ndecoders: [{}, {target: {kind: hog}, tap: 2}]\nmask: {min_block: 4, ratio: 0.5}\n");
+    assert_true(recipe_load_keys(&r, path, &keys));
+    assert_string_equal(keys.data, "decoders.1.target.kind\ndecoders.1.tap\nmask.min_block\nmask.ratio\n");
+    text_free(&keys);
+    write_text(path, "mask: {min_block: 4}\nlacuna: 1\n");
+    assert_true(recipe_load_keys(&r, path, &keys));
+    assert_null(keys.data);
     write_text(path, "base: ./one.yaml\n");
     assert_true(recipe_load(&r, path)); /* relative to the file, not to the working directory */
     assert_int_equal(r.encoder.depth, 4);
