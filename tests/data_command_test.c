@@ -70,6 +70,8 @@ static void write_text(const char *name, const char *text)
     assert_true(file_write(path, text, strlen(text)));
 }
 
+#define NOT_READ "2 files are not read: .bmp, .gif; convert them to PNG\n"
+
 static int write_folders(void **state)
 {
     (void)state;
@@ -87,6 +89,8 @@ static int write_folders(void **state)
     write_png("mixed/deep/a copy.png", 4, 6, 3, 0, 5);
     write_png("mixed/deep/another.png", 4, 6, 3, 0, 5);
     write_text("mixed/notes.txt", "left out");
+    write_text("mixed/moving.GIF", "GIF89a");
+    write_text("mixed/deep/old.bmp", "BM");
     write_text("bad/only.png", "x");
     return 0;
 }
@@ -120,14 +124,14 @@ static void check_names_every_bad_file_in_order(void **state)
     for (int threads = 1; threads <= 4; threads++) {
         char arguments[128];
         snprintf(arguments, sizeof arguments, "data check " HOME "/mixed --threads %d", threads);
-        transcript(arguments, 1, whole, "3 of 9 pictures cannot be read\n");
+        transcript(arguments, 1, whole, "3 of 9 pictures cannot be read\n" NOT_READ);
     }
     snprintf(whole, sizeof whole,
              "{\"key\": \"c-empty.jpg\", \"why\": \"the file is empty\"}\n"
              "{\"key\": \"d-text.jpg\", \"why\": \"this is neither a JPEG, PNG, WebP nor TIFF file\"}\n"
              "{\"key\": \"e-cut.jpg\", \"why\": \"the JPEG file is cut off after %zu bytes\"}\n",
              size);
-    transcript("data check --json " HOME "/mixed", 1, whole, "3 of 9 pictures cannot be read\n");
+    transcript("data check --json " HOME "/mixed", 1, whole, "3 of 9 pictures cannot be read\n" NOT_READ);
 }
 
 /* As one line each, and the others are looked at. */
@@ -136,6 +140,7 @@ static void check_names_every_damaged_shard(void **state)
     (void)state;
     Ran ran = run_program("data pack " HOME "/mixed " HOME "/shards --shard-count 2");
     assert_int_equal(ran.code, 1); /* three of the pictures cannot be read */
+    assert_non_null(strstr(ran.err, NOT_READ));
     ran_free(&ran);
     static const char *const cut[] = {HOME "/shards/shards-000000.tar", HOME "/shards/shards-000002.tar"};
     for (int i = 0; i < 2; i++)
@@ -172,7 +177,7 @@ static void stats_tell_what_is_there(void **state)
     (void)state;
     static const char begin[] = "pictures      6\n"
                                 "bad           3, left out here: `lacuna data check` names them\n"
-                                "height        4 smallest, 4 median, 30 largest\n"
+                                "left out      " NOT_READ "height        4 smallest, 4 median, 30 largest\n"
                                 "width         2 smallest, 6 median, 20 largest\n"
                                 "channels      1 grey, 5 colour\n"
                                 "depth         6 of 8 bits, 0 of 16, 0 float\n"
@@ -203,11 +208,13 @@ static void stats_in_json_hold_the_pixels_mean(void **state)
     assert_true(file_make_folder(HOME "/two"));
     write_png("two/black.png", 3, 4, 3, 0, 0);
     write_png("two/white.png", 3, 12, 3, 255, 0); /* three quarters of all pixels */
+    write_text("two/a.heic", "x");
     Ran ran = run_program("data stats --json " HOME "/two");
     json_t *stats = json_loads(ran.out, 0, NULL);
     assert_int_equal(ran.code, 0);
     assert_non_null(stats);
     assert_int_equal(json_integer_value(json_object_get(stats, "pictures")), 2);
+    assert_int_equal(json_integer_value(json_object_get(stats, "left_out")), 1);
     assert_int_equal(json_integer_value(json_object_get(stats, "near_empty")), 2);
     assert_int_equal(json_integer_value(json_object_get(stats, "duplicates")), 0);
     assert_int_equal(json_integer_value(json_object_get(json_object_get(stats, "width"), "largest")), 12);

@@ -1,5 +1,6 @@
 /* `lacuna data world`: what it writes is what the world's functions say, in the layouts of other programs. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -8,6 +9,7 @@
 #include <jansson.h>
 
 #include "data/world.h"
+#include "data/world_files.h"
 #include "image/image.h"
 #include "run_program.h"
 
@@ -213,13 +215,49 @@ static void nothing_is_written_over(void **state)
 {
     (void)state;
     Ran ran = run_program("data world --out " HOME "/a --count 1");
-    assert_string_equal(ran.err, "lacuna: " HOME "/a is there and not empty: name a new folder, or remove that one\n");
+    assert_string_equal(ran.err, "lacuna: the folder " HOME "/a is not empty; give one that is, or that is not there\n");
     assert_int_equal(ran.code, 1);
     ran_free(&ran);
     ran = run_program("data world");
     assert_non_null(strstr(ran.err, "data world wants --out DIR"));
     assert_int_equal(ran.code, 2);
     ran_free(&ran);
+}
+
+static void end_at_once(void *context, int done, int all)
+{
+    (void)context;
+    if (done >= 3 && done < all)
+        raise(SIGKILL);
+}
+
+/* A folder that is there is whole: one of a program that was killed, or that the disk failed, is not. */
+static void half_a_world_is_none(void **state)
+{
+    (void)state;
+    int status;
+    WorldFiles files = {
+        .world = {.height = 8, .width = 8}, .train = 3, .val = 2, .frames = 2, .threads = 1, .step = end_at_once};
+    pid_t child = fork();
+    if (!child) {
+        world_files_write(&files, HOME "/half");
+        _exit(0);
+    }
+    assert_true(child > 0 && waitpid(child, &status, 0) == child && WIFSIGNALED(status));
+    assert_true(file_exists(HOME "/half.tmp/train") && !file_exists(HOME "/half"));
+    Ran ran = run_program("data world --out " HOME "/half --count 3 --val 2 --size 8");
+    assert_int_equal(ran.code, 1);
+    assert_non_null(strstr(ran.err, HOME "/half.tmp is left from an earlier try"));
+    ran_free(&ran);
+    assert_true(file_remove(HOME "/half.tmp"));
+    files.step = NULL;
+    file_fail_at(9); /* of the third picture */
+    assert_false(world_files_write(&files, HOME "/half"));
+    file_fail_at(0);
+    assert_non_null(strstr(error_text(), "No space left"));
+    assert_false(file_exists(HOME "/half") || file_exists(HOME "/half.tmp"));
+    assert_true(world_files_write(&files, HOME "/half"));
+    assert_true(file_exists(HOME "/half/truth/val.json") && !file_exists(HOME "/half.tmp"));
 }
 
 static void threads_change_nothing(void **state)
@@ -274,15 +312,11 @@ static void a_sheet(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pictures_and_maps),
-        cmocka_unit_test(depth_has_sixteen_bits),
-        cmocka_unit_test(annotations_may_be_missing),
-        cmocka_unit_test(annotations_are_cocos),
-        cmocka_unit_test(clips_have_tracks),
-        cmocka_unit_test(nothing_is_written_over),
-        cmocka_unit_test(threads_change_nothing),
-        cmocka_unit_test(the_files_are_a_source),
-        cmocka_unit_test(a_sheet),
+        cmocka_unit_test(pictures_and_maps),          cmocka_unit_test(depth_has_sixteen_bits),
+        cmocka_unit_test(annotations_may_be_missing), cmocka_unit_test(annotations_are_cocos),
+        cmocka_unit_test(clips_have_tracks),          cmocka_unit_test(nothing_is_written_over),
+        cmocka_unit_test(half_a_world_is_none),       cmocka_unit_test(threads_change_nothing),
+        cmocka_unit_test(the_files_are_a_source),     cmocka_unit_test(a_sheet),
     };
     return cmocka_run_group_tests(tests, write_world, remove_world);
 }

@@ -318,8 +318,11 @@ static bool write_json(const Analysis *a)
         text_add_json_string(&out, model->name);
         text_add(&out, ", \"from\": ");
         text_add_json_string(&out, model->from);
-        text_add(&out, ", \"blocks\": %d, \"heads\": %d, \"width\": %d, \"rows\": %d, \"columns\": %d, \"patch\": %g, ",
-                 inside_depth(model->inside), h.heads, inside_width(model->inside), h.rows, h.columns, h.stride);
+        text_add(&out,
+                 ", \"blocks\": %d, \"full_depth\": %d, \"heads\": %d, \"width\": %d, \"rows\": %d, \"columns\": %d, "
+                 "\"patch\": %g, ",
+                 inside_depth(model->inside), model->backbone->recipe.encoder.depth, h.heads, inside_width(model->inside),
+                 h.rows, h.columns, h.stride);
         text_add(&out, "\"class_token\": %s}", h.class_tokens ? "true" : "false");
     }
     text_add(&out, "]");

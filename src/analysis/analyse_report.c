@@ -410,12 +410,13 @@ static void add_models(const Analysis *a, Text *out)
     for (int m = 0; m < a->count; m++) {
         const Model *model = &a->models[m];
         const Recipe *r = &model->backbone->recipe;
+        char blocks[RECIPE_BLOCKS_SIZE];
         text_add(out, "<tr><td>");
         html_text(out, model->name);
         text_add(out, "</td><td>");
         html_text(out, model->from);
-        text_add(out, "</td><td>patch %d, width %d, %d blocks, %d heads; pictures of %d x %d%s</td></tr>\n", r->encoder.patch,
-                 r->encoder.width, recipe_depth(r), r->encoder.heads, r->image.size[0], r->image.size[1],
+        text_add(out, "</td><td>patch %d, width %d, %s, %d heads; pictures of %d x %d%s</td></tr>\n", r->encoder.patch,
+                 r->encoder.width, recipe_blocks(r, blocks), r->encoder.heads, r->image.size[0], r->image.size[1],
                  r->encoder.class_token ? "" : "; no class token");
     }
     text_add(out, "</table></div>\n");

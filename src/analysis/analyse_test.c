@@ -64,10 +64,11 @@ static int begin(void **state)
                           "encoder: {patch: 4, width: 12, depth: 2, heads: 2}\n"
                           "decoders: [{tap: 1, width: 8, depth: 1, heads: 2}, {tap: last, width: 8, depth: 1, heads: 2}]\n"
                           "run: {seed: 5}\n");
-    save_run(HOME "/two", "image: {size: 12, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}\n"
-                          "encoder: {patch: 3, width: 8, depth: 3, heads: 1, class_token: false, position: learned}\n"
-                          "decoders: [{tap: last, target: {kind: hog, cell: 3}, width: 8, depth: 1, heads: 2}]\n"
-                          "run: {seed: 6}\n");
+    save_run(HOME "/two",
+             "image: {size: 12, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}\n"
+             "encoder: {patch: 3, width: 8, depth: 4, keep_blocks: 3, heads: 1, class_token: false, position: learned}\n"
+             "decoders: [{tap: last, target: {kind: hog, cell: 3}, width: 8, depth: 1, heads: 2}]\n"
+             "run: {seed: 6}\n");
     return 0;
 }
 
@@ -140,6 +141,12 @@ static void models_that_have_little_in_common(void **state)
     for (size_t t = 0; t < 5; t++)
         if (json_array_size(json_object_get(root, tables[t].name)) != tables[t].rows)
             fail_msg("%s has %zu rows", tables[t].name, json_array_size(json_object_get(root, tables[t].name)));
+    const json_t *two = json_array_get(json_object_get(root, "models"), 1);
+    assert_int_equal(json_integer_value(json_object_get(two, "blocks")), 3);
+    assert_int_equal(json_integer_value(json_object_get(two, "full_depth")), 4);
+    char *page = read_text(HOME "/out/report.html");
+    assert_true(strstr(page, "width 12, 2 blocks,") && strstr(page, "width 8, 3 of 4 blocks,"));
+    memory_free(page);
     /* A layer is like itself; one head has no other. */
     const json_t *cka = json_object_get(root, "cka"), *heads = json_object_get(root, "heads");
     assert_true(fabs(json_number_value(json_object_get(json_array_get(cka, 0), "cka")) - 1) < 1e-9);

@@ -81,6 +81,11 @@ static void errors_keep_their_cause(void **state)
     assert_string_equal(error_text(), "reading x: the cause 3");
     error_set("again: %s", error_text());
     assert_string_equal(error_text(), "again: reading x: the cause 3");
+    assert_string_equal(error_without("again", error_text()), "reading x: the cause 3");
+    assert_string_equal(error_without("again: reading x", error_text()), "the cause 3");
+    static const char *const others[] = {"aga", "reading x", "again:", "again: reading x: the cause 3, and more"};
+    for (int i = 0; i < 4; i++)
+        assert_ptr_equal(error_without(others[i], error_text()), error_text());
 }
 
 static void memory_refuses_overflow_and_planted_failures(void **state)

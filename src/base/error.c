@@ -40,6 +40,12 @@ const char *error_text(void)
     return text;
 }
 
+const char *error_without(const char *name, const char *text)
+{
+    size_t length = strlen(name);
+    return !strncmp(text, name, length) && !strncmp(text + length, ": ", 2) ? text + length + 2 : text;
+}
+
 void error_clear(void)
 {
     text[0] = 0;

@@ -26,6 +26,10 @@ static inline bool error_false(void)
 /* The calling thread's error text, "" when there is none; valid until the next call of this header on this thread. */
 const char *error_text(void);
 
+/* What stands behind "NAME: " in `text`, for those who tell the name apart; all of `text` if it does not begin so. Points into
+ * `text`. */
+const char *error_without(const char *name, const char *text);
+
 void error_clear(void);
 
 /* Whether the present error is one of the machine (no memory, no descriptor, a disk that does not answer), which says nothing

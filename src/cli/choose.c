@@ -1,5 +1,8 @@
 #include "cli/choose.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -29,6 +32,42 @@ static bool is_written(const void *arguments, const char *key)
 static bool apply(const Arguments *arguments, Recipe *recipe)
 {
     return arguments_apply(arguments, recipe) && recipe_check(recipe) && recipe_check_idle(recipe, is_written, arguments);
+}
+
+static bool is_that(const void *key, const char *asked)
+{
+    return !strcmp(key, asked);
+}
+
+/* Keys of the recipe's own file that do nothing in it, and do nothing still with the settings of the command line. */
+static void note_idle(const char *name, const Recipe *file, const Recipe *recipe, const Text *keys, Text *notes)
+{
+    for (char *key = keys->data, *end; key && *key; key = end + 1) {
+        end = strchr(key, '\n');
+        *end = 0;
+        if (!recipe_check_idle(file, is_that, key) && !recipe_check_idle(recipe, is_that, key))
+            text_add(notes, "%s: %s\n", name, error_text());
+    }
+    error_clear();
+}
+
+/* A recipe of that name or file with the settings upon it. */
+static bool load(const char *name, const Arguments *arguments, Recipe *recipe, Text *notes)
+{
+    Text keys = {0};
+    Recipe *file = memory_new(1, sizeof *file);
+    bool ok = file && recipe_load_keys(recipe, name, &keys);
+    if (!ok && file && arguments->count && file_is_folder(name))
+        error_set("%s is a folder, not a recipe: pictures are named with --data %s", name, name);
+    if (ok) {
+        *file = *recipe;
+        ok = apply(arguments, recipe);
+    }
+    if (ok)
+        note_idle(name, file, recipe, &keys, notes);
+    memory_free(file);
+    text_free(&keys);
+    return ok;
 }
 
 /* The first proposal, with the settings of the command line upon it, that fits into memory. */
@@ -65,14 +104,18 @@ static bool propose(const char *where, const Arguments *arguments, Recipe *recip
     return ok;
 }
 
-bool choose_recipe(const Arguments *arguments, Recipe *recipe, Text *why, int *code)
+bool choose_recipe(const Arguments *arguments, Recipe *recipe, Text *why, Text *notes, int *code)
 {
     const char *name = arguments->count ? arguments->words[0] : NULL, *data = arguments_setting(arguments, "data.train");
     if (!name && data)
         return propose(data, arguments, recipe, why, code);
     *code = EXIT_USAGE;
-    bool loaded = recipe_load(recipe, name ? name : recipe_of_the_demo);
-    if (!loaded && name && file_is_folder(name))
-        error_set("%s is a folder, not a recipe: pictures are named with --data %s", name, name);
-    return loaded && apply(arguments, recipe);
+    return load(name ? name : recipe_of_the_demo, arguments, recipe, notes);
+}
+
+void choose_tell(Text *notes)
+{
+    for (const char *line = notes->data ? notes->data : ""; *line; line += strcspn(line, "\n") + 1)
+        fprintf(stderr, "lacuna: note: %.*s\n", (int)strcspn(line, "\n"), line);
+    text_free(notes);
 }

@@ -85,9 +85,11 @@ static void tell_damaged(void *context, const char *path, const char *why)
 {
     DataJob *job = context;
     size_t length = strlen(path);
-    if (!strncmp(why, path, length)) /* it is printed before the reason anyway */
-        why += length + (!strncmp(why + length, ": ", 2) ? 2 : !strncmp(why + length, " is ", 4) ? 4 : 0);
     job->damaged++;
+    /* It is printed before the reason anyway. */
+    why = error_without(path, why);
+    if (!strncmp(why, path, length) && !strncmp(why + length, " is ", 4))
+        why += length + 4;
     print_bad(job->json, path, why);
     fflush(stdout);
 }
@@ -107,6 +109,8 @@ int data_check(const DataJob *job)
         fprintf(stderr, "%zu of %zu picture%s cannot be read\n", c.bad, count, plural);
     else
         fprintf(stderr, "%zu picture%s, all good\n", count, plural);
+    if (source_left_out(job->source, NULL))
+        fprintf(stderr, "%s\n", source_left_out(job->source, NULL));
     if (job->damaged)
         fprintf(stderr, "%zu damaged shard%s left out\n", job->damaged, job->damaged == 1 ? " is" : "s are");
     return c.bad || job->damaged ? EXIT_FAILED : EXIT_DONE;
@@ -160,7 +164,9 @@ const Verb data_check_verb = {
     .about =
         "Decodes every picture and prints a line for each that cannot be read: its name, and why. Exits with 0 if all are good "
         "and with 1 if some are not. DIR is a folder of pictures, a list (.csv), tar shards, CIFAR's binary files, or `world`. "
-        "Suffixes count in any case; the content decides.",
+        "Suffixes count in any case; the content decides. Files of a folder with suffixes of other kinds of pictures (.gif, "
+        ".bmp, "
+        ".heic, ..) are counted and not read.",
     .options = CHECK_OPTIONS,
     .examples = "lacuna data check photos/\n",
     .size = sizeof(DataJob),

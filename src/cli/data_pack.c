@@ -62,6 +62,8 @@ static int pack(PackJob *p, const char *out)
     if (result.bad)
         fprintf(stderr, "; %zu that cannot be read %s left out", result.bad, result.bad == 1 ? "was" : "were");
     fprintf(stderr, "\n");
+    if (source_left_out(p->job.source, NULL))
+        fprintf(stderr, "%s\n", source_left_out(p->job.source, NULL));
     return result.bad ? EXIT_FAILED : EXIT_DONE;
 }
 

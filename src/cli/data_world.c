@@ -112,8 +112,7 @@ const Verb data_world_verb = {
         "  clips/0000/000.png, tracks.json         frames; for each solid its box and the places of its points in each frame\n"
         "\n"
         "Key points are corners, or ends of axes of round solids, numbered from top to bottom of the first frame. Clip i is "
-        "what "
-        "moves in picture i of train.",
+        "what moves in picture i of train. DIR appears when all of it is written.",
     .options = OPTIONS,
     .examples = "lacuna data world --out world --count 2000 --val 200 --clips 4\n"
                 "lacuna data world --sheet world.png --size 112\n",

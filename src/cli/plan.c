@@ -60,10 +60,11 @@ static bool are_alike(const RecipeDecoder *a, const RecipeDecoder *b)
 static void add_model(Text *t, const Forecast *f)
 {
     const Recipe *r = &f->recipe;
-    text_add(t, "recipe      %s: %s, width %d, %d blocks, %d heads, patch %d, %d x %d pixels, %d channel%s, %.4g %% hidden\n",
+    char blocks[RECIPE_BLOCKS_SIZE];
+    text_add(t, "recipe      %s: %s, width %d, %s, %d heads, patch %d, %d x %d pixels, %d channel%s, %.4g %% hidden\n",
              r->name[0] ? r->name : "no name", recipe_word("encoder.kind", (int)r->encoder.kind), r->encoder.width,
-             recipe_depth(r), r->encoder.heads, r->encoder.patch, r->image.size[0], r->image.size[1], r->image.channels,
-             r->image.channels == 1 ? "" : "s", recipe_method(r) == METHOD_MASKED ? 100 * r->mask.ratio : 0);
+             recipe_blocks(r, blocks), r->encoder.heads, r->encoder.patch, r->image.size[0], r->image.size[1],
+             r->image.channels, r->image.channels == 1 ? "" : "s", recipe_method(r) == METHOD_MASKED ? 100 * r->mask.ratio : 0);
     text_add(t, "encoder     %.2f million parameters\n", (double)f->encoder_parameters / 1e6);
     if (recipe_method(r) == METHOD_CLASSIFY)
         text_add(t, "head        %.2f million parameters, for labels of %d classes; loss cross_entropy\n",
@@ -220,11 +221,12 @@ static bool print_plan(const Job *job, const Forecast *f, const Text *why)
 static int run_plan(void *options, const Arguments *arguments)
 {
     const Job *job = options;
-    Text why = {0};
+    Text why = {0}, notes = {0};
     Recipe *recipe = memory_new(1, sizeof *recipe);
     Forecast *forecast = memory_new(1, sizeof *forecast);
     int code = EXIT_FAILED;
-    bool ok = recipe && forecast && choose_recipe(arguments, recipe, &why, &code);
+    bool ok = recipe && forecast && choose_recipe(arguments, recipe, &why, &notes, &code);
+    choose_tell(&notes);
     if (ok) {
         code = EXIT_FAILED;
         ok = forecast_make(recipe, !job->no_time, forecast) && print_plan(job, forecast, &why);

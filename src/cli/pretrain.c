@@ -137,7 +137,7 @@ static bool tell(Progress *progress, Job *job, const Text *why)
     return ok;
 }
 
-static bool get_recipe(Job *job, const Arguments *arguments, Text *why, int *code)
+static bool get_recipe(Job *job, const Arguments *arguments, Text *why, Text *notes, int *code)
 {
     bool found = false, named = arguments->count > 0 || arguments_setting(arguments, "data.train");
     *code = EXIT_USAGE;
@@ -156,7 +156,7 @@ static bool get_recipe(Job *job, const Arguments *arguments, Text *why, int *cod
     /* Seen now, before pictures are looked at for minutes. */
     if (job->out && !job->resume && !run_folder_is_new(job->out))
         return false;
-    if (!choose_recipe(arguments, &job->recipe, why, code))
+    if (!choose_recipe(arguments, &job->recipe, why, notes, code))
         return false;
     *code = EXIT_USAGE;
     return count_devices(job, arguments) && recipe_check(&job->recipe);
@@ -205,19 +205,22 @@ static int train(Job *job, const Arguments *arguments, Progress *progress, Watch
 /* The whole job in this process, or as rank 0 of several. */
 static int lead(Job *job, const Arguments *arguments)
 {
-    Text why = {0};
+    Text why = {0}, notes = {0};
     int code;
-    bool ok = get_recipe(job, arguments, &why, &code);
+    bool ok = get_recipe(job, arguments, &why, &notes, &code);
     if (!ok) {
         text_free(&why);
+        text_free(&notes);
         return code == EXIT_USAGE ? cli_usage(arguments->verb) : cli_failed();
     }
     if (job->recipe.run.devices > 1 && !job->ranks) {
         text_free(&why);
+        text_free(&notes); /* rank 0 tells */
         return launch_ranks(job->recipe.run.devices);
     }
     Progress progress = progress_open(job->json, job->quiet);
     catch_signals(job);
+    choose_tell(&notes);
     ok = !why.length || tell(&progress, job, &why);
     text_free(&why);
     Watch *watch = ok ? watch_new() : NULL;

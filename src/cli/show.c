@@ -76,9 +76,10 @@ static bool open_subject(const char *name, Subject *s)
 
 static void add_model(Text *t, const Recipe *r)
 {
-    text_add(t, "%s, width %d, %d blocks, %d heads, patch %d, %d x %d pixels; ",
-             recipe_word("encoder.kind", (int)r->encoder.kind), r->encoder.width, recipe_depth(r), r->encoder.heads,
-             r->encoder.patch, r->image.size[0], r->image.size[1]);
+    char blocks[RECIPE_BLOCKS_SIZE];
+    text_add(t, "%s, width %d, %s, %d heads, patch %d, %d x %d pixels; ", recipe_word("encoder.kind", (int)r->encoder.kind),
+             r->encoder.width, recipe_blocks(r, blocks), r->encoder.heads, r->encoder.patch, r->image.size[0],
+             r->image.size[1]);
     if (recipe_method(r) == METHOD_CLASSIFY)
         text_add(t, "a head for labels on the %s", r->head.pool == HEAD_MEAN ? "mean of the patches" : "class token");
     else if (recipe_method(r) == METHOD_CONTRAST)

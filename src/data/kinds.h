@@ -22,9 +22,10 @@ struct Source {
     void *self;
     size_t count;
     int class_count;
-    char **class_names; /* owned, each and all */
-    char *where;        /* owned */
-    Text summary;
+    char **class_names;     /* owned, each and all */
+    char *where;            /* owned */
+    Text summary, left_out; /* the latter empty unless files were */
+    size_t left_out_count;
     bool no_cache;
     void (*damaged)(void *context, const char *path, const char *why); /* of SourceOptions */
     void *damaged_context;

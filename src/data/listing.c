@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,6 +19,37 @@
 /* Folders are given by file systems with clocks as coarse as this many seconds (FAT): a folder that changed this short a time
  * before it was read may change again without its time telling. */
 enum { COARSEST_CLOCK = 2 };
+
+/* Suffixes of pictures that the program does not read. */
+static const char *const foreign[] = {".avif", ".bmp", ".cr2", ".dng", ".exr", ".gif", ".heic", ".heif", ".ico",
+                                      ".jp2",  ".jxl", ".nef", ".pbm", ".pgm", ".pnm", ".ppm",  ".psd",  ".tga"};
+
+enum { FOREIGN = sizeof foreign / sizeof *foreign };
+
+/* The place of a name's suffix among them; -1: it is none. */
+static int foreign_kind(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    for (int k = 0; dot && k < FOREIGN; k++)
+        if (!strcasecmp(dot, foreign[k]))
+            return k;
+    return -1;
+}
+
+void listing_tell_foreign(const Listing *listing, Text *t)
+{
+    const char *before = ": ";
+    bool one = listing->foreign == 1;
+    if (!listing->foreign)
+        return;
+    text_add(t, "%llu file%s not read", (unsigned long long)listing->foreign, one ? " is" : "s are");
+    for (int k = 0; k < FOREIGN; k++)
+        if (listing->foreign_kinds >> k & 1) {
+            text_add(t, "%s%s", before, foreign[k]);
+            before = ", ";
+        }
+    text_add(t, "; convert %s to PNG", one ? "it" : "them");
+}
 
 void listing_free(Listing *listing)
 {
@@ -84,8 +116,14 @@ static bool read_entry(Listing *listing, const char *root, const char *below, co
     }
     if (folder)
         return read_folder(listing, root, below, depth + 1);
-    if (!file || !image_suffix_format(below))
+    if (!file)
         return true;
+    if (!image_suffix_format(below)) {
+        int kind = foreign_kind(below);
+        listing->foreign += kind >= 0;
+        listing->foreign_kinds |= kind >= 0 ? UINT64_C(1) << kind : 0;
+        return true;
+    }
     if (!memory_grow((void **)&listing->names, listing->count, &listing->name_capacity, sizeof *listing->names))
         return false;
     uint64_t at = add_text(listing, below);
@@ -127,7 +165,7 @@ static bool read_folder(Listing *listing, const char *root, const char *below, i
             continue;
         recipe = recipe || !strcmp(entry->d_name, "recipe.yaml");
         log = log || !strcmp(entry->d_name, "log.jsonl");
-        if (entry->d_type == DT_REG && !image_suffix_format(entry->d_name))
+        if (entry->d_type == DT_REG && !image_suffix_format(entry->d_name) && foreign_kind(entry->d_name) < 0)
             continue;
         if (!memory_grow((void **)&entries, count, &capacity, sizeof *entries))
             goto done;
@@ -174,16 +212,17 @@ static int compare_names(const void *a, const void *b, void *text)
     return strcmp((const char *)text + *(const uint64_t *)a, (const char *)text + *(const uint64_t *)b);
 }
 
-/* The file: this header, the root, the folders, the names' offsets, the text. Of use to this machine only, so the layout is the
- * compiler's; a file that is damaged or of another layout fails the hash or the sizes. */
+/* The file: this header, the root, what is not read, the folders, the names' offsets, the text. Of use to this machine only, so
+ * the layout is the compiler's; a file that is damaged or of another layout fails the hash or the sizes. */
 typedef struct {
     char magic[16];
     uint64_t hash; /* of all behind it */
     uint64_t root_size, text_size, count, folder_count;
 } StoredHeader;
 
-/* The number is raised when other files count as pictures: what was stored before lacks them, or has too many. */
-static const char magic[16] = "lacuna listing4";
+/* The number is raised when other files count as pictures, or as pictures that are not read: what was stored before lacks them,
+ * or has too many. */
+static const char magic[16] = "lacuna listing5";
 
 static bool unchanged(const Listing *listing, const char *root)
 {
@@ -220,6 +259,12 @@ bool listing_parse(Listing *listing, const char *root, const char *data, size_t 
         goto done;
     at += header.root_size;
     left -= header.root_size;
+    if (left < 2 * sizeof(uint64_t))
+        goto done;
+    memcpy(&listing->foreign, at, sizeof(uint64_t));
+    memcpy(&listing->foreign_kinds, at + sizeof(uint64_t), sizeof(uint64_t));
+    at += 2 * sizeof(uint64_t);
+    left -= 2 * sizeof(uint64_t);
     if (!size_multiply(header.folder_count, sizeof(ListedFolder), &bytes) || bytes > left)
         goto done;
     listing->folders = memory_new(header.folder_count, sizeof(ListedFolder));
@@ -278,6 +323,8 @@ static void store(const Listing *listing, const char *root, const char *stored, 
     Text t = {0};
     text_add_bytes(&t, &header, sizeof header);
     text_add_bytes(&t, root, header.root_size);
+    text_add_bytes(&t, &listing->foreign, sizeof listing->foreign);
+    text_add_bytes(&t, &listing->foreign_kinds, sizeof listing->foreign_kinds);
     text_add_bytes(&t, listing->folders, listing->folder_count * sizeof *listing->folders);
     text_add_bytes(&t, listing->names, listing->count * sizeof *listing->names);
     text_add_bytes(&t, listing->text, listing->text_size);

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/text.h"
+
 /* A folder that was read, with what tells that its entries are still the same. */
 typedef struct {
     uint64_t name; /* offset in `text` of the path below the root, "" for the root */
@@ -19,7 +21,8 @@ typedef struct {
     uint64_t *names; /* offsets in `text` of the pictures' paths below the root, sorted bytewise */
     ListedFolder *folders;
     size_t text_size, text_capacity, count, name_capacity, folder_count, folder_capacity;
-    bool stored; /* it came from the file, not from the folders */
+    uint64_t foreign, foreign_kinds; /* pictures of kinds that are not read, and a bit for each of their suffixes */
+    bool stored;                     /* it came from the file, not from the folders */
 } Listing;
 
 /* Lists the pictures below `root` (an absolute path), run directories left out, with `stored` a file to take the listing from
@@ -30,6 +33,10 @@ bool listing_make(Listing *listing, const char *root, const char *stored);
 /* Takes the bytes of such a file: what was stored about `root`. False, perhaps without an error, when they are damaged, of
  * another root or layout. Whether the folders are still the same is not looked at. */
 bool listing_parse(Listing *listing, const char *root, const char *data, size_t size);
+
+/* Appends what became of pictures of kinds that are not read, "37 files are not read: .bmp, .gif; convert them to PNG"; nothing
+ * when there is none. */
+void listing_tell_foreign(const Listing *listing, Text *t);
 
 void listing_free(Listing *listing);
 

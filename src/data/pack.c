@@ -1,6 +1,5 @@
 #include "data/pack.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -12,6 +11,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "data/kinds.h"
+#include "data/new_folder.h"
 #include "data/pack_exif.h"
 #include "data/pack_names.h"
 #include "data/tar_write.h"
@@ -128,12 +128,8 @@ static void make_into(const PackOptions *o, size_t i, ResizeScratch *scratch, Ma
     *made = (Made){0};
     if (make(o, i, scratch, made))
         return;
-    const char *why = error_text();
-    size_t prefix = sizeof picture_name - 1;
-    if (!strncmp(why, picture_name, prefix) && !strncmp(why + prefix, ": ", 2))
-        why += prefix + 2;
     made->machine = error_is_machine();
-    made->why = memory_string(why);
+    made->why = memory_string(error_without(picture_name, error_text()));
     if (!made->why)
         made->machine = true;
     memory_free(made->bytes);
@@ -290,34 +286,7 @@ static bool write_classes(const Packing *p)
     return ok;
 }
 
-/* ---- the folder */
-
-static bool is_free(const char *out)
-{
-    DIR *folder = opendir(out);
-    if (!folder)
-        return errno == ENOENT || error_set("%s is there already; give a folder that is not", out);
-    bool empty = true;
-    for (struct dirent *entry; empty && (entry = readdir(folder));)
-        empty = !strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..");
-    closedir(folder);
-    return empty || error_set("the folder %s is not empty; give one that is, or that is not there", out);
-}
-
-/* The folder above is flushed too, so that the new name is on the disk. */
-static bool put_in_place(const Packing *p)
-{
-    char *above = memory_string(p->o->out);
-    bool ok = above && file_sync(p->folder);
-    if (ok && rename(p->folder, p->o->out) < 0)
-        ok = error_set("cannot rename %s to %s: %s", p->folder, p->o->out, strerror(errno));
-    if (ok) {
-        *(char *)file_name(above) = 0;
-        ok = file_sync(*above ? above : ".");
-    }
-    memory_free(above);
-    return ok;
-}
+/* ---- all of it */
 
 static void stop(Packing *p, pthread_t *threads, int started)
 {
@@ -345,36 +314,23 @@ static bool run(Packing *p)
         started++;
     bool ok = started ? write_shards(p) : error_set("no thread can be started");
     stop(p, threads, started);
-    return ok && write_classes(p) && put_in_place(p);
+    return ok && write_classes(p);
 }
 
 bool source_pack(const PackOptions *options, PackResult *result)
 {
     Packing p = {.o = options, .result = result, .count = source_count(options->source), .descriptor = -1};
-    Text folder = {0};
     *result = (PackResult){0};
-    text_add(&folder, "%s.tmp", options->out);
-    if (folder.failed || !is_free(options->out) || !classes_are_lines(options->source)) {
-        text_free(&folder);
+    if (!classes_are_lines(options->source) || !(p.folder = new_folder_begin(options->out)))
         return false;
-    }
-    p.folder = folder.data;
     pthread_mutex_init(&p.lock, NULL);
     pthread_cond_init(&p.room, NULL);
     pthread_cond_init(&p.ready, NULL);
-    bool ok = !file_exists(p.folder) ||
-              error_set("%s is left from an earlier try, or another is under way; remove it first", p.folder);
-    if (ok && (ok = file_make_folder(p.folder)) && !(ok = run(&p))) {
-        char *why = memory_string(error_text());
-        file_remove(p.folder);
-        error_set("%s", why ? why : "out of memory");
-        memory_free(why);
-    }
+    bool ok = new_folder_end(p.folder, options->out, run(&p));
     pack_names_free(&p.names);
     memory_free(p.ring);
     pthread_cond_destroy(&p.room);
     pthread_cond_destroy(&p.ready);
     pthread_mutex_destroy(&p.lock);
-    text_free(&folder);
     return ok;
 }

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "data/tar.h"
 
 enum { LONGEST_STEM = 3000 }; /* bytes; a number and a suffix follow, and the longest name that is read has 3583 */
 
@@ -30,10 +31,10 @@ void pack_stem(const char *key, Text *out)
         if (!nothing && out->length + n - begin < LONGEST_STEM) {
             if (out->length > begin)
                 text_add(out, "/");
-            bool note = out->length == begin && n >= 4 && !memcmp(part, "__", 2) && !memcmp(part + n - 2, "__", 2);
+            bool note = out->length == begin && tar_is_note(part, n);
             last = out->length;
             text_add_bytes(out, part, n);
-            if (note) /* readers pass over what begins with `__NAME__/` */
+            if (note) /* or readers pass over it */
                 text_add(out, "-");
         }
         at += n + 1;

@@ -153,6 +153,7 @@ void source_close(Source *source)
     memory_free(source->class_names);
     memory_free(source->where);
     text_free(&source->summary);
+    text_free(&source->left_out);
     memory_free(source);
 }
 
@@ -236,6 +237,13 @@ bool source_file(const Source *source, size_t i, char **bytes, size_t *size)
 const char *source_summary(const Source *source)
 {
     return source->summary.data;
+}
+
+const char *source_left_out(const Source *source, size_t *count)
+{
+    if (count)
+        *count = source->left_out_count;
+    return source->left_out.data;
 }
 
 const char *source_where(const Source *source)

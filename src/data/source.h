@@ -93,6 +93,11 @@ bool source_file(const Source *source, size_t i, char **bytes, size_t *size);
 /* One line for people, e.g. "50000 pictures in 10 classes (folder /data/train)". Owned by the source. */
 const char *source_summary(const Source *source);
 
+/* One line for people on files of a folder that are pictures by their suffixes, but of kinds that the program does not read:
+ * "37 files are not read: .bmp, .gif; convert them to PNG"; NULL when there is none. *count, which may be NULL, is their
+ * number. Owned by the source. */
+const char *source_left_out(const Source *source, size_t *count);
+
 /* What `where` named, absolute where it is a path. Owned by the source. */
 const char *source_where(const Source *source);
 

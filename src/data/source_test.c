@@ -271,6 +271,48 @@ static void stored_listing(void **state)
     memory_free(bytes);
 }
 
+/* Whether the listing is read or stored; a run's pictures, hidden ones and other files do not count. */
+static void pictures_that_are_not_read_are_told_of(void **state)
+{
+    (void)state;
+    Listing listing;
+    const char *stored = HOME "/foreign-listing";
+    write_picture(HOME "/foreign/a/1.png", 2, 2, 3, 1);
+    static const char *const others[] = {"a/2.GIF", "a/3.gif",   "4.bmp",           "a/.5.bmp",     "a/6.txt",
+                                         "gif",     "run/7.bmp", "run/recipe.yaml", "run/log.jsonl"};
+    assert_true(file_make_folder(HOME "/foreign/run"));
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char path[256];
+        snprintf(path, sizeof path, HOME "/foreign/%s", others[i]);
+        write_text(path, "x");
+    }
+    static const char *const folders[] = {HOME "/foreign", HOME "/foreign/a", HOME "/foreign/run"};
+    for (int f = 0; f < 3; f++)
+        make_old(folders[f], 100);
+    for (int round = 0; round < 2; round++) {
+        Text words = {0};
+        assert_true(listing_make(&listing, HOME "/foreign", stored));
+        assert_int_equal(listing.stored, round == 1);
+        assert_int_equal(listing.count, 1);
+        listing_tell_foreign(&listing, &words);
+        assert_string_equal(words.data, "3 files are not read: .bmp, .gif; convert them to PNG");
+        text_free(&words);
+        listing_free(&listing);
+    }
+    size_t count = 9;
+    Source *source = open_or_fail(HOME "/foreign", NULL);
+    assert_string_equal(source_left_out(source, &count), "3 files are not read: .bmp, .gif; convert them to PNG");
+    assert_int_equal(count, 3);
+    source_close(source);
+    source = open_or_fail(HOME "/kept", NULL);
+    assert_null(source_left_out(source, &count));
+    assert_int_equal(count, 0);
+    source_close(source);
+    assert_true(file_remove(HOME "/foreign/a/1.png") && file_remove(HOME "/foreign/a/2.GIF") &&
+                file_remove(HOME "/foreign/a/3.gif"));
+    assert_refused(HOME "/foreign", ".tif or .tiff file; 1 file is not read: .bmp; convert it to PNG");
+}
+
 static void plain_statistics(const Source *source, int channels, float *mean, float *std)
 {
     for (int c = 0; c < channels; c++) {
@@ -549,6 +591,7 @@ int main(void)
         cmocka_unit_test(broken_picture_has_a_reason),
         cmocka_unit_test(runs_among_the_pictures_are_left_out),
         cmocka_unit_test(stored_listing),
+        cmocka_unit_test(pictures_that_are_not_read_are_told_of),
         cmocka_unit_test(statistics),
         cmocka_unit_test(split_is_stable),
         cmocka_unit_test(cifar_files),

@@ -80,17 +80,9 @@ static bool read_picture(const Survey *s, size_t i, PictureFacts *facts, Image *
     return ok;
 }
 
-/* The reason without the name that stands for the key. */
-static const char *reason(void)
-{
-    const char *why = error_text();
-    size_t prefix = strlen(picture_name);
-    return !strncmp(why, picture_name, prefix) && !strncmp(why + prefix, ": ", 2) ? why + prefix + 2 : why;
-}
-
 static void give_up(Survey *s, size_t i)
 {
-    char *key = source_key(s->source, i, NULL, 0), *why = memory_string(reason());
+    char *key = source_key(s->source, i, NULL, 0), *why = memory_string(error_without(picture_name, error_text()));
     pthread_mutex_lock(&s->lock);
     if (!s->failure) {
         if (key && why) /* else the present error is that of memory */
@@ -120,7 +112,7 @@ static void look_at(Survey *s, size_t i)
     } else if (error_is_machine()) {
         give_up(s, i);
     } else {
-        f->why = memory_string(reason());
+        f->why = memory_string(error_without(picture_name, error_text()));
         if (!f->why)
             give_up(s, i);
         f->facts = (PictureFacts){.why = f->why};

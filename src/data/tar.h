@@ -45,8 +45,12 @@ typedef struct {
     bool stored;                  /* it came from the file, not from the archive */
 } TarIndex;
 
+/* Whether the first part of a member's name, `size` bytes, is __..__: WebDataset keeps notes about a shard, which are no
+ * samples, in members named like this, alone or in a folder. */
+bool tar_is_note(const char *part, size_t size);
+
 /* Indexes the members with the suffix of a picture (image_suffix_format()) of the archive at `path`, but for names that start
- * with a dot, names whose first part is __..__ (WebDataset's notes), and those that belong to another picture: K.x.png beside
+ * with a dot, WebDataset's notes (tar_is_note()), and those that belong to another picture: K.x.png beside
  * K.jpg, where K, the name up to its first dot, is WebDataset's key. A label is the number in the member of the same name with
  * the suffix .cls, or of the key with it. `stored`: a file to take the index from when the archive's size and time are the
  * same, and to put it into otherwise; may be NULL. False after error_set(), also for a name that occurs twice, a picture that

@@ -72,11 +72,9 @@ static int64_t read_label(const char *text, size_t size)
     return class_number_read(text, size);
 }
 
-/* WebDataset keeps notes about a shard, which are no samples, in members named like this, alone or in a folder. */
-static bool is_note(const char *name)
+bool tar_is_note(const char *part, size_t size)
 {
-    size_t n = strcspn(name, "/");
-    return n >= 4 && !memcmp(name, "__", 2) && !memcmp(name + n - 2, "__", 2);
+    return size >= 4 && !memcmp(part, "__", 2) && !memcmp(part + size - 2, "__", 2);
 }
 
 static bool meet(void *self, int descriptor, const TarMember *member)
@@ -86,7 +84,8 @@ static bool meet(void *self, int descriptor, const TarMember *member)
     bool label = !strcasecmp(suffix, ".cls");
     bool picture = image_suffix_format(member->name) != NULL;
     unsigned long long header = member->header;
-    if (file_name(member->name)[0] == '.' || is_note(member->name)) /* as in folders; Macs put ._NAME beside each NAME */
+    /* As in folders; Macs put ._NAME beside each NAME. */
+    if (file_name(member->name)[0] == '.' || tar_is_note(member->name, strcspn(member->name, "/")))
         return true;
     if ((!label && !picture) || (member->type != '0' && member->type != '1' && member->type != '2'))
         return true;

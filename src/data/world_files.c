@@ -1,6 +1,5 @@
 #include "data/world_files.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,6 +10,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "data/new_folder.h"
 #include "image/draw.h"
 
 static const WorldMoment STILL = {0, 1};
@@ -333,26 +333,21 @@ static bool write_split(Writer *w, const char *split, bool held_out, int count)
     return ok;
 }
 
-static bool is_free(const char *folder)
+static bool write_all(Writer *w)
 {
-    DIR *open_folder = opendir(folder);
-    bool empty = true;
-    if (!open_folder)
-        return errno == ENOENT || error_set("%s cannot be used: %s", folder, strerror(errno));
-    for (struct dirent *entry; (entry = readdir(open_folder));)
-        empty = empty && (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."));
-    closedir(open_folder);
-    return empty || error_set("%s is there and not empty: name a new folder, or remove that one", folder);
+    const WorldFiles *files = w->files;
+    bool ok = make_folder(w->folder, "truth", "", "") && write_split(w, "train", false, files->train) &&
+              write_split(w, "val", true, files->val);
+    w->world.held_out = false;
+    for (int first = 0; ok && first < files->clips; first += AT_ONCE)
+        ok = each(w, first, first + AT_ONCE < files->clips ? first + AT_ONCE : files->clips, NULL);
+    memory_free(w->failure);
+    return ok;
 }
 
-bool world_files_write(const WorldFiles *files, const char *folder)
+bool world_files_write(const WorldFiles *files, const char *out)
 {
+    char *folder = world_check(&files->world) ? new_folder_begin(out) : NULL;
     Writer w = {.files = files, .folder = folder, .world = files->world, .all = files->train + files->val + files->clips};
-    bool ok = world_check(&w.world) && is_free(folder) && make_folder(folder, "truth", "", "") &&
-              write_split(&w, "train", false, files->train) && write_split(&w, "val", true, files->val);
-    w.world.held_out = false;
-    for (int first = 0; ok && first < files->clips; first += AT_ONCE)
-        ok = each(&w, first, first + AT_ONCE < files->clips ? first + AT_ONCE : files->clips, NULL);
-    memory_free(w.failure);
-    return ok;
+    return folder && new_folder_end(folder, out, write_all(&w));
 }

@@ -15,7 +15,7 @@ typedef struct {
     void *context;
 } WorldFiles;
 
-/* Writes below `folder`, which is made, or is empty:
+/* Writes below the folder `out`, which must not be there, or be empty:
  *
  *     SPLIT/CLASS/000000.png                  pictures, 8-bit RGB
  *     truth/instances/SPLIT/CLASS/000000.png  8-bit grey: 0 none, else 1 + the number of the solid
@@ -26,8 +26,9 @@ typedef struct {
  *
  * An annotation's id is 4 * image_id + the number of the solid (from 1). In tracks.json a solid has one box [x, y, width,
  * height] a frame (null: not in sight) and for each frame its points [x, y, visible], visible as COCO has it, the places also
- * where a point has left the picture. The same bytes for any number of threads. False after error_set(), with what was written
- * left. */
-bool world_files_write(const WorldFiles *files, const char *folder);
+ * where a point has left the picture. The same bytes for any number of threads. Everything is written to OUT.tmp, which is
+ * renamed at the end: a folder that is there is whole, however the program ended. False after error_set(); nothing is left
+ * behind then. */
+bool world_files_write(const WorldFiles *files, const char *out);
 
 #endif

@@ -23,6 +23,8 @@ typedef struct {
     bool skip_case;     /* a top-level `case` is accepted */
     int bases;          /* how many recipes lie above this one */
     const char *folder; /* of the file, for relative bases; NULL: none */
+    Text *keys;         /* the file's own are appended, a line each; NULL: not asked for */
+    bool written;       /* by the program: it says by which version */
 } Reader;
 
 typedef struct {
@@ -173,6 +175,8 @@ static bool assign_row(Reader *in, const Place *at, const RecipeKey *row, const 
 {
     RecipeScalar items[LIST_MAX];
     RecipeValue value = {.list = node->type == YAML_SEQUENCE_NODE, .items = items};
+    if (in->keys)
+        text_add(in->keys, "%s\n", at->shown);
     if (row->type == KEY_RESERVED)
         return assign_value(in, at, row, &value, given);
     bool flat = true;
@@ -264,6 +268,7 @@ static bool assign_mapping(Reader *in, const Place *at, const yaml_node_t *node,
         if (root && !strcmp(key, "lacuna")) {
             if (value->type != YAML_SCALAR_NODE)
                 return fail(in, &next, "give the version of the program as a word");
+            in->written = true;
             continue;
         }
         if (!assign(in, &next, value, given))
@@ -482,7 +487,7 @@ static bool read_text(Reader *in, const char *text, size_t size)
     return ok;
 }
 
-static bool read_file(Recipe *r, const char *path, bool skip_case, int bases)
+static bool read_file(Recipe *r, const char *path, bool skip_case, int bases, Text *keys)
 {
     size_t size;
     char *folder = NULL, *text = file_read(path, DOCUMENT_BYTES_MAX, &size);
@@ -494,8 +499,13 @@ static bool read_file(Recipe *r, const char *path, bool skip_case, int bases)
     if (!folder)
         goto done;
     folder[name - path] = 0;
-    Reader in = {.r = r, .origin = path, .numbered = true, .skip_case = skip_case, .bases = bases, .folder = folder};
+    Reader in = {
+        .r = r, .origin = path, .numbered = true, .skip_case = skip_case, .bases = bases, .folder = folder, .keys = keys};
     ok = read_text(&in, text, size);
+    if (keys && in.written)
+        text_free(keys);
+    if (keys && keys->failed)
+        ok = false;
     /* The outermost recipe names the run. */
     const char *dot = strrchr(name, '.');
     size_t length = dot && dot > name ? (size_t)(dot - name) : strlen(name);
@@ -520,28 +530,33 @@ static bool read_base(Reader *in, const char *base, const Place *at)
         return fail(in, at, "'%s' is a path; only the name of a recipe is accepted here", base);
     else
         path = file_join(in->folder, base);
-    bool ok = path && read_file(in->r, path, false, in->bases + 1);
+    bool ok = path && read_file(in->r, path, false, in->bases + 1, NULL);
     if (!ok && in->bases == 0)
         error_context("%s:%d: base", in->origin, at->line);
     memory_free(path);
     return ok;
 }
 
-bool recipe_load(Recipe *r, const char *name_or_path)
+bool recipe_load_keys(Recipe *r, const char *name_or_path, Text *keys)
 {
     recipe_defaults(r);
     if (find_is_path(name_or_path))
-        return read_file(r, name_or_path, false, 0);
+        return read_file(r, name_or_path, false, 0, keys);
     char *path = find_named(name_or_path);
-    bool ok = path && read_file(r, path, false, 0);
+    bool ok = path && read_file(r, path, false, 0, keys);
     memory_free(path);
     return ok;
+}
+
+bool recipe_load(Recipe *r, const char *name_or_path)
+{
+    return recipe_load_keys(r, name_or_path, NULL);
 }
 
 bool recipe_load_case(Recipe *r, const char *path)
 {
     recipe_defaults(r);
-    return read_file(r, path, true, 0);
+    return read_file(r, path, true, 0, NULL);
 }
 
 bool recipe_parse(Recipe *r, const char *text, size_t size, const char *origin)

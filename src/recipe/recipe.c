@@ -66,6 +66,15 @@ int recipe_depth(const Recipe *r)
     return r->encoder.keep_blocks ? r->encoder.keep_blocks : r->encoder.depth;
 }
 
+const char *recipe_blocks(const Recipe *r, char room[RECIPE_BLOCKS_SIZE])
+{
+    char all[RECIPE_BLOCKS_SIZE / 2] = "";
+    if (recipe_depth(r) < r->encoder.depth)
+        snprintf(all, sizeof all, " of %d", r->encoder.depth);
+    snprintf(room, RECIPE_BLOCKS_SIZE, "%d%s blocks", recipe_depth(r), all);
+    return room;
+}
+
 void recipe_grid(const Recipe *r, int *rows, int *columns)
 {
     *rows = r->image.size[0] / r->encoder.patch;

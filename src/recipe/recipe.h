@@ -267,6 +267,10 @@ void recipe_defaults(Recipe *r);
  * Consistency between keys is left to recipe_check(), since command-line keys still follow. */
 bool recipe_load(Recipe *r, const char *name_or_path);
 
+/* As recipe_load(), and appends the keys that the file itself sets, not its bases, to *keys, {0} at first, a line each as the
+ * command line would name them. None of a file that recipe_write() wrote: it holds every key. */
+bool recipe_load_keys(Recipe *r, const char *name_or_path, Text *keys);
+
 /* As recipe_load() of a path, but a top-level mapping `case` is skipped: for golden cases. */
 bool recipe_load_case(Recipe *r, const char *path);
 
@@ -292,9 +296,9 @@ bool recipe_set_flag(Recipe *r, const char *name, const char *value, bool *known
  * the names of the keys. To be called once all sources are read. */
 bool recipe_check(const Recipe *r);
 
-/* Whether every key for which `written` is true (NULL: each) and that is not at its default does something in a run. Asked of what
- * people write beside a recipe: what they change may leave other keys of it idle. False after error_set() with the names of the
- * key and of what it lacks. */
+/* Whether every key for which `written` is true (NULL: each) and that is not at its default does something in a run. Asked of
+ * what people write beside a recipe: what they change may leave other keys of it idle. False after error_set() with the names
+ * of the key and of what it lacks. */
 bool recipe_check_idle(const Recipe *r, bool (*written)(const void *context, const char *key), const void *context);
 
 /* What a recipe trains. */
@@ -332,6 +336,10 @@ double recipe_lr(const Recipe *r);
 
 /* Blocks of the network: encoder.depth, or as many as encoder.keep_blocks keeps of them (docs/spec/transfer.md A.12). */
 int recipe_depth(const Recipe *r);
+
+/* "12 blocks", or "6 of 12 blocks" with encoder.keep_blocks, into `room`. Returns `room`. */
+enum { RECIPE_BLOCKS_SIZE = 40 };
+const char *recipe_blocks(const Recipe *r, char room[RECIPE_BLOCKS_SIZE]);
 
 /* Rows and columns of the grid of patches, and their number. */
 void recipe_grid(const Recipe *r, int *rows, int *columns);

@@ -126,15 +126,18 @@ static void blocks_that_are_not_kept_are_none(void **state)
 {
     (void)state;
     static const char text[] = "encoder: {depth: 12, keep_blocks: 6}\ndecoders: [{tap: 6}]\n";
+    char blocks[RECIPE_BLOCKS_SIZE];
     Recipe r;
     assert_true(parse(&r, text));
     assert_int_equal(recipe_depth(&r), 6);
+    assert_string_equal(recipe_blocks(&r, blocks), "6 of 12 blocks");
     assert_true(recipe_check(&r));
     assert_true(recipe_set(&r, "decoders.0.tap=7"));
     assert_false(recipe_check(&r));
     assert_non_null(strstr(error_text(), "encoder.keep_blocks is 6"));
     assert_true(recipe_set(&r, "encoder.keep_blocks=all") && recipe_check(&r));
     assert_int_equal(recipe_depth(&r), 12);
+    assert_string_equal(recipe_blocks(&r, blocks), "12 blocks");
     assert_true(recipe_set(&r, "encoder.keep_blocks=13"));
     assert_false(recipe_check(&r));
     assert_non_null(strstr(error_text(), "more than encoder.depth 12"));
@@ -507,6 +510,14 @@ static void bases_are_followed(void **state)
     assert_int_equal(r.encoder.width, 16);
     assert_int_equal(r.decoder_count, 2);
     assert_true(r.schedule.blr == 2 && r.schedule.lr == RECIPE_AUTO);
+    Text keys = {0};
+    write_text(path, "base: one\ndecoders: [{}, {target: {kind: hog}, tap: 2}]\nmask: {min_block: 4, ratio: 0.5}\n");
+    assert_true(recipe_load_keys(&r, path, &keys));
+    assert_string_equal(keys.data, "decoders.1.target.kind\ndecoders.1.tap\nmask.min_block\nmask.ratio\n");
+    text_free(&keys);
+    write_text(path, "mask: {min_block: 4}\nlacuna: 1\n");
+    assert_true(recipe_load_keys(&r, path, &keys));
+    assert_null(keys.data);
     write_text(path, "base: ./one.yaml\n");
     assert_true(recipe_load(&r, path)); /* relative to the file, not to the working directory */
     assert_int_equal(r.encoder.depth, 4);

@@ -55,9 +55,10 @@ static void cell_recipe(Text *out, const RunData *d)
 static void cell_encoder(Text *out, const RunData *d)
 {
     const Recipe *p = d->recipe;
-    text_add(out, "%s, patch %d, width %d, %d blocks, %d heads; pictures of %d x %d",
+    char blocks[RECIPE_BLOCKS_SIZE];
+    text_add(out, "%s, patch %d, width %d, %s, %d heads; pictures of %d x %d",
              p->encoder.kind == ENCODER_VIT ? "ViT" : recipe_word("encoder.kind", (int)p->encoder.kind), p->encoder.patch,
-             p->encoder.width, recipe_depth(p), p->encoder.heads, p->image.size[0], p->image.size[1]);
+             p->encoder.width, recipe_blocks(p, blocks), p->encoder.heads, p->image.size[0], p->image.size[1]);
 }
 
 static void cell_decoders(Text *out, const RunData *d)

@@ -44,7 +44,7 @@ static void write_run(const char *run, const char *tap, int steps, const char *l
     char setting[64];
     recipe_defaults(&r);
     snprintf(setting, sizeof setting, "decoders.0.tap=%s", tap);
-    assert_true(recipe_set(&r, setting) && recipe_set(&r, "decoders.1.tap=last"));
+    assert_true(recipe_set(&r, setting) && recipe_set(&r, "decoders.1.tap=last") && recipe_set(&r, "encoder.keep_blocks=11"));
     text_add(&yaml, "# recipe: deepmim<b>\n");
     recipe_write(&r, &yaml);
     write_in(run, "recipe.yaml", yaml.data);
@@ -106,6 +106,7 @@ static void one_run(void **state)
     if (!report_write(&run, 1, HOME "/one.html"))
         fail_msg("%s", error_text());
     char *page = read_report(HOME "/one.html");
+    assert_int_equal(count_of(page, "width 768, 11 of 12 blocks, 12 heads"), 1);
     /* Each decoder: a faint line, a line, dots. */
     assert_int_equal(count_of(page, "data-name=\"block 6\""), 2);
     assert_int_equal(count_of(page, "data-name=\"last block\""), 2);

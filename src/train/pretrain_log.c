@@ -12,16 +12,9 @@
 
 /* ---- pictures that cannot be read */
 
-/* A reason without the picture's name before it, which is told beside it. */
-static const char *without_key(const char *reason, const char *key)
-{
-    size_t length = strlen(key);
-    return !strncmp(reason, key, length) && !strncmp(reason + length, ": ", 2) ? reason + length + 2 : reason;
-}
-
 void run_tell_bad(Run *run, const char *key, const char *reason)
 {
-    reason = without_key(reason, key);
+    reason = error_without(key, reason);
     if (!run_folder_bad(run->folder, key, reason))
         run->bad_failed = true;
     run_say(run, "%s is left out: %s", key, reason);
@@ -31,7 +24,7 @@ void run_tell_bad(Run *run, const char *key, const char *reason)
 static void note_bad_held_out(void *context, const char *key, const char *reason)
 {
     Run *run = context;
-    reason = without_key(reason, key);
+    reason = error_without(key, reason);
     char *whole = run->pictures.val_source ? file_join(source_where(run->pictures.val_source), key) : memory_string(key);
     if (!whole || !run_folder_bad(run->folder, whole, reason))
         run->bad_failed = true;

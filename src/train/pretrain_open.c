@@ -11,13 +11,13 @@
 #include "train/settle.h"
 #include "train/teacher.h"
 
-static bool open_device(Run *run, bool parts_are_open)
+static bool open_device(Run *run, bool parts_are_open, bool anew)
 {
     Recipe *r = &run->recipe;
     if (!device_open(recipe_word("run.device", (int)r->run.device), r->run.threads, &run->device))
         return false;
     device_set_tf32(&run->device, r->run.tf32);
-    return !parts_are_open || fit_settle(r, &run->device, run->options->plain);
+    return !parts_are_open || fit_settle(r, &run->device, run->options->plain, anew);
 }
 
 static bool open_trainer(Run *run, bool anew)
@@ -27,7 +27,7 @@ static bool open_trainer(Run *run, bool anew)
                               .batch = r->schedule.batch_size / r->run.devices,
                               .micro_batch = r->run.micro_batch,
                               .plain = run->options->plain};
-    if (!fit_check(r, &options) || (anew && !run_codes_fit(run)) || !run_open_trainer(run, run->stage, &run->trainer))
+    if (!fit_check(r, &options, anew) || (anew && !run_codes_fit(run)) || !run_open_trainer(run, run->stage, &run->trainer))
         return false;
     return run_new_inputs(run);
 }
@@ -142,6 +142,10 @@ static void say_what(const Run *run)
     if (r->run.devices > 1)
         snprintf(beside, sizeof beside, ", %d of these share a batch", r->run.devices);
     run_say(run, "%s: %s", run_folder_path(run->folder), source_summary(p->source));
+    if (source_left_out(p->source, NULL))
+        run_say(run, "%s", source_left_out(p->source, NULL));
+    if (p->val_source && source_left_out(p->val_source, NULL))
+        run_say(run, "of data.val, %s", source_left_out(p->val_source, NULL));
     run_say(run,
             "%zu pictures to train on, %zu held out; %" PRId64 " steps an epoch, %" PRId64
             " in all; batch %d in parts of %d; %.1f "
@@ -205,7 +209,7 @@ bool run_open(Run *run)
     }
     bool parts_are_open = r->run.micro_batch == RECIPE_AUTO && r->schedule.accumulate == RECIPE_AUTO;
     settle_recipe(r, run->total);
-    if (!open_device(run, parts_are_open) || !open_trainer(run, !checkpoint))
+    if (!open_device(run, parts_are_open, !checkpoint) || !open_trainer(run, !checkpoint))
         goto done;
     if (checkpoint ? !load_checkpoint(run, checkpoint)
                    : (r->run.from[0] && !load_start(run)) || !teacher_begin(r, run->trainer) || !run_make_codes(run))

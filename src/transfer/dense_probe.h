@@ -51,9 +51,9 @@ typedef struct {
 typedef struct {
     DenseBlock *blocks;
     int block_count;
-    int depth;          /* of the encoder */
-    int classes;        /* the background, then the world's */
-    size_t apart_count; /* training pictures set apart to choose the learning rate by; or 0 */
+    int depth, full_depth; /* as in ProbeResult */
+    int classes;           /* the background, then the world's */
+    size_t apart_count;    /* training pictures set apart to choose the learning rate by; or 0 */
 } DenseResult;
 
 /* The result is owned by the caller (dense_free()), also after a failure. False after error_set(): a recipe whose pictures the

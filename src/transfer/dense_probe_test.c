@@ -60,6 +60,8 @@ static void masks_are_learnt(void **state)
     assert_string_equal(json_string_value(json_array_get(json_object_get(root, "classes"), 0)), "background");
     json_t *first = json_array_get(json_object_get(root, "blocks"), 0);
     assert_int_equal(json_array_size(json_object_get(first, "iou_by_class")), WORLD_CLASSES + 1);
+    assert_int_equal(json_integer_value(json_object_get(root, "depth")), 3);
+    assert_int_equal(json_integer_value(json_object_get(root, "full_depth")), 3);
     assert_string_equal(json_string_value(json_object_get(root, "chosen_on")), "split");
     assert_int_equal(json_integer_value(json_object_get(root, "split_pictures")), 10);
     json_decref(root);

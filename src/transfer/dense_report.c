@@ -70,8 +70,10 @@ void dense_json(const DenseResult *r, const DenseOptions *o, const char *from, T
     text_add_json_string(out, from);
     text_add(out,
              ", \"train\": \"world\", \"val\": \"world\", \"train_pictures\": %d, \"val_pictures\": %d, \"depth\": %d, "
+             "\"full_depth\": %d, "
              "\"epochs\": %.9g, \"batch_size\": %d, \"seeds\": %d, \"chosen_on\": %s, ",
-             o->train, o->val, r->depth, o->epochs, o->train_batch < o->train ? o->train_batch : o->train, o->seeds,
+             o->train, o->val, r->depth, r->full_depth, o->epochs, o->train_batch < o->train ? o->train_batch : o->train,
+             o->seeds,
              o->lr_count < 2  ? "null"
              : r->apart_count ? "\"split\""
                               : "\"val\"");

@@ -109,8 +109,9 @@ static void add_wants(const Embed *e, Text *out)
         text_add(out, "%s%d%s", i ? "," : "", e->options->wants[i].block, e->options->wants[i].norm ? " normed" : "");
 }
 
-static bool safetensors_prefix(const Embed *e, Text *out)
+static bool safetensors_prefix(const Embed *e, const Backbone *backbone, Text *out)
 {
+    char encoder[RECIPE_BLOCKS_SIZE];
     bool labelled = source_class_count(e->source) > 0, ok = false;
     Text names = {0}, classes = {0}, blocks = {0};
     char key[SOURCE_KEY_SIZE];
@@ -137,12 +138,13 @@ static bool safetensors_prefix(const Embed *e, Text *out)
             {.name = "features", .dtype = SAFETENSORS_F32},
         };
         tensors[1].ndim = feature_shape(e, tensors[1].shape);
-        SafeMetadata metadata[] = {{"blocks", blocks.data},
+        SafeMetadata metadata[] = {{"encoder", recipe_blocks(&backbone->recipe, encoder)},
+                                   {"blocks", blocks.data},
                                    {"features", feature_pool_name(e->options->wants[0].pool)},
                                    {"names", names.data},
                                    {"classes", classes.data}};
         int skip = labelled ? 0 : 1;
-        ok = safetensors_header(e->path, tensors + skip, (size_t)(2 - skip), metadata, labelled ? 4 : 3, out);
+        ok = safetensors_header(e->path, tensors + skip, (size_t)(2 - skip), metadata, labelled ? 5 : 4, out);
         if (ok && labelled)
             text_add_bytes(out, labels, e->count * sizeof *labels);
         ok = ok && !out->failed;
@@ -154,13 +156,13 @@ static bool safetensors_prefix(const Embed *e, Text *out)
     return ok;
 }
 
-static bool make_prefix(const Embed *e, Text *out)
+static bool make_prefix(const Embed *e, const Backbone *backbone, Text *out)
 {
     int64_t shape[4];
     if (e->format == EMBED_NPY)
         return npy_header(shape, feature_shape(e, shape), out);
     if (e->format == EMBED_SAFETENSORS)
-        return safetensors_prefix(e, out);
+        return safetensors_prefix(e, backbone, out);
     text_add(out, source_class_count(e->source) ? "path,label" : "path");
     for (size_t i = 0; i < e->numbers; i++)
         text_add(out, ",f%zu", i);
@@ -173,12 +175,12 @@ static bool make_prefix(const Embed *e, Text *out)
 /* All that the bytes of the file depend on. */
 static bool make_key(const Embed *e, const Backbone *backbone, Text *out)
 {
-    char key[SOURCE_KEY_SIZE];
+    char key[SOURCE_KEY_SIZE], encoder[RECIPE_BLOCKS_SIZE];
     uint64_t names = 0;
     for (size_t i = 0; i < e->count; i++)
         names = names * 31 + random_hash(source_key(e->source, i, key, sizeof key)) + (uint64_t)source_label(e->source, i);
-    text_add(out, "lacuna %s\nweights %016" PRIx64 "\npictures %zu %016" PRIx64 " %s\nblocks ", LACUNA_VERSION,
-             backbone_hash(backbone), e->count, names, source_where(e->source));
+    text_add(out, "lacuna %s\nweights %016" PRIx64 " of %s\npictures %zu %016" PRIx64 " %s\nblocks ", LACUNA_VERSION,
+             backbone_hash(backbone), recipe_blocks(&backbone->recipe, encoder), e->count, names, source_where(e->source));
     add_wants(e, out);
     text_add(out, "\nfeatures %s\nproducts %s\nbatch %d\nkernels %s\n", feature_pool_name(e->options->wants[0].pool),
              e->options->bf16 ? "bf16" : "f32", e->options->batch,
@@ -251,7 +253,7 @@ static bool open_part(Embed *e, const Backbone *backbone)
     Text key = {0}, prefix = {0};
     const uint64_t batch_bytes = (uint64_t)e->options->batch * (e->numbers ? e->numbers : 1) * sizeof(float);
     off_t place = 0;
-    bool ok = make_key(e, backbone, &key) && make_prefix(e, &prefix);
+    bool ok = make_key(e, backbone, &key) && make_prefix(e, backbone, &prefix);
     if (ok && (e->file = open(e->part.data, O_RDWR | O_CREAT | O_CLOEXEC, 0666)) < 0)
         ok = error_set("cannot create %s: %s", e->part.data, strerror(errno));
     ok = ok && lock_part(e);

@@ -483,7 +483,7 @@ static bool probe_blocks(Probe *p)
 
 bool probe_run(Backbone *backbone, const ProbeOptions *o, ProbeResult *result)
 {
-    *result = (ProbeResult){.depth = recipe_depth(&backbone->recipe)};
+    *result = (ProbeResult){.depth = recipe_depth(&backbone->recipe), .full_depth = backbone->recipe.encoder.depth};
     Probe p = {.options = o, .backbone = backbone, .result = result};
     bool tokens = o->kind == PROBE_ATTENTIVE;
     bool ok = (p.train.source = features_source(o->train, &backbone->recipe, false)) &&

@@ -65,7 +65,7 @@ typedef struct {
 typedef struct {
     ProbeBlock *blocks;
     int block_count;
-    int depth; /* of the encoder */
+    int depth, full_depth; /* of the encoder: its blocks, and those it had before encoder.keep_blocks */
     char **classes;
     int class_count;
     size_t train_count, val_count; /* readable ones */

@@ -59,7 +59,8 @@ void probe_json(const ProbeResult *r, const ProbeOptions *o, const char *from, T
     add_string(out, "train", o->train);
     add_string(out, "val", o->val);
     add_string(out, "features", o->kind == PROBE_ATTENTIVE ? "tokens" : feature_pool_name(o->pool));
-    text_add(out, "\"train_pictures\": %zu, \"val_pictures\": %zu, \"depth\": %d, ", r->train_count, r->val_count, r->depth);
+    text_add(out, "\"train_pictures\": %zu, \"val_pictures\": %zu, \"depth\": %d, \"full_depth\": %d, ", r->train_count,
+             r->val_count, r->depth, r->full_depth);
     if (o->kind == PROBE_KNN)
         text_add(out, "\"temperature\": %.9g, ", o->temperature);
     else

@@ -88,6 +88,8 @@ static void blocks_are_probed(void **state)
     (void)state;
     Backbone *b = tiny_backbone();
     assert_non_null(b);
+    b->recipe.encoder.depth = 5; /* as of a run that kept three */
+    b->recipe.encoder.keep_blocks = 3;
     for (int kind = PROBE_KNN; kind <= PROBE_ATTENTIVE; kind++) {
         char *first = NULL;
         for (int threads = 1; threads <= 2; threads++) {
@@ -122,6 +124,8 @@ static void blocks_are_probed(void **state)
             assert_non_null(root);
             assert_string_equal(json_string_value(json_array_get(json_object_get(root, "classes"), 0)), "blue");
             assert_int_equal(json_array_size(json_object_get(root, "blocks")), 3);
+            assert_int_equal(json_integer_value(json_object_get(root, "depth")), 3);
+            assert_int_equal(json_integer_value(json_object_get(root, "full_depth")), 5);
             /* Never more than there are. */
             assert_int_equal(json_integer_value(json_object_get(root, "batch_size")), kind == PROBE_KNN ? 0 : 40);
             const char *on = json_string_value(json_object_get(root, "chosen_on"));

@@ -216,8 +216,8 @@ static int archive_descriptor(const uint8_t *data, size_t size)
     return descriptor;
 }
 
-/* The walk, and the index with its labels, of an archive: all but the last byte. If that is odd, the checksum of each header is put
- * right first: a mutation would seldom get past it. */
+/* The walk, and the index with its labels, of an archive: all but the last byte. If that is odd, the checksum of each header is
+ * put right first: a mutation would seldom get past it. */
 static void read_tar(const uint8_t *data, size_t size)
 {
     enum { BLOCK = 512, SUM = 148 };
@@ -281,6 +281,9 @@ static void read_listing(const uint8_t *data, size_t size)
     Listing listing;
     put_hash(text, size, 56);
     if (listing_parse(&listing, "/pictures", text, size)) {
+        Text words = {0};
+        listing_tell_foreign(&listing, &words);
+        text_free(&words);
         for (size_t i = 0; i < listing.count; i++)
             touch(listing.text + listing.names[i], strlen(listing.text + listing.names[i]));
         for (size_t f = 0; f < listing.folder_count; f++)
