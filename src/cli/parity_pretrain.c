@@ -319,7 +319,7 @@ static bool fit_masks(Run *run)
         run->recipe.mask.kind = MASK_BLOCK;
     else if (most > 0)
         run->recipe.mask.ratio = (most - 0.5) / run->places; /* of which as many are left as are visible */
-    return true;
+    return recipe_check(&run->recipe);
 }
 
 static bool read_kept(Run *run, int step)

@@ -10,8 +10,8 @@
  * draw's order. */
 
 typedef struct {
-    int32_t *patches, *index, *inverse, *place, *replaced, *replaced_inverse, *rows, *rows_inverse, *decoder_index,
-        *decoder_inverse;
+    int32_t *patches, *index, *inverse, *place, *replaced, *replaced_inverse, *rows, *rows_of_one, *rows_inverse,
+        *decoder_index, *decoder_inverse;
 } Inputs;
 
 static void feed_encoder(const Inputs *in, const Mim *m, int64_t i, const uint8_t *hidden)
@@ -176,8 +176,8 @@ bool mim_accepts(const Mim *m, const uint8_t *hidden, int64_t count, int64_t *ba
         for (int l = 0; l < m->places; l++)
             here += hidden[i * m->places + l] != 0;
         if (mim_even(m) && here != m->places - m->visible)
-            return error_set("the mask of picture %lld hides %d of %d patches; with this mask.kind and mask.ratio %g it must "
-                             "hide %d",
+            return error_set("the mask of picture %lld hides %d of %d patches; unless mask.kind is block, all hide as many as "
+                             "mask.ratio %g says: %d",
                              (long long)i, here, m->places, m->recipe->mask.ratio, m->places - m->visible);
         *batch_hidden += here;
     }
@@ -262,6 +262,7 @@ void mim_feed(Program *p, const Mim *m, const MimPictures *pictures, int64_t cou
                  .replaced = program_input(p, "encoder.replaced"),
                  .replaced_inverse = program_input(p, "encoder.replaced_inverse"),
                  .rows = program_input(p, "encoder.rows"),
+                 .rows_of_one = program_input(p, "encoder.rows_of_one"),
                  .rows_inverse = program_input(p, "encoder.rows_inverse"),
                  .decoder_index = program_input(p, "decoder.index"),
                  .decoder_inverse = program_input(p, "decoder.inverse")};
@@ -272,7 +273,8 @@ void mim_feed(Program *p, const Mim *m, const MimPictures *pictures, int64_t cou
         program_write_real(p, image + (size_t)i * size * real, one.images, size);
         feed_teachers(p, m, &one, i, teacher_image, hybrid_image);
         feed_encoder(&in, m, i, mask);
-        feed_rows(in.rows, in.rows_inverse, m, i, mim_embedded(m), vit_has_table(c), mask);
+        feed_rows(in.rows, in.rows_inverse, m, i, mim_embedded(m), true, mask);
+        feed_rows(in.rows_of_one, in.rows_inverse, m, i, mim_embedded(m), false, mask);
         feed_rows(in.decoder_index, in.decoder_inverse, m, i, m->tokens, mim_shares_tokens(m), mask);
     }
     feed_mixes(p, m, pictures->epoch);

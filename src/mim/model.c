@@ -151,7 +151,7 @@ int mim_target_places(const Mim *m, int decoder)
 
 bool mim_even(const Mim *m)
 {
-    return !m->encoder.mask_token || (!m->plain && m->recipe->mask.kind != MASK_BLOCK);
+    return !m->encoder.mask_token || m->recipe->mask.kind != MASK_BLOCK;
 }
 
 /* Whether the rows of a view are those of every place. */
@@ -184,8 +184,7 @@ bool mim_shares_tokens(const Mim *m)
 
 bool mim_shares_masks(const Mim *m)
 {
-    /* The rows that are wanted of a single block would be those of shared tokens. */
-    return m->encoder.mask_token && m->encoder.depth > 1 && mim_even(m) && much_is_hidden(m);
+    return m->encoder.mask_token && !m->plain && mim_even(m) && much_is_hidden(m);
 }
 
 int mim_embedded(const Mim *m)
@@ -256,7 +255,9 @@ static VitTokens embed(Tape *t, const Mim *m, Ref image)
     if (!shares)
         return (VitTokens){.own = vit_embed(t, image, c, &in), .shared = REF_NONE};
     VitTokens x = vit_embed_masked(t, image, c, &in);
-    x.rows = (VitRows){indices(t, "encoder.rows", n * m->tokens), indices(t, "encoder.rows_inverse", n * tokens), m->tokens};
+    /* The student's and a frozen model's inputs have the same names. */
+    x.rows = (VitRows){indices(t, vit_has_table(c) ? "encoder.rows" : "encoder.rows_of_one", n * m->tokens),
+                       indices(t, "encoder.rows_inverse", n * tokens), m->tokens};
     return x;
 }
 
@@ -267,26 +268,32 @@ typedef struct {
     MimView view; /* of LAST_VIEW */
 } Last;
 
-static bool reads_last(const Mim *m, int decoder)
+static bool reads_last(const Mim *m, const RecipeDecoder *d)
 {
-    int tap = m->recipe->decoders[decoder].tap;
-    return tap == TAP_LAST || tap == m->encoder.depth;
+    return d->tap == TAP_LAST || d->tap == m->encoder.depth;
 }
 
-/* Linear decoders read nothing but the rows that their losses look at. */
-static Last last_of(const Mim *m)
+/* What a decoder asks of the last block: a linear one reads nothing but the rows that its loss looks at. */
+static Last last_for(const Mim *m, const RecipeDecoder *d, MimView view)
 {
-    Last last = {LAST_ALL, MIM_VIEWS};
+    return d->kind == DECODER_TRANSFORMER || view_has_every(m, view) ? (Last){LAST_ALL, MIM_VIEWS} : (Last){LAST_VIEW, view};
+}
+
+static Last last_for_all(const Mim *m)
+{
+    Last all = {LAST_ALL, MIM_VIEWS};
+    bool first = true;
     for (int k = 0; k < m->recipe->decoder_count; k++) {
-        MimView view = mim_view_of(m, k);
-        if (!reads_last(m, k))
+        const RecipeDecoder *d = &m->recipe->decoders[k];
+        if (!reads_last(m, d))
             continue;
-        if (m->recipe->decoders[k].kind == DECODER_TRANSFORMER || view_has_every(m, view) ||
-            (last.kind == LAST_VIEW && last.view != view))
+        Last last = last_for(m, d, mim_view_of(m, k));
+        if (!first && (last.kind != all.kind || last.view != all.view))
             return (Last){LAST_ALL, MIM_VIEWS};
-        last = (Last){LAST_VIEW, view};
+        all = last;
+        first = false;
     }
-    return last;
+    return all;
 }
 
 /* states[i]: tokens after i blocks; of the last one those that are asked for. */
@@ -308,6 +315,8 @@ static void encode(Tape *t, const Mim *m, Ref image, Last last, Ref *states)
             bias = vit_relative_bias(t, c, i);
         tape_layer(t, i + 1);
         scope_push(t, "blocks.%d", i);
+        if (part && ref_given(x.shared)) /* the only block: rows are numbered as those of all tokens */
+            x = (VitTokens){.own = states[0], .shared = REF_NONE};
         if (part)
             wanted = last.kind == LAST_CLASS ? class_rows(t, m) : view_rows(t, m, last.view);
         states[i + 1] = vit_block_part(t, &x, part ? &wanted : NULL, &c->block, keep, bias, i);
@@ -350,7 +359,8 @@ Ref mim_norm(Tape *t, const Mim *m, Ref x)
 
 /* ---- decoders */
 
-/* The same, in tokens of the encoder and shared ones. Hidden patches alone have none of the encoder's. */
+/* Where the rows that count lie among the encoder's tokens and those that hidden places share. Hidden patches alone have none
+ * of the encoder's. */
 static VitRows view_tokens(Tape *t, const Mim *m, MimView view)
 {
     int64_t rows = mim_view_rows(m, view);
@@ -361,6 +371,7 @@ static VitRows view_tokens(Tape *t, const Mim *m, MimView view)
                      .count = rows / m->batch};
 }
 
+/* The rows of x (N, class + L) that count. */
 static Ref counted_rows(Tape *t, const Mim *m, MimView view, Ref x)
 {
     if (mim_view_all(view) && (m->encoder.class_tokens == 0 || mim_view_class(view)) && !m->plain)
@@ -397,7 +408,7 @@ static VitTokens decoder_tokens(Tape *t, const Mim *m, Ref x, int64_t width)
         .shape = shape_3(n, length, width)};
     if (c->mask_token)
         return (VitTokens){.own = gather(t, in), .shared = REF_NONE};
-    Ref token = param(t, "mask_token", shape_3(1, 1, width), init_token(c->block.family));
+    Ref token = vit_mask_token(t, width, c->block.family);
     VitRows rows = {indices(t, "decoder.index", n * length), indices(t, "decoder.inverse", n * m->tokens), length};
     if (!mim_shares_tokens(m)) {
         in.tokens = token;
@@ -405,14 +416,9 @@ static VitTokens decoder_tokens(Tape *t, const Mim *m, Ref x, int64_t width)
         in.inverse = rows.inverse;
         return (VitTokens){.own = gather(t, in), .shared = REF_NONE};
     }
-    /* A mask token at every position: the position, and the one token that is added to all. */
-    GatherArgs shared = in;
-    shared.x = in.table;
-    shared.table = token;
-    shared.shape = shape_2(length, width);
     in.place = indices(t, "encoder.place", n * m->tokens);
     in.shape = shape_3(n, m->tokens, width);
-    return (VitTokens){.own = gather(t, in), .shared = gather(t, shared), .rows = rows};
+    return (VitTokens){.own = gather(t, in), .shared = vit_token_everywhere(t, token, in.table), .rows = rows};
 }
 
 static Ref transformer_decoder(Tape *t, const Mim *m, const RecipeDecoder *d, Ref x, const Norm *final, int branch,
@@ -504,7 +510,8 @@ Ref mim_reconstruction(Tape *t, const Mim *m, Ref image, MimView view)
     ParamsInUse student = tape_params_in_use(t);
     tape_use_params(t, m->teacher_params, "teacher", false);
     scope_push(t, "hybrid");
-    encode(t, frozen, image, (Last){LAST_ALL, MIM_VIEWS}, states);
+    const Last last = last_for(frozen, d, view);
+    encode(t, frozen, image, last, states);
     Norm final = {REF_NONE, REF_NONE, 0};
     if (h->recipe.encoder.final_norm)
         final = norm_params(t, "norm", frozen->encoder.block.width, frozen->encoder.block.norm_eps, init_constant(0));
@@ -513,7 +520,8 @@ Ref mim_reconstruction(Tape *t, const Mim *m, Ref image, MimView view)
     if (d->kind == DECODER_TRANSFORMER)
         x = transformer_decoder(t, frozen, d, x, &final, 2 * frozen->encoder.depth, view, mim_outputs(frozen, 0));
     else
-        x = linear_decoder(t, frozen, d, counted_rows(t, frozen, view, x), &final, mim_outputs(frozen, 0));
+        x = linear_decoder(t, frozen, d, last.kind == LAST_VIEW ? x : counted_rows(t, frozen, view, x), &final,
+                           mim_outputs(frozen, 0));
     scope_pop(t);
     scope_pop(t);
     tape_layer(t, m->encoder.depth + 1);
@@ -531,7 +539,7 @@ void mim_forward(Tape *t, const Mim *m, Ref losses[RECIPE_DECODERS_MAX])
     tape_decay_rule(t, m->no_decay, r->optimizer.no_decay.count, r->optimizer.decay_all);
     Ref image = image_input(t, m);
     MimTargets targets = {.image = image, .teacher_tokens = REF_NONE, .reconstruction = REF_NONE};
-    const Last last = last_of(m);
+    const Last last = last_for_all(m);
     encode(t, m, image, last, states);
     Norm final = {REF_NONE, REF_NONE, 0};
     if (mim_has_norm(r))
@@ -542,11 +550,12 @@ void mim_forward(Tape *t, const Mim *m, Ref losses[RECIPE_DECODERS_MAX])
         MimView view = mim_view_of(m, k);
         Ref x = states[d->tap == TAP_LAST ? c->depth : d->tap], pred;
         scope_push(t, "decoders.%d", k);
-        if (d->kind != DECODER_TRANSFORMER) {
-            bool counted = last.kind == LAST_VIEW && reads_last(m, k);
-            pred = linear_decoder(t, m, d, counted ? x : counted_rows(t, m, view, x), &final, mim_outputs(m, k));
-        } else
+        if (d->kind == DECODER_TRANSFORMER) {
             pred = transformer_decoder(t, m, d, x, &final, branch, view, mim_outputs(m, k));
+        } else {
+            bool counted = last.kind == LAST_VIEW && reads_last(m, d);
+            pred = linear_decoder(t, m, d, counted ? x : counted_rows(t, m, view, x), &final, mim_outputs(m, k));
+        }
         scope_pop(t);
         branch += 2 * d->depth;
         Ref target = mim_target(t, m, &targets, k);

@@ -94,9 +94,10 @@ bool mim_teacher_resizes(const Mim *mim);
 int mim_teacher_rows(const MimTeacher *teacher);
 int mim_teacher_columns(const MimTeacher *teacher);
 
-/* Fills a program's inputs for its next run with `count` <= batch pictures; the rest of the batch repeats the first one, which
- * is allowed only when evaluating (weight 0). kept: NULL, or for branch b and picture i kept[b * stride + i]. batch_pictures,
- * batch_hidden: pictures of the whole optimizer step and their hidden places, over which losses are averaged. */
+/* Fills a program's inputs for its next run with `count` <= batch pictures, whose masks mim_accepts() (a plain program with
+ * mask tokens takes any); the rest of the batch repeats the first one, which is allowed only when evaluating (weight 0). kept:
+ * NULL, or for branch b and picture i kept[b * stride + i]. batch_pictures, batch_hidden: pictures of the whole optimizer step
+ * and their hidden places, over which losses are averaged. */
 void mim_feed(Program *program, const Mim *mim, const MimPictures *pictures, int64_t count, const uint8_t *kept, int64_t stride,
               int64_t batch_pictures, int64_t batch_hidden);
 

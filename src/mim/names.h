@@ -26,7 +26,8 @@ static inline bool mim_view_class(MimView view)
 /* That of a decoder's loss. */
 MimView mim_view_of(const Mim *mim, int decoder);
 
-/* Whether the program is built for one number of hidden places in every picture. Blocks hide more here and fewer there. */
+/* Whether every picture has the same number of hidden places, for which a program can be built. Blocks hide more here and fewer
+ * there. */
 bool mim_even(const Mim *mim);
 
 /* Rows that are predicted. All places, or the hidden ones; when their number varies between pictures there is room for all,
@@ -37,9 +38,12 @@ bool mim_view_weighted(const Mim *mim, MimView view);
 /* Whether a decoder's tokens of hidden places, the same in each picture, are computed once and not for each. */
 bool mim_shares_tokens(const Mim *mim);
 
-/* The same of the encoder's hidden places, with `input: mask_token`; tokens of a picture that are embedded: all, or those that
- * are its own. */
+/* Whether the mask tokens that enter the encoder (`input: mask_token`) are computed once. Models that see the same masks agree
+ * on it. */
 bool mim_shares_masks(const Mim *mim);
+
+/* Tokens of a picture that are embedded: its class tokens and visible patches, and the hidden ones unless they are left out or
+ * shared. */
 int mim_embedded(const Mim *mim);
 
 /* An input of a view. */

@@ -201,9 +201,20 @@ static Ref embed_patches(Tape *t, Ref image, const VitConfig *c, const VitInput 
     return layer_apply(t, map, cut);
 }
 
-static Ref mask_token(Tape *t, const VitConfig *c)
+Ref vit_mask_token(Tape *t, int64_t width, InitFamily family)
 {
-    return param(t, "mask_token", shape_3(1, 1, c->block.width), init_token(c->block.family));
+    return param(t, "mask_token", shape_3(1, 1, width), init_token(family));
+}
+
+Ref vit_token_everywhere(Tape *t, Ref token, Ref table)
+{
+    return gather(t, (GatherArgs){.x = table,
+                                  .index = REF_NONE,
+                                  .inverse = REF_NONE,
+                                  .tokens = REF_NONE,
+                                  .table = token,
+                                  .place = REF_NONE,
+                                  .shape = shape_2(ref_shape(t, table)->d[1], ref_columns(t, table))});
 }
 
 /* Tokens of embedded patches x: class tokens before them, positions added. *table: of the positions, or left out. */
@@ -236,7 +247,7 @@ Ref vit_embed(Tape *t, Ref image, const VitConfig *c, const VitInput *in)
         x = gather(t, (GatherArgs){.x = x,
                                    .index = in->replaced,
                                    .inverse = in->replaced_inverse,
-                                   .tokens = mask_token(t, c),
+                                   .tokens = vit_mask_token(t, c->block.width, c->block.family),
                                    .table = REF_NONE,
                                    .place = REF_NONE,
                                    .shape = shape_3(in->batch, (int64_t)c->rows * c->columns, c->block.width)});
@@ -249,16 +260,10 @@ Ref vit_embed(Tape *t, Ref image, const VitConfig *c, const VitInput *in)
 
 VitTokens vit_embed_masked(Tape *t, Ref image, const VitConfig *c, const VitInput *in)
 {
-    Ref x = embed_patches(t, image, c, in), shared = mask_token(t, c), table;
+    Ref x = embed_patches(t, image, c, in), shared = vit_mask_token(t, c->block.width, c->block.family), table;
     x = place_tokens(t, x, c, in, &table);
     if (ref_given(table))
-        shared = gather(t, (GatherArgs){.x = table,
-                                        .index = REF_NONE,
-                                        .inverse = REF_NONE,
-                                        .tokens = REF_NONE,
-                                        .table = shared,
-                                        .place = REF_NONE,
-                                        .shape = shape_2(ref_shape(t, table)->d[1], c->block.width)});
+        shared = vit_token_everywhere(t, shared, table);
     if (c->norm_pre) {
         Norm norm = norm_params(t, "norm_pre", c->block.width, c->block.norm_eps, init_bias(c->block.family));
         x = layer_norm(t, x, norm.gamma, norm.beta, norm.eps);

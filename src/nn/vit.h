@@ -84,9 +84,16 @@ Ref vit_relative_bias(Tape *tape, const VitConfig *config, int index);
 /* image (N, C, H, W) -> tokens (N, T, D) that enter the first block. */
 Ref vit_embed(Tape *tape, Ref image, const VitConfig *config, const VitInput *input);
 
-/* With config->mask_token: own tokens are the class tokens and those of the patches that `input` names. The hidden ones share
- * the mask token, a single one, or with a table of positions one at each: class + l. Their rows are left to the caller. */
+/* With config->mask_token: own tokens are the class tokens and those of the patches that `input` names, `replaced` left out.
+ * The hidden ones share the mask token, a single one, or with a table of positions one at each: class + l. Their rows are left
+ * to the caller. */
 VitTokens vit_embed_masked(Tape *tape, Ref image, const VitConfig *config, const VitInput *input);
+
+/* SCOPE.mask_token (1, 1, width). */
+Ref vit_mask_token(Tape *tape, int64_t width, InitFamily family);
+
+/* One token at every position of a table (1, T, D): (T, D). */
+Ref vit_token_everywhere(Tape *tape, Ref token, Ref table);
 
 /* Whether positions are a table (1, class + L, D) that is added to the tokens. */
 bool vit_has_table(const VitConfig *config);

@@ -141,12 +141,19 @@ static void heads_of_every_width(void **state)
         Argument map = argument(NORMAL, shape_4(s[0], s[3], s[1], s[2]));
         check_case(&(Case){.op = "attention", .attr = &attr, .in = {q, kv, bias}, .out = {q, lse}, .spread = spread});
         check_case(&(Case){.op = "attention", .attr = &attr, .in = {q, kv, bias}, .out = {q, lse, map}, .spread = spread});
-        for (uint32_t accumulate = 0; accumulate < 8; accumulate += 7)
+        const Argument none = argument(NONE, shape_0());
+        for (uint32_t accumulate = 0; accumulate < 8; accumulate++)
             check_case(&(Case){.op = "attention_grad",
                                .attr = &attr,
                                .in = {q, q, kv, q, lse, bias},
                                .out = {q, kv, bias},
                                .accumulate = accumulate,
+                               .spread = spread});
+        for (int out = 0; out < 3; out++) /* one of them is not wanted */
+            check_case(&(Case){.op = "attention_grad",
+                               .attr = &attr,
+                               .in = {q, q, kv, q, lse, bias},
+                               .out = {out == 0 ? none : q, out == 1 ? none : kv, out == 2 ? none : bias},
                                .spread = spread});
     }
 }

@@ -157,6 +157,7 @@ static inline float vec_sum(Vec v)
 #endif
 }
 
+/* With a NaN among the numbers one of them, or a NaN. */
 static inline float vec_largest(Vec v)
 {
 #if defined(VECTOR_AVX512) || defined(VECTOR_AVX2)

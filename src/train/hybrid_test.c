@@ -180,6 +180,34 @@ static void savings_and_whole_shares_change_nothing(void **state)
     assert_true(saving.losses[1] == unmixed.losses[1]);
 }
 
+/* Both models are told of their mask tokens by the same inputs, whether they have positions in a table or not. */
+static void shared_mask_tokens_change_nothing(void **state)
+{
+    (void)state;
+    static const char *const positions[] = {"encoder.position=sincos", "encoder.position=relative"};
+    TrainerMetrics plain, saving;
+    set("encoder.input=mask_token");
+    Recipe base = recipe;
+    for (int its = 0; its < 2; its++) {
+        assert_true(file_remove(HOME "/frozen"));
+        recipe = base;
+        set(positions[its]);
+        run_until(&recipe, HOME "/frozen", false, 0, PRETRAIN_DONE);
+        for (int own = 0; own < 2; own++) {
+            set(positions[own]);
+            set("target.hybrid=" FROM "[{tap: 1, alpha: 0.25}]}");
+            Trainer *t = open_trainer(&recipe, true);
+            evaluate(t, images, 0, &plain);
+            trainer_close(t);
+            t = open_trainer(&recipe, false);
+            evaluate(t, images, 0, &saving);
+            trainer_close(t);
+            for (int k = 0; k < 2; k++)
+                assert_true(fabs(plain.losses[k] - saving.losses[k]) < 1e-5 * plain.losses[k]);
+        }
+    }
+}
+
 static void assert_same_file(const char *file)
 {
     char *bytes[2];
@@ -240,6 +268,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_mix_is_that_of_picture_and_reconstruction, begin, end),
         cmocka_unit_test_setup_teardown(savings_and_whole_shares_change_nothing, begin, end),
+        cmocka_unit_test_setup_teardown(shared_mask_tokens_change_nothing, begin, end),
         cmocka_unit_test_setup_teardown(a_stopped_run_comes_to_the_same, begin, end),
         cmocka_unit_test_setup_teardown(what_cannot_be_mixed_is_refused, begin, end),
     };

@@ -5,14 +5,16 @@ CPU_DECLARE(argmax);
 
 static int32_t row_argmax(const float *x, int64_t n)
 {
+    if (x[0] != x[0])
+        return 0; /* nothing is larger than what is not a number */
     Vec high = vec_set(x[0]);
     for (int64_t i = 0; i < n; i += LANES)
-        high = vec_max(high, vec_pick(vec_first(least(LANES, n - i)), vec_read(x + i, n - i), vec_set(x[0])));
+        high = vec_max(vec_pick(vec_first(least(LANES, n - i)), vec_read(x + i, n - i), vec_set(x[0])), high);
     float most = vec_largest(high);
     for (int64_t i = 0; i < n; i++)
         if (x[i] == most)
             return (int32_t)i;
-    return 0; /* not a number */
+    return 0;
 }
 
 void CPU(argmax)(const Call *c, Worker *w)

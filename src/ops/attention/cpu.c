@@ -8,6 +8,8 @@
 CPU_DECLARE(attention);
 CPU_DECLARE(attention_grad);
 
+_Static_assert((int)MR <= (int)ATTENTION_BLOCK && (int)NR <= (int)ATTENTION_PANEL, "the workspace holds a block of any build");
+
 /* Heads that one task takes: all of a group when they are small, so that a task is worth its counter. */
 static int64_t heads_of_task(const AttentionAttr *a)
 {
@@ -20,7 +22,7 @@ static Rows head_rows(const Tensor *x, int64_t group, int64_t rows, int64_t colu
     return (Rows){x->data ? number_at(x->data, bf16, group * rows * x->columns + column) : NULL, bf16, rows, d, x->columns};
 }
 
-/* Rows are too short for the processor to see where they go on. */
+/* Asks for rows ahead: they are too short for the processor to see where they go on. */
 static void fetch_rows(const Rows *x, Span s)
 {
     for (int64_t r = s.first; r < s.end; r++)
@@ -28,16 +30,16 @@ static void fetch_rows(const Rows *x, Span s)
             __builtin_prefetch(at);
 }
 
-/* All panels of x's transpose, or of x, into `to`; returns `to`. */
-static const Unit *pack_all_across(const Rows *x, bool pairs, Unit *to)
+/* All panels of x's transpose into `to`. */
+static void pack_all_across(const Rows *x, bool pairs, Unit *to)
 {
     for (int64_t p = 0; p * NR < x->rows; p++) {
         fetch_rows(x, (Span){least((p + 1) * NR, x->rows), least((p + 2) * NR, x->rows)});
         pack_across(x, p, pairs, to + p * unit_count(x->columns, pairs) * NR);
     }
-    return to;
 }
 
+/* All panels of x into `to`; returns `to`. */
 static const Unit *pack_all_down(const Rows *x, bool pairs, Unit *to)
 {
     for (int64_t p = 0; p * NR < x->columns; p++)
@@ -315,7 +317,7 @@ typedef struct {
     bool packed, pairs; /* q and kv are one value; units are pairs of bf16 */
     int64_t d, stride, units, key_units, query_units;
     float *map, *dmap, *both;
-    Unit *keys_across, *values_across, *keys, *queries, *douts, *rooms[2];
+    Unit *keys_across, *values_across, *keys, *queries, *douts, *query_room, *dout_room;
 } Backward;
 
 static Backward backward_of(const Call *c, const Worker *worker)
@@ -340,8 +342,8 @@ static Backward backward_of(const Call *c, const Worker *worker)
     b.keys = b.values_across + d * stride;
     b.queries = b.keys + a->keys * wide;
     b.douts = b.queries + a->queries * wide;
-    b.rooms[0] = b.douts + a->queries * wide;
-    b.rooms[1] = b.rooms[0] + a->queries * wide;
+    b.query_room = b.douts + a->queries * wide;
+    b.dout_room = b.query_room + a->queries * wide;
     return b;
 }
 
@@ -394,8 +396,8 @@ static void backward_head(const Backward *b, int64_t g, int64_t h, float *dbias,
                   .dout = head_rows(&c->in[ATTENTION_GRAD_DO], g, a->queries, column, d),
                   .out = head_rows(&c->in[ATTENTION_GRAD_O], g, a->queries, column, d),
                   .dquery = head_rows(dq, g, a->queries, a->q_column + column, d)};
-    x.query_units = left_rows(&x.query, pairs, b->rooms[0]);
-    x.dout_units = left_rows(&x.dout, pairs, b->rooms[1]);
+    x.query_units = left_rows(&x.query, pairs, b->query_room);
+    x.dout_units = left_rows(&x.dout, pairs, b->dout_room);
     MapRows rows = {.keys = a->keys,
                     .stride = stride,
                     .scale = (float)a->scale,

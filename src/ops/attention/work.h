@@ -16,13 +16,14 @@ static inline int64_t attention_padded(int64_t n)
     return (n + ATTENTION_PANEL - 1) / ATTENTION_PANEL * ATTENTION_PANEL;
 }
 
-/* Floats that one thread needs: maps (of a block of queries, or backward of all, x padded Tk), a number a query, packed
- * operands, and rows of q and do as units. Sized for f32, which bf16 does not exceed. */
+/* Floats that one thread needs, sized for f32, which bf16 does not exceed. Forward: the map (a block of queries x padded Tk),
+ * packed keys and values, and rows of q as units. */
 static inline int64_t attention_floats(int64_t queries, int64_t keys, int64_t d)
 {
     return (ATTENTION_BLOCK + d) * attention_padded(keys) + (keys + queries) * attention_padded(d);
 }
 
+/* Backward: the whole map and its gradient, a number a query, packed operands, and rows of q and do as units. */
 static inline int64_t attention_grad_floats(int64_t queries, int64_t keys, int64_t d)
 {
     int64_t map = (queries + 1) * attention_padded(keys); /* bf16 takes rows in pairs */
