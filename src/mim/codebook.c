@@ -72,6 +72,12 @@ static bool is_stopped(const CodebookArgs *a)
     return a->stop && a->stop(a->context);
 }
 
+static void tell(const CodebookArgs *a, const char *what, int64_t done, int64_t all)
+{
+    if (a->tell)
+        a->tell(a->listener, what, done, all);
+}
+
 static bool choose_first(const CodebookArgs *a, int threads, float *book, bool *stopped)
 {
     Random random = random_stream(a->seed, RANDOM_CODES, 0, 0, 0);
@@ -88,6 +94,7 @@ static bool choose_first(const CodebookArgs *a, int threads, float *book, bool *
         if (k + 1 == a->codes || (*stopped = is_stopped(a)))
             break;
         parallel_run(&(Step){.kernel = measure, .call = &call}, 1, threads, NULL);
+        tell(a, "first codes", k + 1, a->codes);
         row = draw_far(&random, least, a->count);
     }
     memory_free(least);
@@ -203,6 +210,7 @@ bool codebook_make(const Device *device, const CodebookArgs *a, float *book, dou
         ok = error_set("%lld rows are not enough, or too many, for a code book of %d", (long long)a->count, a->codes);
     ok = ok && choose_first(a, threads, book, stopped) && search_open(&search, device, a->width, a->codes, false);
     for (int round = 0; ok && changed && !*stopped && round < CODEBOOK_ROUNDS; round++) {
+        tell(a, "rounds at most", round, CODEBOOK_ROUNDS);
         ok = search_run(&search, a, book, bias, code, &changed, stopped);
         if (ok && !*stopped && (changed || round == 0))
             take_means(a->rows, a->count, a->width, code, a->codes, sums, members, book);

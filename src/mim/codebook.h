@@ -14,6 +14,8 @@ typedef struct {
     uint64_t seed;
     bool (*stop)(void *context); /* asked often whether to give up; NULL: never */
     void *context;
+    void (*tell)(void *context, const char *what, int64_t done, int64_t all); /* told often how far it is; NULL: nobody */
+    void *listener;                                                           /* tell()'s context */
 } CodebookArgs;
 
 /* Fills `book` (codes, width), the caller's. Draws come from `seed`; products are the device's. *left: the share of the rows'

@@ -149,10 +149,40 @@ static void it_stops_when_asked(void **state)
     device_close(&device);
 }
 
+static void remember(void *context, const char *what, int64_t done, int64_t all)
+{
+    int64_t *last = context; /* first codes told of, and rounds */
+    bool rounds = all == CODEBOOK_ROUNDS;
+    assert_non_null(strstr(what, rounds ? "rounds" : "first codes"));
+    assert_true(rounds || all == GROUPS);
+    assert_int_equal(done, rounds ? last[1] : last[0] + 1);
+    last[rounds] = rounds ? done + 1 : done;
+}
+
+/* One code after the other, then one round after the other. */
+static void it_tells_how_far_it_is(void **state)
+{
+    (void)state;
+    float book[GROUPS * WIDTH];
+    int64_t last[2] = {0, 0};
+    double left;
+    bool stopped;
+    Device device;
+    CodebookArgs args = {
+        .rows = rows, .count = COUNT, .width = WIDTH, .codes = GROUPS, .seed = 7, .tell = remember, .listener = last};
+    draw_rows(0.8);
+    assert_true(device_open("cpu", 2, &device));
+    assert_true(codebook_make(&device, &args, book, &left, &stopped));
+    assert_int_equal(last[0], GROUPS - 1); /* the last one needs no look at the rows */
+    assert_true(last[1] > 0 && last[1] <= CODEBOOK_ROUNDS);
+    device_close(&device);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(groups_are_found), cmocka_unit_test(codes_are_means_of_their_rows),
-                                       cmocka_unit_test(threads_change_nothing), cmocka_unit_test(few_different_rows_do),
-                                       cmocka_unit_test(it_stops_when_asked)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(groups_are_found),       cmocka_unit_test(codes_are_means_of_their_rows),
+        cmocka_unit_test(threads_change_nothing), cmocka_unit_test(few_different_rows_do),
+        cmocka_unit_test(it_stops_when_asked),    cmocka_unit_test(it_tells_how_far_it_is)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -234,8 +234,24 @@ bool run_codes_fit(const Run *run)
                      run->recipe.target.codes, (double)memory.host / 1e9, (double)left / 1e9);
 }
 
+/* Says now and then how far the making is. */
+typedef struct {
+    const Run *run;
+    double said; /* when it last spoke */
+} Progress;
+
+static void tell_progress(void *context, const char *what, int64_t done, int64_t all)
+{
+    const double EVERY = 10; /* seconds */
+    Progress *p = context;
+    if (clock_seconds() - p->said < EVERY)
+        return;
+    p->said = clock_seconds();
+    run_say(p->run, "the code book: %lld of %lld %s", (long long)done, (long long)all, what);
+}
+
 /* The book itself, out of rows. */
-static bool make_book(Run *run, const Sampling *s, double start)
+static bool make_book(Run *run, const Sampling *s, Progress *progress, double start)
 {
     int codes = run->recipe.target.codes;
     double left;
@@ -245,7 +261,9 @@ static bool make_book(Run *run, const Sampling *s, double start)
                          .codes = codes,
                          .seed = run->recipe.run.seed,
                          .stop = run->options->stop,
-                         .context = run->options->context};
+                         .context = run->options->context,
+                         .tell = tell_progress,
+                         .listener = progress};
     float *book = memory_new((size_t)codes, (size_t)s->width * sizeof *book);
     bool ok = book && codebook_make(&run->device, &args, book, &left, &run->stopped);
     if (ok && !run->stopped) {
@@ -261,6 +279,7 @@ bool run_make_codes(Run *run)
     bool wanted;
     MimTeacher teacher;
     double start = clock_seconds();
+    Progress progress = {run, start};
     if (!look_for_book(&run->recipe, &wanted, &teacher) || !wanted)
         return !wanted;
     Sampling *s = memory_new(1, sizeof *s);
@@ -268,11 +287,13 @@ bool run_make_codes(Run *run)
     if (ok)
         run_say(run, "makes a code book of %d codes, from %lld %s of the training pictures", run->recipe.target.codes,
                 (long long)s->wanted, teacher.codes_of == MIM_CODES_OF_TOKENS ? "tokens" : "patches");
-    while (ok && s->have < s->wanted && !(run->stopped = run_is_stopped(run)))
+    while (ok && s->have < s->wanted && !(run->stopped = run_is_stopped(run))) {
         ok = take_batch(s, run->recipe.run.seed);
+        tell_progress(&progress, "rows", s->have, s->wanted);
+    }
     if (ok && !run->stopped) {
         sampling_end(s);
-        ok = make_book(run, s, start);
+        ok = make_book(run, s, &progress, start);
     }
     if (ok && run->stopped)
         run_say(run, "stopped while it makes the code book, of which nothing is kept: it is made anew when the run is begun "
