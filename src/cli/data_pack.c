@@ -126,7 +126,8 @@ const Verb data_pack_verb = {
         "is "
         "decoded first: a line is printed for each that cannot be read, it is left out, and the exit code is then 1. OUT must "
         "not "
-        "be there yet, or be empty; it appears when all of it is written. The same pictures and flags give the same bytes.",
+        "be there yet, or be empty and is then replaced; it appears when all of it is written. The same pictures and flags "
+        "give the same bytes.",
     .options = OPTIONS,
     .examples = "lacuna data pack photos/ shards --short-side 256\n"
                 "lacuna data pack photos/ more-shards --shard-count 1000\n",
