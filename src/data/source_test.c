@@ -172,7 +172,7 @@ static void what_is_not_there_is_refused(void **state)
 {
     (void)state;
     assert_true(file_make_folder(HOME "/empty/inner"));
-    assert_refused(HOME "/empty", "hold a .jpg, .jpeg, .png, .webp, .tif or .tiff file");
+    assert_refused(HOME "/empty", "hold a .jpg, .jpeg, .jpe, .jfif, .png, .webp, .tif or .tiff file");
     assert_refused(HOME "/missing", "no such file or folder");
     write_text(HOME "/text.txt", "x");
     assert_refused(HOME "/text.txt", "neither a folder nor");
@@ -278,7 +278,7 @@ static void pictures_that_are_not_read_are_told_of(void **state)
     Listing listing;
     const char *stored = HOME "/foreign-listing";
     write_picture(HOME "/foreign/a/1.png", 2, 2, 3, 1);
-    static const char *const others[] = {"a/2.GIF", "a/3.gif",   "4.bmp",           "a/.5.bmp",     "a/6.txt",
+    static const char *const others[] = {"a/2.GIF", "a/3.RW2",   "4.bmp",           "a/.5.bmp",     "a/6.txt",
                                          "gif",     "run/7.bmp", "run/recipe.yaml", "run/log.jsonl"};
     assert_true(file_make_folder(HOME "/foreign/run"));
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
@@ -295,13 +295,15 @@ static void pictures_that_are_not_read_are_told_of(void **state)
         assert_int_equal(listing.stored, round == 1);
         assert_int_equal(listing.count, 1);
         listing_tell_foreign(&listing, &words);
-        assert_string_equal(words.data, "3 files are not read: .bmp, .gif; convert them to PNG");
+        assert_string_equal(words.data, "3 files are not read: .bmp, .gif, .rw2; those that are pictures to train on have to "
+                                        "be converted, to PNG for instance");
         text_free(&words);
         listing_free(&listing);
     }
     size_t count = 9;
     Source *source = open_or_fail(HOME "/foreign", NULL);
-    assert_string_equal(source_left_out(source, &count), "3 files are not read: .bmp, .gif; convert them to PNG");
+    assert_string_equal(source_left_out(source, &count), "3 files are not read: .bmp, .gif, .rw2; those that are pictures to "
+                                                         "train on have to be converted, to PNG for instance");
     assert_int_equal(count, 3);
     source_close(source);
     source = open_or_fail(HOME "/kept", NULL);
@@ -309,8 +311,9 @@ static void pictures_that_are_not_read_are_told_of(void **state)
     assert_int_equal(count, 0);
     source_close(source);
     assert_true(file_remove(HOME "/foreign/a/1.png") && file_remove(HOME "/foreign/a/2.GIF") &&
-                file_remove(HOME "/foreign/a/3.gif"));
-    assert_refused(HOME "/foreign", ".tif or .tiff file; 1 file is not read: .bmp; convert it to PNG");
+                file_remove(HOME "/foreign/a/3.RW2"));
+    assert_refused(HOME "/foreign", ".tif or .tiff file; 1 file is not read: .bmp; if it is a picture to train on it has to be "
+                                    "converted, to PNG for instance");
 }
 
 static void plain_statistics(const Source *source, int channels, float *mean, float *std)

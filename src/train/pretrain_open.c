@@ -145,7 +145,7 @@ static void say_what(const Run *run)
     if (source_left_out(p->source, NULL))
         run_say(run, "%s", source_left_out(p->source, NULL));
     if (p->val_source && source_left_out(p->val_source, NULL))
-        run_say(run, "of data.val, %s", source_left_out(p->val_source, NULL));
+        run_say(run, "of data.val, %s: %s", source_where(p->val_source), source_left_out(p->val_source, NULL));
     run_say(run,
             "%zu pictures to train on, %zu held out; %" PRId64 " steps an epoch, %" PRId64
             " in all; batch %d in parts of %d; %.1f "
