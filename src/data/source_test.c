@@ -316,6 +316,26 @@ static void pictures_that_are_not_read_are_told_of(void **state)
                                     "converted, to PNG for instance");
 }
 
+/* Want of memory is told as such, and not by a sentence with a hole. */
+static void a_refusal_for_which_memory_lacks(void **state)
+{
+    (void)state;
+    bool whole = false;
+    assert_true(file_make_folder(HOME "/others"));
+    write_text(HOME "/others/1.bmp", "x");
+    for (uint64_t n = 1; n <= 40; n++) { /* of those that are made some are of no account, and the last n are beyond them */
+        error_clear();
+        memory_fail_at(n);
+        Source *source = source_open(HOME "/others", &(SourceOptions){.no_cache = true});
+        memory_fail_at(0);
+        assert_null(source);
+        whole = strstr(error_text(), "for instance") != NULL;
+        if (!whole && !error_is_machine())
+            fail_msg("allocation %d: %s", (int)n, error_text());
+    }
+    assert_true(whole);
+}
+
 static void plain_statistics(const Source *source, int channels, float *mean, float *std)
 {
     for (int c = 0; c < channels; c++) {
@@ -593,6 +613,7 @@ int main(void)
         cmocka_unit_test(what_is_not_there_is_refused),
         cmocka_unit_test(broken_picture_has_a_reason),
         cmocka_unit_test(runs_among_the_pictures_are_left_out),
+        cmocka_unit_test(a_refusal_for_which_memory_lacks),
         cmocka_unit_test(stored_listing),
         cmocka_unit_test(pictures_that_are_not_read_are_told_of),
         cmocka_unit_test(statistics),
