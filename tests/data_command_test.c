@@ -70,7 +70,8 @@ static void write_text(const char *name, const char *text)
     assert_true(file_write(path, text, strlen(text)));
 }
 
-#define NOT_READ "2 files are not read: .bmp, .gif; convert them to PNG\n"
+#define NOT_READ \
+    "2 files are not read: .bmp, .gif; those that are pictures to train on have to be converted, to PNG for instance\n"
 
 static int write_folders(void **state)
 {
@@ -177,7 +178,7 @@ static void stats_tell_what_is_there(void **state)
     (void)state;
     static const char begin[] = "pictures      6\n"
                                 "bad           3, left out here: `lacuna data check` names them\n"
-                                "left out      " NOT_READ "height        4 smallest, 4 median, 30 largest\n"
+                                "not read      " NOT_READ "height        4 smallest, 4 median, 30 largest\n"
                                 "width         2 smallest, 6 median, 20 largest\n"
                                 "channels      1 grey, 5 colour\n"
                                 "depth         6 of 8 bits, 0 of 16, 0 float\n"
@@ -214,7 +215,7 @@ static void stats_in_json_hold_the_pixels_mean(void **state)
     assert_int_equal(ran.code, 0);
     assert_non_null(stats);
     assert_int_equal(json_integer_value(json_object_get(stats, "pictures")), 2);
-    assert_int_equal(json_integer_value(json_object_get(stats, "left_out")), 1);
+    assert_int_equal(json_integer_value(json_object_get(stats, "not_read")), 1);
     assert_int_equal(json_integer_value(json_object_get(stats, "near_empty")), 2);
     assert_int_equal(json_integer_value(json_object_get(stats, "duplicates")), 0);
     assert_int_equal(json_integer_value(json_object_get(json_object_get(stats, "width"), "largest")), 12);

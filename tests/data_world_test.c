@@ -251,7 +251,7 @@ static void half_a_world_is_none(void **state)
     ran_free(&ran);
     assert_true(file_remove(HOME "/half.tmp"));
     files.step = NULL;
-    file_fail_at(9); /* of the third picture */
+    file_fail_at(9); /* the head of the annotations and a picture with its maps are written; of the next, the last map fails */
     assert_false(world_files_write(&files, HOME "/half"));
     file_fail_at(0);
     assert_non_null(strstr(error_text(), "No space left"));

@@ -1,5 +1,6 @@
 /* The named recipes: each can be trained, and those of papers have the papers' numbers (docs/spec/pretraining.md, section 16),
  * written out here. */
+#include <glob.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -354,6 +355,18 @@ static void every_recipe_is_whole(void **state)
     assert_true(recipe_each_name(check_named, &r));
 }
 
+/* Those of the guide: what they set themselves, or take over from each other, is of use. */
+static void examples_set_nothing_in_vain(void **state)
+{
+    (void)state;
+    static Recipe r;
+    glob_t found;
+    assert_int_equal(glob(LACUNA_SOURCE "/examples/*.yaml", 0, NULL, &found), 0);
+    for (size_t i = 0; i < found.gl_pathc; i++)
+        load(found.gl_pathv[i], &r);
+    globfree(&found);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(papers_numbers),
@@ -367,6 +380,7 @@ int main(void)
                                        cmocka_unit_test(dbot_clip),
                                        cmocka_unit_test(features_beside_pixels),
                                        cmocka_unit_test(hybrid),
-                                       cmocka_unit_test(every_recipe_is_whole)};
+                                       cmocka_unit_test(every_recipe_is_whole),
+                                       cmocka_unit_test(examples_set_nothing_in_vain)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,18 +7,18 @@
 
 enum { ERROR_BYTES = 2048 };
 
-static _Thread_local char text[ERROR_BYTES];
+static _Thread_local char present[ERROR_BYTES];
 static _Thread_local bool machine;
 
 void error_write(const char *format, ...)
 {
-    /* The arguments may point into `text` itself. */
+    /* The arguments may point into `present` itself. */
     char next[ERROR_BYTES];
     va_list args;
     va_start(args, format);
     vsnprintf(next, sizeof next, format, args);
     va_end(args);
-    memcpy(text, next, sizeof text);
+    memcpy(present, next, sizeof present);
     machine = false;
 }
 
@@ -31,13 +31,13 @@ void error_prepend(const char *format, ...)
     va_end(args);
     if (n < 0 || n >= (int)sizeof next - 3)
         return;
-    snprintf(next + n, sizeof next - (size_t)n, ": %.*s", (int)(sizeof next - 3 - (size_t)n), text);
-    memcpy(text, next, sizeof text);
+    snprintf(next + n, sizeof next - (size_t)n, ": %.*s", (int)(sizeof next - 3 - (size_t)n), present);
+    memcpy(present, next, sizeof present);
 }
 
 const char *error_text(void)
 {
-    return text;
+    return present;
 }
 
 const char *error_without(const char *name, const char *text)
@@ -48,7 +48,7 @@ const char *error_without(const char *name, const char *text)
 
 void error_clear(void)
 {
-    text[0] = 0;
+    present[0] = 0;
     machine = false;
 }
 

@@ -194,7 +194,7 @@ static bool measure(Bench *b)
     TrainerOptions options = {.device = b->opened, .batch = b->batch, .micro_batch = b->batch, .plain = b->plain};
     b->seconds = memory_new((size_t)b->steps, sizeof *b->seconds);
     if (!b->seconds || !make_recipe(b, &recipe) || !recipe_check(&recipe) || !draw_input(&recipe, b->batch, &images, &hidden) ||
-        !fit_check(&recipe, &options, false) || !(t = trainer_open(&recipe, &options)))
+        !fit_check(&recipe, &options, FIT_GOES_ON) || !(t = trainer_open(&recipe, &options)))
         goto done;
     TrainerBatch input = {.images = images, .hidden = hidden, .lr = 1.5e-4};
     Program *program = trainer_program(t);

@@ -39,16 +39,30 @@ static bool is_that(const void *key, const char *asked)
     return !strcmp(key, asked);
 }
 
-/* Keys of the recipe's own file that do nothing in it, and do nothing still with the settings of the command line. */
-static void note_idle(const char *name, const Recipe *file, const Recipe *recipe, const Text *keys, Text *notes)
+/* False after error_set() when that cannot be told. */
+static bool find_idle(const Recipe *r, const char *key, bool *idle)
+{
+    *idle = !recipe_check_idle(r, is_that, key);
+    return !*idle || !error_is_machine();
+}
+
+/* Keys of the recipe's own file that do nothing in it, and do nothing still with the settings of the command line. False after
+ * error_set() when memory is out. */
+static bool note_idle(const char *name, const Recipe *file, const Recipe *recipe, const Text *keys, Text *notes)
 {
     for (char *key = keys->data, *end; key && *key; key = end + 1) {
+        bool idle;
         end = strchr(key, '\n');
         *end = 0;
-        if (!recipe_check_idle(file, is_that, key) && !recipe_check_idle(recipe, is_that, key))
+        if (!find_idle(file, key, &idle) || (idle && !find_idle(recipe, key, &idle)))
+            return false;
+        if (idle)
             text_add(notes, "%s: %s\n", name, error_text());
+        if (notes->failed)
+            return false;
     }
     error_clear();
+    return true;
 }
 
 /* A recipe of that name or file with the settings upon it. */
@@ -63,8 +77,7 @@ static bool load(const char *name, const Arguments *arguments, Recipe *recipe, T
         *file = *recipe;
         ok = apply(arguments, recipe);
     }
-    if (ok)
-        note_idle(name, file, recipe, &keys, notes);
+    ok = ok && note_idle(name, file, recipe, &keys, notes);
     memory_free(file);
     text_free(&keys);
     return ok;
@@ -115,7 +128,12 @@ bool choose_recipe(const Arguments *arguments, Recipe *recipe, Text *why, Text *
 
 void choose_tell(Text *notes)
 {
-    for (const char *line = notes->data ? notes->data : ""; *line; line += strcspn(line, "\n") + 1)
-        fprintf(stderr, "lacuna: note: %.*s\n", (int)strcspn(line, "\n"), line);
+    for (char *line = notes->data, *end; line && *line; line = end + 1) {
+        end = line + strcspn(line, "\n");
+        *end = 0;
+        fputs("lacuna: note: ", stderr);
+        cli_print_safely(stderr, line, false);
+        fputc('\n', stderr);
+    }
     text_free(notes);
 }

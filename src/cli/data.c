@@ -165,8 +165,7 @@ const Verb data_check_verb = {
         "Decodes every picture and prints a line for each that cannot be read: its name, and why. Exits with 0 if all are good "
         "and with 1 if some are not. DIR is a folder of pictures, a list (.csv), tar shards, CIFAR's binary files, or `world`. "
         "Suffixes count in any case; the content decides. Files of a folder with suffixes of other kinds of pictures (.gif, "
-        ".bmp, "
-        ".heic, ..) are counted and not read.",
+        ".bmp, .heic, ..) are counted and not read.",
     .options = CHECK_OPTIONS,
     .examples = "lacuna data check photos/\n",
     .size = sizeof(DataJob),
@@ -180,8 +179,8 @@ const Verb data_stats_verb = {
     .most = 1,
     .wanted = {"the pictures: a folder, a list, shards, CIFAR's files or `world`"},
     .about = "Tells how many pictures there are, how large, in which formats, which show the same, which show next to nothing, "
-             "which "
-             "are not what their suffix says, and the mean and deviation of the pixels. DIR is as in `lacuna data check`.",
+             "which are not what their suffix says, and the mean and deviation of the pixels. DIR is as in `lacuna data "
+             "check`.",
     .options = STATS_OPTIONS,
     .examples = "lacuna data stats photos/\n"
                 "lacuna data stats photos/ --json\n",

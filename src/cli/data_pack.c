@@ -121,12 +121,10 @@ const Verb data_pack_verb = {
     .wanted = {"the pictures: a folder, a list, shards, CIFAR's files or `world`", "the folder to make"},
     .about =
         "Writes tar shards as WebDataset lays them out, OUT/OUT-000000.tar and so on, and with labels STEM.cls beside each "
-        "picture "
-        "and the classes' names in OUT/classes.txt. Files go in as they are, unless --short-side shrinks them. Every picture "
-        "is "
-        "decoded first: a line is printed for each that cannot be read, it is left out, and the exit code is then 1. OUT must "
-        "not "
-        "be there yet, or be empty; it appears when all of it is written. The same pictures and flags give the same bytes.",
+        "picture and the classes' names in OUT/classes.txt. Files go in as they are, unless --short-side shrinks them. Every "
+        "picture is decoded first: a line is printed for each that cannot be read, it is left out, and the exit code is then "
+        "1. OUT must not be there yet, or be empty and is then replaced; it appears when all of it is written. The same "
+        "pictures and flags give the same bytes.",
     .options = OPTIONS,
     .examples = "lacuna data pack photos/ shards --short-side 256\n"
                 "lacuna data pack photos/ more-shards --shard-count 1000\n",

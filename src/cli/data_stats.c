@@ -213,7 +213,7 @@ static void print_lines(const Stats *s, char *key)
     if (s->bad)
         printf("%-13s %zu, left out here: `lacuna data check` names them\n", "bad", s->bad);
     if (source_left_out(s->job->source, NULL))
-        printf("%-13s %s\n", "left out", source_left_out(s->job->source, NULL));
+        printf("%-13s %s\n", "not read", source_left_out(s->job->source, NULL));
     printf("%-13s %d smallest, %d median, %d largest\n", "height", s->heights[0], s->heights[1], s->heights[2]);
     printf("%-13s %d smallest, %d median, %d largest\n", "width", s->widths[0], s->widths[1], s->widths[2]);
     printf("%-13s %zu grey, %zu colour", "channels", s->grey, s->colour);
@@ -281,9 +281,9 @@ static void add_statistics(Text *t, const PixelSums *sums)
 static bool print_json(const Stats *s, char *key)
 {
     Text t = {0};
-    size_t left_out;
-    source_left_out(s->job->source, &left_out);
-    text_add(&t, "{\"pictures\": %zu, \"bad\": %zu, \"left_out\": %zu", s->good, s->bad, left_out);
+    size_t not_read;
+    source_left_out(s->job->source, &not_read);
+    text_add(&t, "{\"pictures\": %zu, \"bad\": %zu, \"not_read\": %zu", s->good, s->bad, not_read);
     text_add(&t, ", \"height\": {\"smallest\": %d, \"median\": %d, \"largest\": %d}", s->heights[0], s->heights[1],
              s->heights[2]);
     text_add(&t, ", \"width\": {\"smallest\": %d, \"median\": %d, \"largest\": %d}", s->widths[0], s->widths[1], s->widths[2]);

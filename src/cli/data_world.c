@@ -79,7 +79,8 @@ static int run_world(void *options, const Arguments *arguments)
 #define AT(field) offsetof(WorldJob, field)
 
 static const Option OPTIONS[] = {
-    {"out", OPTION_PATH, AT(out), .value = "DIR", .help = "the folder to write to: a new or an empty one"},
+    {"out", OPTION_PATH, AT(out), .value = "DIR",
+     .help = "the folder to write to: one that is not there, or an empty one, which is replaced"},
     {"count", OPTION_INT, AT(count), .value = "N", .help = "pictures in DIR/train", .initial = "1000", .low = 1,
      .high = 1000000},
     {"val", OPTION_INT, AT(val), .value = "N", .help = "pictures in DIR/val, which no seed puts into a DIR/train",

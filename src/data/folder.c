@@ -135,15 +135,17 @@ bool folder_open(Source *source)
     }
     listing_tell_foreign(&folder->listing, &source->left_out);
     source->left_out_count = folder->listing.foreign;
+    if (source->left_out.failed)
+        return false;
     if (source->count == 0)
-        return error_set(
-            "no pictures at %s: neither it nor the folders in it hold a .jpg, .jpeg, .png, .webp, .tif or .tiff file%s%s",
-            where, source->left_out_count ? "; " : "", source->left_out_count ? source->left_out.data : "");
+        return error_set("no pictures at %s: neither it nor the folders in it hold a .jpg, .jpeg, .jpe, .jfif, .png, .webp, "
+                         ".tif or .tiff file%s%s",
+                         where, source->left_out_count ? "; " : "", source->left_out_count ? source->left_out.data : "");
     if (!label(source, folder))
         return false;
     text_add(&source->summary, "%zu picture%s ", source->count, source->count == 1 ? "" : "s");
     if (source->class_count)
         text_add(&source->summary, "in %d class%s ", source->class_count, source->class_count == 1 ? "" : "es");
     text_add(&source->summary, "(folder %s)", where);
-    return !source->summary.failed && !source->left_out.failed;
+    return !source->summary.failed;
 }

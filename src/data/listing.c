@@ -21,8 +21,9 @@
 enum { COARSEST_CLOCK = 2 };
 
 /* Suffixes of pictures that the program does not read. */
-static const char *const foreign[] = {".avif", ".bmp", ".cr2", ".dng", ".exr", ".gif", ".heic", ".heif", ".ico",
-                                      ".jp2",  ".jxl", ".nef", ".pbm", ".pgm", ".pnm", ".ppm",  ".psd",  ".tga"};
+static const char *const foreign[] = {".arw",  ".avif", ".bmp", ".cr2", ".dng", ".exr", ".gif", ".heic", ".heics",
+                                      ".heif", ".ico",  ".jp2", ".jxl", ".nef", ".orf", ".pbm", ".pcx",  ".pgm",
+                                      ".pnm",  ".ppm",  ".psd", ".raf", ".rw2", ".svg", ".tga"};
 
 enum { FOREIGN = sizeof foreign / sizeof *foreign };
 
@@ -48,7 +49,8 @@ void listing_tell_foreign(const Listing *listing, Text *t)
             text_add(t, "%s%s", before, foreign[k]);
             before = ", ";
         }
-    text_add(t, "; convert %s to PNG", one ? "it" : "them");
+    text_add(t, one ? "; if it is a picture to train on it has to be converted, to PNG for instance"
+                    : "; those that are pictures to train on have to be converted, to PNG for instance");
 }
 
 void listing_free(Listing *listing)
@@ -222,7 +224,7 @@ typedef struct {
 
 /* The number is raised when other files count as pictures, or as pictures that are not read: what was stored before lacks them,
  * or has too many. */
-static const char magic[16] = "lacuna listing5";
+static const char magic[16] = "lacuna listing6";
 
 static bool unchanged(const Listing *listing, const char *root)
 {

@@ -34,8 +34,8 @@ bool listing_make(Listing *listing, const char *root, const char *stored);
  * another root or layout. Whether the folders are still the same is not looked at. */
 bool listing_parse(Listing *listing, const char *root, const char *data, size_t size);
 
-/* Appends what became of pictures of kinds that are not read, "37 files are not read: .bmp, .gif; convert them to PNG"; nothing
- * when there is none. */
+/* Appends what became of pictures of kinds that are not read, "37 files are not read: .bmp, .gif; those that are pictures to
+ * train on have to be converted, to PNG for instance"; nothing when there is none. */
 void listing_tell_foreign(const Listing *listing, Text *t);
 
 void listing_free(Listing *listing);

@@ -4,14 +4,14 @@
 
 #include <stdbool.h>
 
-/* Makes OUT.tmp and those above it, and takes away OUT if it is an empty folder. The name of what was made, owned by the caller
- * until new_folder_end(). NULL after error_set(): `out` is empty, or there and not an empty folder that can be taken away, or
- * OUT.tmp is there. */
+/* Makes the folders above OUT and, if nobody else has, OUT.tmp; slashes at the end of `out` do not count. The name of what was
+ * made, owned by the caller until new_folder_end(). NULL after error_set(): `out` has no name of its own (empty, "/", ".",
+ * ".."), or is there and not an empty folder that can be replaced, or OUT.tmp is there. */
 char *new_folder_begin(const char *out);
 
-/* Frees `folder`, a name from new_folder_begin(). If `written` it becomes OUT, and the new name is flushed to the disk (what
- * lies in the folder is the caller's to flush). If not, or if that fails, it is removed with all in it, and the error that
- * stood before still stands. Returns whether all went well. */
-bool new_folder_end(char *folder, const char *out, bool written);
+/* Frees `folder`, a name from new_folder_begin(). If `written`, all in it is flushed to the disk and it becomes OUT, in place
+ * of an empty folder of that name; if that fails it stays as OUT.tmp. If not `written` it is removed with all in it, and the
+ * error that stood before still stands. Returns whether OUT is there; otherwise the error is set. */
+bool new_folder_end(char *folder, bool written);
 
 #endif

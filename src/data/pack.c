@@ -326,7 +326,7 @@ bool source_pack(const PackOptions *options, PackResult *result)
     pthread_mutex_init(&p.lock, NULL);
     pthread_cond_init(&p.room, NULL);
     pthread_cond_init(&p.ready, NULL);
-    bool ok = new_folder_end(p.folder, options->out, run(&p));
+    bool ok = new_folder_end(p.folder, run(&p));
     pack_names_free(&p.names);
     memory_free(p.ring);
     pthread_cond_destroy(&p.room);

@@ -29,8 +29,8 @@ typedef struct {
  * labels STEM.cls follows.
  *
  * The bytes depend on the source and these options, not on the number of threads. Everything is written to OUT.tmp, flushed,
- * and renamed at the end. False after error_set(), nothing is left behind then: OUT is there, not one picture can be read, the
- * disk is full, or an error of the machine. */
+ * and renamed at the end. False after error_set(): OUT is there, not one picture can be read, the disk is full, or an error of
+ * the machine. Nothing is left behind then, unless all is written and only the end of new_folder_end() failed. */
 bool source_pack(const PackOptions *options, PackResult *result);
 
 #endif

@@ -457,7 +457,7 @@ static void a_failure_leaves_nothing(void **state)
     expect_refused(&o, "is there already");
     o.out = HOME "/left";
     put("left.tmp/x", "x", 1);
-    expect_refused(&o, "remove it first");
+    expect_refused(&o, "if none is under way, remove it");
     assert_true(file_exists(HOME "/left.tmp/x"));
     assert_true(file_make_folder(HOME "/empty"));
     o.out = HOME "/empty";

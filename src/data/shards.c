@@ -394,8 +394,8 @@ bool shards_open(Source *source)
     if (ok && !source->count && damaged)
         ok = error_set("no pictures at %s: no shard is whole", where);
     else if (ok && !source->count)
-        ok = error_set("no pictures at %s: no member of %s is named .jpg, .jpeg, .png, .webp, .tif or .tiff", where,
-                       shards->count == 1 ? "the shard" : "its shards");
+        ok = error_set("no pictures at %s: no member of %s is named .jpg, .jpeg, .jpe, .jfif, .png, .webp, .tif or .tiff",
+                       where, shards->count == 1 ? "the shard" : "its shards");
     if (!ok || !label(source, shards))
         return false;
     text_add(&source->summary, "%zu picture%s ", source->count, source->count == 1 ? "" : "s");

@@ -250,6 +250,20 @@ static void damaged_archives(void **state)
     text_free(&tar);
 }
 
+/* Its name first, as in all that is told of a shard. */
+static void a_shard_that_shrinks_meanwhile(void **state)
+{
+    (void)state;
+    char bytes[8];
+    write_fast("12345", 5);
+    int fd = open(SHARD, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_true(tar_read(fd, SHARD, bytes, 3, 2));
+    assert_false(tar_read(fd, SHARD, bytes, 4, 2));
+    assert_string_equal(error_text(), SHARD ": it ends at byte 5, before what it should hold there");
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -257,6 +271,7 @@ int main(void)
         cmocka_unit_test(compressed_shards_are_refused),
         cmocka_unit_test(truncated_archives),
         cmocka_unit_test(damaged_archives),
+        cmocka_unit_test(a_shard_that_shrinks_meanwhile),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -29,11 +29,11 @@ typedef struct {
  * - "world": the built-in world; the label is the shape;
  * - a folder with CIFAR's files (data_batch_1.bin .. 5, else train.bin; a folder that holds only test_batch.bin or test.bin
  *   gives that), or one .bin file (multiples of 3073 bytes: CIFAR-10; of 3074: CIFAR-100, labelled by the fine classes);
- * - a folder of .jpg, .jpeg, .png, .webp, .tif, .tiff files in any case and depth, sorted by relative path, bytewise. When
- * every picture lies in a subfolder, the first-level subfolders are the classes, sorted bytewise, labels from 0. Entries whose
- * name starts with a dot are left out, and so are run directories (folders below `where` that hold both recipe.yaml and
- * log.jsonl), whose sheets are not pictures to learn from; a symbolic link to a folder is followed unless it leads back into a
- * folder that is being read.
+ * - a folder of .jpg, .jpeg, .jpe, .jfif, .png, .webp, .tif, .tiff files in any case and depth, sorted by relative path,
+ * bytewise. When every picture lies in a subfolder, the first-level subfolders are the classes, sorted bytewise, labels from 0.
+ * Entries whose name starts with a dot are left out, and so are run directories (folders below `where` that hold both
+ * recipe.yaml and log.jsonl), whose sheets are not pictures to learn from; a symbolic link to a folder is followed unless it
+ * leads back into a folder that is being read.
  * - a list: a .csv file with lines `path` or `path,label`, in the order of the file; a path may repeat. Paths go from the
  *   folder of the list on and are the keys as they are written. Fields with a comma or a quote stand in quotes, quotes inside
  *   doubled (RFC 4180, within one line). A first line `path` or `path,label`, a UTF-8 mark and empty lines are left out. All
@@ -94,7 +94,7 @@ bool source_file(const Source *source, size_t i, char **bytes, size_t *size);
 const char *source_summary(const Source *source);
 
 /* One line for people on files of a folder that are pictures by their suffixes, but of kinds that the program does not read:
- * "37 files are not read: .bmp, .gif; convert them to PNG"; NULL when there is none. *count, which may be NULL, is their
+ * "37 files are not read: .bmp, .gif; .." as listing.h has it; NULL when there is none. *count, which may be NULL, is their
  * number. Owned by the source. */
 const char *source_left_out(const Source *source, size_t *count);
 

@@ -172,7 +172,7 @@ static void what_is_not_there_is_refused(void **state)
 {
     (void)state;
     assert_true(file_make_folder(HOME "/empty/inner"));
-    assert_refused(HOME "/empty", "hold a .jpg, .jpeg, .png, .webp, .tif or .tiff file");
+    assert_refused(HOME "/empty", "hold a .jpg, .jpeg, .jpe, .jfif, .png, .webp, .tif or .tiff file");
     assert_refused(HOME "/missing", "no such file or folder");
     write_text(HOME "/text.txt", "x");
     assert_refused(HOME "/text.txt", "neither a folder nor");
@@ -278,7 +278,7 @@ static void pictures_that_are_not_read_are_told_of(void **state)
     Listing listing;
     const char *stored = HOME "/foreign-listing";
     write_picture(HOME "/foreign/a/1.png", 2, 2, 3, 1);
-    static const char *const others[] = {"a/2.GIF", "a/3.gif",   "4.bmp",           "a/.5.bmp",     "a/6.txt",
+    static const char *const others[] = {"a/2.GIF", "a/3.RW2",   "4.bmp",           "a/.5.bmp",     "a/6.txt",
                                          "gif",     "run/7.bmp", "run/recipe.yaml", "run/log.jsonl"};
     assert_true(file_make_folder(HOME "/foreign/run"));
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
@@ -295,13 +295,15 @@ static void pictures_that_are_not_read_are_told_of(void **state)
         assert_int_equal(listing.stored, round == 1);
         assert_int_equal(listing.count, 1);
         listing_tell_foreign(&listing, &words);
-        assert_string_equal(words.data, "3 files are not read: .bmp, .gif; convert them to PNG");
+        assert_string_equal(words.data, "3 files are not read: .bmp, .gif, .rw2; those that are pictures to train on have to "
+                                        "be converted, to PNG for instance");
         text_free(&words);
         listing_free(&listing);
     }
     size_t count = 9;
     Source *source = open_or_fail(HOME "/foreign", NULL);
-    assert_string_equal(source_left_out(source, &count), "3 files are not read: .bmp, .gif; convert them to PNG");
+    assert_string_equal(source_left_out(source, &count), "3 files are not read: .bmp, .gif, .rw2; those that are pictures to "
+                                                         "train on have to be converted, to PNG for instance");
     assert_int_equal(count, 3);
     source_close(source);
     source = open_or_fail(HOME "/kept", NULL);
@@ -309,8 +311,29 @@ static void pictures_that_are_not_read_are_told_of(void **state)
     assert_int_equal(count, 0);
     source_close(source);
     assert_true(file_remove(HOME "/foreign/a/1.png") && file_remove(HOME "/foreign/a/2.GIF") &&
-                file_remove(HOME "/foreign/a/3.gif"));
-    assert_refused(HOME "/foreign", ".tif or .tiff file; 1 file is not read: .bmp; convert it to PNG");
+                file_remove(HOME "/foreign/a/3.RW2"));
+    assert_refused(HOME "/foreign", ".tif or .tiff file; 1 file is not read: .bmp; if it is a picture to train on it has to be "
+                                    "converted, to PNG for instance");
+}
+
+/* Want of memory is told as such, and not by a sentence with a hole. */
+static void a_refusal_for_which_memory_lacks(void **state)
+{
+    (void)state;
+    bool whole = false;
+    assert_true(file_make_folder(HOME "/others"));
+    write_text(HOME "/others/1.bmp", "x");
+    for (uint64_t n = 1; n <= 40; n++) { /* of those that are made some are of no account, and the last n are beyond them */
+        error_clear();
+        memory_fail_at(n);
+        Source *source = source_open(HOME "/others", &(SourceOptions){.no_cache = true});
+        memory_fail_at(0);
+        assert_null(source);
+        whole = strstr(error_text(), "for instance") != NULL;
+        if (!whole && !error_is_machine())
+            fail_msg("allocation %d: %s", (int)n, error_text());
+    }
+    assert_true(whole);
 }
 
 static void plain_statistics(const Source *source, int channels, float *mean, float *std)
@@ -590,6 +613,7 @@ int main(void)
         cmocka_unit_test(what_is_not_there_is_refused),
         cmocka_unit_test(broken_picture_has_a_reason),
         cmocka_unit_test(runs_among_the_pictures_are_left_out),
+        cmocka_unit_test(a_refusal_for_which_memory_lacks),
         cmocka_unit_test(stored_listing),
         cmocka_unit_test(pictures_that_are_not_read_are_told_of),
         cmocka_unit_test(statistics),

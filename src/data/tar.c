@@ -71,7 +71,7 @@ bool tar_read(int descriptor, const char *path, void *bytes, size_t size, uint64
         if (n < 0)
             return error_set("cannot read %s: %s", path, strerror(errno));
         if (n == 0)
-            return error_set("%s ends at byte %llu, before what it should hold there", path, (unsigned long long)offset);
+            return error_set("%s: it ends at byte %llu, before what it should hold there", path, (unsigned long long)offset);
         to += n;
         size -= (size_t)n;
         offset += (uint64_t)n;

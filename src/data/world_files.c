@@ -30,7 +30,7 @@ typedef struct {
     char *failure; /* why, from whichever thread it was first */
 } Writer;
 
-/* ---- files. Nothing is flushed to disk: what a lost power supply takes can be drawn again. */
+/* ---- files. None is flushed to the disk: new_folder_end() flushes all at once. */
 
 static bool write_new(const char *path, const void *data, size_t size)
 {
@@ -349,5 +349,5 @@ bool world_files_write(const WorldFiles *files, const char *out)
 {
     char *folder = world_check(&files->world) ? new_folder_begin(out) : NULL;
     Writer w = {.files = files, .folder = folder, .world = files->world, .all = files->train + files->val + files->clips};
-    return folder && new_folder_end(folder, out, write_all(&w));
+    return folder && new_folder_end(folder, write_all(&w));
 }

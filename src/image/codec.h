@@ -33,8 +33,9 @@ typedef struct {
 
 typedef struct {
     const char *name;
-    const char *suffixes[3]; /* of its files' names, with the dot, in small letters; NULL behind the last.
-                              * A new one changes what a stored listing would hold: see `magic` in data/listing.c. */
+    const char *suffixes[5]; /* of its files' names, with the dot, in small letters; NULL behind the last.
+                              * A new one changes what a stored listing or index would hold: see `magic` in
+                              * data/listing.c and data/tar_index.c. */
     bool reduces;            /* CodecJob.scale may be other than 1 */
     /* Whether the first bytes are this format's. */
     bool (*matches)(const uint8_t *bytes, size_t size);

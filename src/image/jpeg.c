@@ -268,4 +268,5 @@ static int jpeg_orientation(const uint8_t *bytes, size_t size)
     return 0;
 }
 
-const Codec CODEC_JPEG = {"JPEG", {".jpg", ".jpeg"}, true, jpeg_matches, jpeg_header, jpeg_decode, jpeg_orientation};
+const Codec CODEC_JPEG = {"JPEG",          {".jpg", ".jpeg", ".jpe", ".jfif"}, true, jpeg_matches, jpeg_header, jpeg_decode,
+                          jpeg_orientation};

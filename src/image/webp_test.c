@@ -83,6 +83,8 @@ static void lossless_keeps_every_colour_and_drops_alpha(void **state)
         damage_file_free(&file);
     }
     assert_string_equal(image_suffix_format("folder.png/x.WebP"), "WebP");
+    assert_string_equal(image_suffix_format("x.JFIF"), "JPEG");
+    assert_string_equal(image_suffix_format("x.jpe"), "JPEG");
     assert_null(image_suffix_format("webp"));
 }
 

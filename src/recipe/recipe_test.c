@@ -493,6 +493,16 @@ static void write_text(const char *path, const char *text)
     assert_true(file_write(path, text, strlen(text)));
 }
 
+/* Whether the key is a line of a text that recipe_load_keys() made. */
+static bool is_line(const void *text, const char *key)
+{
+    size_t length = strlen(key);
+    for (const char *line = text; *line; line += strcspn(line, "\n") + 1)
+        if (strcspn(line, "\n") == length && !memcmp(line, key, length))
+            return true;
+    return false;
+}
+
 static void bases_are_followed(void **state)
 {
     (void)state;
@@ -518,6 +528,12 @@ static void bases_are_followed(void **state)
     write_text(path, "mask: {min_block: 4}\nlacuna: 1\n");
     assert_true(recipe_load_keys(&r, path, &keys));
     assert_null(keys.data);
+    write_text(path, "base: one\ndecoders: [{target: {kind: pixels, cell: 4}}]\n");
+    assert_true(recipe_load_keys(&r, path, &keys));
+    assert_true(recipe_check_idle(&r, is_line, "decoders.0.target.kind\ntarget.cell\n"));
+    assert_false(recipe_check_idle(&r, is_line, keys.data));
+    assert_non_null(strstr(error_text(), "decoders.0.target.cell 4 does nothing without target.kind hog"));
+    text_free(&keys);
     write_text(path, "base: ./one.yaml\n");
     assert_true(recipe_load(&r, path)); /* relative to the file, not to the working directory */
     assert_int_equal(r.encoder.depth, 4);

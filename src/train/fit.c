@@ -9,7 +9,7 @@
 #define RESERVE_SHARE 0.05
 #define RESERVE_BYTES 256e6
 
-int64_t fit_bytes(const Recipe *recipe, const TrainerOptions *options, bool anew)
+int64_t fit_bytes(const Recipe *recipe, const TrainerOptions *options, FitRun of)
 {
     TrainerOptions plan = *options;
     MimTeacher teacher;
@@ -34,7 +34,7 @@ int64_t fit_bytes(const Recipe *recipe, const TrainerOptions *options, bool anew
         beside = program_bytes(trainer_program(t));
         trainer_close(t);
     }
-    if (anew && !codes_memory(recipe, &options->device, NULL, &codes))
+    if (of == FIT_BEGINS && !codes_memory(recipe, &options->device, NULL, &codes))
         return -1;
     return bytes + (codes.device > beside ? codes.device : beside);
 }
@@ -48,7 +48,7 @@ bool fit_room(const Device *device, int64_t *bytes)
     return true;
 }
 
-bool fit_micro_batch(const Recipe *recipe, const TrainerOptions *options, bool anew, int *micro_batch)
+bool fit_micro_batch(const Recipe *recipe, const TrainerOptions *options, FitRun of, int *micro_batch)
 {
     int64_t room;
     TrainerOptions some = *options;
@@ -59,7 +59,7 @@ bool fit_micro_batch(const Recipe *recipe, const TrainerOptions *options, bool a
         if (options->batch % parts)
             continue;
         some.micro_batch = options->batch / parts;
-        int64_t bytes = fit_bytes(recipe, &some, anew);
+        int64_t bytes = fit_bytes(recipe, &some, of);
         if (bytes < 0)
             return false;
         if (bytes <= room) {
@@ -70,27 +70,27 @@ bool fit_micro_batch(const Recipe *recipe, const TrainerOptions *options, bool a
     return true;
 }
 
-bool fit_settle(Recipe *recipe, const Device *device, bool plain, bool anew)
+bool fit_settle(Recipe *recipe, const Device *device, bool plain, FitRun of)
 {
     int most;
     TrainerOptions options = {.device = *device, .batch = recipe->schedule.batch_size / recipe->run.devices, .plain = plain};
     /* What is contrasted is a group, whatever fits: other groups would be other results. */
     if (device->kind != DEVICE_CUDA || recipe_method(recipe) == METHOD_CONTRAST)
         return true;
-    if (!fit_micro_batch(recipe, &options, anew, &most))
+    if (!fit_micro_batch(recipe, &options, of, &most))
         return false;
     recipe->run.micro_batch = most ? most : 1;
     recipe->schedule.accumulate = recipe->schedule.batch_size / recipe->run.micro_batch;
     return true;
 }
 
-bool fit_check(const Recipe *recipe, const TrainerOptions *options, bool anew)
+bool fit_check(const Recipe *recipe, const TrainerOptions *options, FitRun of)
 {
     int64_t room, bytes;
     int largest;
     if (options->device.kind != DEVICE_CUDA)
         return true;
-    if (!fit_room(&options->device, &room) || (bytes = fit_bytes(recipe, options, anew)) < 0)
+    if (!fit_room(&options->device, &room) || (bytes = fit_bytes(recipe, options, of)) < 0)
         return false;
     if (bytes <= room)
         return true;
@@ -99,7 +99,7 @@ bool fit_check(const Recipe *recipe, const TrainerOptions *options, bool anew)
             "a group of %d pictures that are contrasted needs %.2f GB of the GPU's memory, and %.2f GB can be used: "
             "choose a smaller contrast.group, which divides the batch (and changes the results)",
             options->micro_batch, (double)bytes / 1e9, (double)room / 1e9);
-    if (!fit_micro_batch(recipe, options, anew, &largest))
+    if (!fit_micro_batch(recipe, options, of, &largest))
         return false;
     if (largest)
         return error_set("%d pictures at once need %.2f GB of the GPU's memory, and %.2f GB can be used: %d at once fit "

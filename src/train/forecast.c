@@ -278,7 +278,7 @@ bool forecast_make(const Recipe *recipe, bool time, Forecast *f)
     bool parts_are_open = r->run.micro_batch == RECIPE_AUTO && r->schedule.accumulate == RECIPE_AUTO;
     settle_recipe(r, f->steps);
     if (!device_open(recipe_word("run.device", (int)r->run.device), r->run.threads, &f->device) ||
-        (parts_are_open && !fit_settle(r, &f->device, false, true)))
+        (parts_are_open && !fit_settle(r, &f->device, false, FIT_BEGINS)))
         goto done;
     Recipe stood = *r;
     stand_in_statistics(&stood);

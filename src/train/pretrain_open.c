@@ -11,23 +11,24 @@
 #include "train/settle.h"
 #include "train/teacher.h"
 
-static bool open_device(Run *run, bool parts_are_open, bool anew)
+static bool open_device(Run *run, bool parts_are_open, FitRun of)
 {
     Recipe *r = &run->recipe;
     if (!device_open(recipe_word("run.device", (int)r->run.device), r->run.threads, &run->device))
         return false;
     device_set_tf32(&run->device, r->run.tf32);
-    return !parts_are_open || fit_settle(r, &run->device, run->options->plain, anew);
+    return !parts_are_open || fit_settle(r, &run->device, run->options->plain, of);
 }
 
-static bool open_trainer(Run *run, bool anew)
+static bool open_trainer(Run *run, FitRun of)
 {
     const Recipe *r = &run->recipe;
     TrainerOptions options = {.device = run->device,
                               .batch = r->schedule.batch_size / r->run.devices,
                               .micro_batch = r->run.micro_batch,
                               .plain = run->options->plain};
-    if (!fit_check(r, &options, anew) || (anew && !run_codes_fit(run)) || !run_open_trainer(run, run->stage, &run->trainer))
+    if (!fit_check(r, &options, of) || (of == FIT_BEGINS && !run_codes_fit(run)) ||
+        !run_open_trainer(run, run->stage, &run->trainer))
         return false;
     return run_new_inputs(run);
 }
@@ -145,7 +146,7 @@ static void say_what(const Run *run)
     if (source_left_out(p->source, NULL))
         run_say(run, "%s", source_left_out(p->source, NULL));
     if (p->val_source && source_left_out(p->val_source, NULL))
-        run_say(run, "of data.val, %s", source_left_out(p->val_source, NULL));
+        run_say(run, "of data.val, %s: %s", source_where(p->val_source), source_left_out(p->val_source, NULL));
     run_say(run,
             "%zu pictures to train on, %zu held out; %" PRId64 " steps an epoch, %" PRId64
             " in all; batch %d in parts of %d; %.1f "
@@ -209,7 +210,8 @@ bool run_open(Run *run)
     }
     bool parts_are_open = r->run.micro_batch == RECIPE_AUTO && r->schedule.accumulate == RECIPE_AUTO;
     settle_recipe(r, run->total);
-    if (!open_device(run, parts_are_open, !checkpoint) || !open_trainer(run, !checkpoint))
+    FitRun of = checkpoint ? FIT_GOES_ON : FIT_BEGINS;
+    if (!open_device(run, parts_are_open, of) || !open_trainer(run, of))
         goto done;
     if (checkpoint ? !load_checkpoint(run, checkpoint)
                    : (r->run.from[0] && !load_start(run)) || !teacher_begin(r, run->trainer) || !run_make_codes(run))

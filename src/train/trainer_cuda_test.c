@@ -58,7 +58,7 @@ static void what_fits_is_known_before(void **state)
     int64_t bytes[BATCH + 1];
     for (int micro = 1; micro <= BATCH; micro *= 2) {
         TrainerOptions options = options_on(&cuda, micro);
-        bytes[micro] = fit_bytes(&recipe, &options, true);
+        bytes[micro] = fit_bytes(&recipe, &options, FIT_BEGINS);
         assert_true(bytes[micro] > 0);
     }
     assert_true(bytes[8] > bytes[4] && bytes[4] > bytes[2] && bytes[2] > bytes[1]);
@@ -66,9 +66,9 @@ static void what_fits_is_known_before(void **state)
         int most;
         TrainerOptions options = options_on(&cuda, BATCH);
         set_room((double)bytes[micro]);
-        assert_true(fit_micro_batch(&recipe, &options, true, &most));
+        assert_true(fit_micro_batch(&recipe, &options, FIT_BEGINS, &most));
         assert_int_equal(most, micro);
-        assert_int_equal(fit_check(&recipe, &options, true), micro == BATCH);
+        assert_int_equal(fit_check(&recipe, &options, FIT_BEGINS), micro == BATCH);
         if (micro < BATCH) {
             char advice[32];
             snprintf(advice, sizeof advice, "run.micro_batch=%d", micro);
@@ -77,7 +77,7 @@ static void what_fits_is_known_before(void **state)
     }
     set_room((double)bytes[1] - 10000);
     TrainerOptions options = options_on(&cuda, 4);
-    assert_false(fit_check(&recipe, &options, true));
+    assert_false(fit_check(&recipe, &options, FIT_BEGINS));
     assert_non_null(strstr(error_text(), "not even one picture fits"));
     device_close(&cuda);
 }
@@ -96,12 +96,12 @@ static void a_code_book_is_made_once(void **state)
         if (!recipe_set(&codes, settings[i]))
             fail_msg("%s", error_text());
     TrainerOptions options = options_on(&cuda, 1);
-    int64_t anew = fit_bytes(&codes, &options, true), on = fit_bytes(&codes, &options, false);
+    int64_t anew = fit_bytes(&codes, &options, FIT_BEGINS), on = fit_bytes(&codes, &options, FIT_GOES_ON);
     if (on <= 0 || anew <= on)
         fail_msg("%lld bytes anew, %lld to go on: %s", (long long)anew, (long long)on, error_text());
     set_room((double)on);
-    assert_true(fit_check(&codes, &options, false));
-    assert_false(fit_check(&codes, &options, true));
+    assert_true(fit_check(&codes, &options, FIT_GOES_ON));
+    assert_false(fit_check(&codes, &options, FIT_BEGINS));
     device_close(&cuda);
 }
 
@@ -115,10 +115,10 @@ static void groups_are_left_alone(void **state)
     assert_true(device_open("cuda", 1, &cuda));
     other.contrast.kind = CONTRAST_MOCOV3;
     other.run.micro_batch = 2;
-    assert_true(fit_settle(&other, &cuda, false, true));
+    assert_true(fit_settle(&other, &cuda, false, FIT_BEGINS));
     assert_int_equal(other.run.micro_batch, 2);
     other.contrast.kind = CONTRAST_OFF;
-    assert_true(fit_settle(&other, &cuda, false, true));
+    assert_true(fit_settle(&other, &cuda, false, FIT_BEGINS));
     assert_true(other.run.micro_batch > 2);
     device_close(&cuda);
 }
@@ -131,7 +131,7 @@ static void what_was_planned_is_taken(void **state)
     fake_reset();
     assert_true(device_open("cuda", 1, &cuda));
     TrainerOptions options = options_on(&cuda, 4);
-    int64_t before, training, both, planned = fit_bytes(&recipe, &options, true);
+    int64_t before, training, both, planned = fit_bytes(&recipe, &options, FIT_BEGINS);
     TrainerMetrics metrics;
     assert_true(cuda_memory_left(cuda.cuda, &before));
     Trainer *t = trainer_open(&recipe, &options);
@@ -224,7 +224,7 @@ static bool train_a_little(bool one_by_one)
     bool ok = device_open("cuda", 1, &cuda);
     cuda.one_by_one = one_by_one;
     TrainerOptions options = options_on(&cuda, 4);
-    ok = ok && fit_check(&recipe, &options, true) && (t = trainer_open(&recipe, &options)) && trainer_begin(t, &batch) &&
+    ok = ok && fit_check(&recipe, &options, FIT_BEGINS) && (t = trainer_open(&recipe, &options)) && trainer_begin(t, &batch) &&
          trainer_ahead(t, &batch) && trainer_end(t, &metrics) && trainer_step(t, &batch, &metrics) &&
          trainer_evaluate(t, &batch, 3, &metrics) && trainer_fetch(t, &state);
     char *why = ok ? NULL : strdup(error_text());

@@ -111,7 +111,7 @@ static void add_wants(const Embed *e, Text *out)
 
 static bool safetensors_prefix(const Embed *e, const Backbone *backbone, Text *out)
 {
-    char encoder[RECIPE_BLOCKS_SIZE];
+    char depth[16], full_depth[16];
     bool labelled = source_class_count(e->source) > 0, ok = false;
     Text names = {0}, classes = {0}, blocks = {0};
     char key[SOURCE_KEY_SIZE];
@@ -138,13 +138,13 @@ static bool safetensors_prefix(const Embed *e, const Backbone *backbone, Text *o
             {.name = "features", .dtype = SAFETENSORS_F32},
         };
         tensors[1].ndim = feature_shape(e, tensors[1].shape);
-        SafeMetadata metadata[] = {{"encoder", recipe_blocks(&backbone->recipe, encoder)},
-                                   {"blocks", blocks.data},
-                                   {"features", feature_pool_name(e->options->wants[0].pool)},
-                                   {"names", names.data},
-                                   {"classes", classes.data}};
+        snprintf(depth, sizeof depth, "%d", recipe_depth(&backbone->recipe));
+        snprintf(full_depth, sizeof full_depth, "%d", backbone->recipe.encoder.depth);
+        SafeMetadata metadata[] = {{"depth", depth},        {"full_depth", full_depth},
+                                   {"blocks", blocks.data}, {"features", feature_pool_name(e->options->wants[0].pool)},
+                                   {"names", names.data},   {"classes", classes.data}};
         int skip = labelled ? 0 : 1;
-        ok = safetensors_header(e->path, tensors + skip, (size_t)(2 - skip), metadata, labelled ? 5 : 4, out);
+        ok = safetensors_header(e->path, tensors + skip, (size_t)(2 - skip), metadata, labelled ? 6 : 5, out);
         if (ok && labelled)
             text_add_bytes(out, labels, e->count * sizeof *labels);
         ok = ok && !out->failed;

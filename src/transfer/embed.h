@@ -9,7 +9,7 @@
  *               `path,label` in the order of the rows;
  * .csv          a line a picture: path, label (when there are any), then the numbers as they are printed without loss;
  * .safetensors  `features` as in .npy, `labels` I32 when there are any; names and classes as JSON lists in the metadata,
- *               with `encoder`, "6 of 12 blocks". */
+ *               with `depth` and `full_depth` as in ProbeResult. */
 typedef enum { EMBED_NPY, EMBED_CSV, EMBED_SAFETENSORS } EmbedFormat;
 
 typedef struct {

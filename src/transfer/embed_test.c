@@ -133,7 +133,8 @@ static void formats_agree(void **state)
     assert_true(features && labels && labels->shape[0] == 44);
     assert_memory_equal(features->data, a.data, features->bytes);
     assert_string_equal(safetensors_metadata(st, "blocks"), "1,3 normed");
-    assert_string_equal(safetensors_metadata(st, "encoder"), "3 of 5 blocks");
+    assert_string_equal(safetensors_metadata(st, "depth"), "3");
+    assert_string_equal(safetensors_metadata(st, "full_depth"), "5");
     char *csv = file_read(PATHS[1], 0, &size), *names = file_read(FOLDER "/out.npy.names.csv", 0, &size);
     assert_true(csv && names);
     const char *line = strchr(csv, '\n') + 1, *name = strchr(names, '\n') + 1;

@@ -168,12 +168,12 @@ def tar():
 
 
 def stored():
-    magic, path = b"lacuna shard 2".ljust(16, b"\0"), b"/a.tar"
+    magic, path = b"lacuna shard 3".ljust(16, b"\0"), b"/a.tar"
     text = b"a.jpg\0b/c.png\0"
     pictures = struct.pack("<QQQq", 0, 512, 100, -1) + struct.pack("<QQQq", 6, 1024, 0, 7)
     put("tar_index", "two", magic + bytes(8) + struct.pack("<QQQQqq", len(path), len(text), 2, 4096, 1, 2) + path + pictures + text)
     put("tar_index", "none", magic + bytes(8) + struct.pack("<QQQQqq", len(path), 0, 0, 4096, 1, 2) + path)
-    magic, root = b"lacuna listing5".ljust(16, b"\0"), b"/pictures"
+    magic, root = b"lacuna listing6".ljust(16, b"\0"), b"/pictures"
     text = b"\0a/1.jpg\0a\0b.png\0"
     folders = struct.pack("<QQQqq", 0, 1, 2, 3, 4) + struct.pack("<QQQqq", 9, 1, 3, 3, 4)
     put("listing", "two", magic + bytes(8) + struct.pack("<QQQQ", len(root), len(text), 2, 2) + root +
