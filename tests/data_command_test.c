@@ -70,8 +70,7 @@ static void write_text(const char *name, const char *text)
     assert_true(file_write(path, text, strlen(text)));
 }
 
-#define NOT_READ \
-    "2 files are not read: .bmp, .gif; those that are pictures to train on have to be converted, to PNG for instance\n"
+#define NOT_READ "2 files are not read: .bmp, .gif; those that are wanted have to be converted, to PNG for instance\n"
 
 static int write_folders(void **state)
 {

@@ -247,7 +247,7 @@ static void half_a_world_is_none(void **state)
     assert_true(file_exists(HOME "/half.tmp/train") && !file_exists(HOME "/half"));
     Ran ran = run_program("data world --out " HOME "/half --count 3 --val 2 --size 8");
     assert_int_equal(ran.code, 1);
-    assert_non_null(strstr(ran.err, HOME "/half.tmp is left from an earlier try"));
+    assert_non_null(strstr(ran.err, HOME "/half.tmp is in the way"));
     ran_free(&ran);
     assert_true(file_remove(HOME "/half.tmp"));
     files.step = NULL;

@@ -46,6 +46,14 @@ static bool find_idle(const Recipe *r, const char *key, bool *idle)
     return !*idle || !error_is_machine();
 }
 
+/* A line, whatever the name is. */
+static void note(Text *notes, const char *name, const char *why)
+{
+    for (; *name; name++)
+        text_add(notes, "%c", *name == '\n' ? '?' : *name);
+    text_add(notes, ": %s\n", why);
+}
+
 /* Keys of the recipe's own file that do nothing in it, and do nothing still with the settings of the command line. False after
  * error_set() when memory is out. */
 static bool note_idle(const char *name, const Recipe *file, const Recipe *recipe, const Text *keys, Text *notes)
@@ -57,7 +65,7 @@ static bool note_idle(const char *name, const Recipe *file, const Recipe *recipe
         if (!find_idle(file, key, &idle) || (idle && !find_idle(recipe, key, &idle)))
             return false;
         if (idle)
-            text_add(notes, "%s: %s\n", name, error_text());
+            note(notes, name, error_text());
         if (notes->failed)
             return false;
     }
@@ -122,8 +130,9 @@ bool choose_recipe(const Arguments *arguments, Recipe *recipe, Text *why, Text *
     const char *name = arguments->count ? arguments->words[0] : NULL, *data = arguments_setting(arguments, "data.train");
     if (!name && data)
         return propose(data, arguments, recipe, why, code);
-    *code = EXIT_USAGE;
-    return load(name ? name : recipe_of_the_demo, arguments, recipe, notes);
+    bool ok = load(name ? name : recipe_of_the_demo, arguments, recipe, notes);
+    *code = !ok && error_is_machine() ? EXIT_FAILED : EXIT_USAGE;
+    return ok;
 }
 
 void choose_tell(Text *notes)

@@ -317,8 +317,10 @@ static bool fit_masks(Run *run)
     }
     if (least < most)
         run->recipe.mask.kind = MASK_BLOCK;
-    else if (most > 0)
+    else if (most > 0) {
+        run->recipe.mask.kind = MASK_RANDOM;
         run->recipe.mask.ratio = (most - 0.5) / run->places; /* of which as many are left as are visible */
+    }
     return recipe_check(&run->recipe);
 }
 

@@ -21,9 +21,9 @@
 enum { COARSEST_CLOCK = 2 };
 
 /* Suffixes of pictures that the program does not read. */
-static const char *const foreign[] = {".arw",  ".avif", ".bmp", ".cr2", ".dng", ".exr", ".gif", ".heic", ".heics",
-                                      ".heif", ".ico",  ".jp2", ".jxl", ".nef", ".orf", ".pbm", ".pcx",  ".pgm",
-                                      ".pnm",  ".ppm",  ".psd", ".raf", ".rw2", ".svg", ".tga"};
+static const char *const foreign[] = {".arw",  ".avif", ".bmp", ".cr2", ".cr3", ".dng", ".exr", ".gif", ".heic", ".heics",
+                                      ".heif", ".hif",  ".ico", ".j2k", ".jp2", ".jxl", ".nef", ".orf", ".pbm",  ".pcx",
+                                      ".pgm",  ".pnm",  ".ppm", ".psd", ".raf", ".rw2", ".svg", ".tga"};
 
 enum { FOREIGN = sizeof foreign / sizeof *foreign };
 
@@ -49,8 +49,8 @@ void listing_tell_foreign(const Listing *listing, Text *t)
             text_add(t, "%s%s", before, foreign[k]);
             before = ", ";
         }
-    text_add(t, one ? "; if it is a picture to train on it has to be converted, to PNG for instance"
-                    : "; those that are pictures to train on have to be converted, to PNG for instance");
+    text_add(t, one ? "; if it is wanted it has to be converted, to PNG for instance"
+                    : "; those that are wanted have to be converted, to PNG for instance");
 }
 
 void listing_free(Listing *listing)

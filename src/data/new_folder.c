@@ -69,7 +69,10 @@ static bool make(const char *folder, const char *out)
     ok = ok && file_make_folder(above);
     if (ok && mkdir(folder, 0777) < 0) {
         if (errno == EEXIST)
-            ok = error_set("%s is left from an earlier try, or another is under way; if none is under way, remove it", folder);
+            ok = error_set(
+                "%s is in the way: left from an earlier try, or another is under way, or it is yours; look, and remove it or "
+                "give another name",
+                folder);
         else
             ok = there ? cannot_replace(out, errno) : error_set("cannot make the folder %s: %s", folder, strerror(errno));
     }
@@ -113,13 +116,13 @@ static bool put_in_place(const char *folder)
 {
     Text out = {0};
     text_add(&out, "%.*s", (int)(strlen(folder) - strlen(aside)), folder);
-    bool ok = !out.failed && flush(folder);
+    bool ok = out.failed ? error_context("all of it is written and lies in %s, which is to be renamed", folder) : flush(folder);
     if (ok && rename(folder, out.data) < 0)
         ok = error_set("all of it is written and lies in %s, which cannot be renamed to %s: %s; rename it yourself", folder,
                        out.data, strerror(errno));
     char *above = ok ? folder_above(out.data) : NULL;
     /* It is there: should this fail, only a power cut in the next seconds can take the name back. */
-    if (above && !file_sync(above))
+    if (ok && (!above || !file_sync(above)))
         error_clear();
     memory_free(above);
     text_free(&out);

@@ -79,7 +79,7 @@ static void two_do_not_share_one(void **state)
     (void)state;
     char *folder = new_folder_begin(HOME "/one");
     assert_true(folder && file_write(HOME "/one.tmp/x", "x", 1));
-    refused(HOME "/one", "another is under way; if none is under way, remove it");
+    refused(HOME "/one", "is in the way: left from an earlier try");
     refused(HOME "/one/", "another is under way");
     assert_true(file_exists(HOME "/one.tmp/x"));
     assert_true(new_folder_end(folder, true));
@@ -100,7 +100,7 @@ static void what_is_there_stays(void **state)
     refused(HOME "/link", "is there already");
     refused(HOME "/link/", "is there already");
     refused(HOME "/nowhere/", "is there already");
-    refused(HOME "/left", "if none is under way, remove it");
+    refused(HOME "/left", "is in the way");
     static const char *const nameless[] = {"", "/", "//", ".", "./", "..", HOME "/new/.", HOME "/new/../"};
     for (size_t i = 0; i < sizeof nameless / sizeof *nameless; i++)
         refused(nameless[i], "a name of its own");

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -108,8 +109,10 @@ static bool make(const PackOptions *o, size_t i, ResizeScratch *scratch, Made *m
     bool ok = file ? decode(o, made, &image, &orientation) : source_picture(o->source, i, 3, &image);
     if (ok && file) {
         const char *format = image_format(made->bytes, made->size);
-        const char *promised = image_suffix_format(source_key(o->source, i, key, sizeof key));
-        made->suffix = promised && !strcmp(promised, format) ? NULL : suffix_of_format(format);
+        const char *promised = image_suffix_format(source_key(o->source, i, key, sizeof key)), *own = strrchr(key, '.');
+        /* Readers of WebDataset know a JPEG by two suffixes. */
+        bool known = promised && !strcmp(promised, format) && strcasecmp(own, ".jpe") != 0 && strcasecmp(own, ".jfif") != 0;
+        made->suffix = known ? NULL : suffix_of_format(format);
     }
     int least = image.height < image.width ? image.height : image.width;
     bool shrinks = o->short_side && least > o->short_side;

@@ -45,7 +45,7 @@ static void put_picture(const char *path, int number, int height, int width, int
     assert_true(image_new(&image, height, width, channels));
     for (size_t i = 0; i < image_size(&image); i++)
         image.data[i] = (uint8_t)random_below(&random, 256);
-    uint8_t *bytes = strstr(path, ".jp") ? image_encode_jpeg(&image, 90, &size) : image_encode_png(&image, &size);
+    uint8_t *bytes = strstr(path, ".j") ? image_encode_jpeg(&image, 90, &size) : image_encode_png(&image, &size);
     assert_non_null(bytes);
     put(path, bytes, size);
     memory_free(bytes);
@@ -58,7 +58,7 @@ static void put_pictures(void)
 {
     char path[600];
     for (int i = 0; i < PICTURES - 4; i++) {
-        snprintf(path, sizeof path, "in/%s/%02d.%s", i % 3 ? "a cat" : "dog.2", i, i % 4 ? "png" : "jpg");
+        snprintf(path, sizeof path, "in/%s/%02d.%s", i % 3 ? "a cat" : "dog.2", i, i % 4 ? "png" : i % 8 ? "jfif" : "jpg");
         put_picture(path, i, 10 + i, 30 - i, i % 5 ? 3 : 1);
     }
     snprintf(path, sizeof path, "in/a cat/%0120d/%0200d.png", 1, 2);
@@ -145,6 +145,8 @@ static void expect_what_was_packed(const Source *in, const Source *out)
         if (!source_picture(in, i, 3, &image))
             continue;
         image_free(&image);
+        char key[SOURCE_KEY_SIZE];
+        assert_null(strstr(source_key(out, at, key, sizeof key), ".jfif")); /* a JPEG is called one */
         assert_true(source_file(in, i, &bytes, &size) && source_file(out, at, &packed, &packed_size));
         assert_int_equal(size, packed_size);
         assert_memory_equal(bytes, packed, size);
@@ -457,7 +459,7 @@ static void a_failure_leaves_nothing(void **state)
     expect_refused(&o, "is there already");
     o.out = HOME "/left";
     put("left.tmp/x", "x", 1);
-    expect_refused(&o, "if none is under way, remove it");
+    expect_refused(&o, "is in the way");
     assert_true(file_exists(HOME "/left.tmp/x"));
     assert_true(file_make_folder(HOME "/empty"));
     o.out = HOME "/empty";

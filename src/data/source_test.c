@@ -295,15 +295,15 @@ static void pictures_that_are_not_read_are_told_of(void **state)
         assert_int_equal(listing.stored, round == 1);
         assert_int_equal(listing.count, 1);
         listing_tell_foreign(&listing, &words);
-        assert_string_equal(words.data, "3 files are not read: .bmp, .gif, .rw2; those that are pictures to train on have to "
+        assert_string_equal(words.data, "3 files are not read: .bmp, .gif, .rw2; those that are wanted have to "
                                         "be converted, to PNG for instance");
         text_free(&words);
         listing_free(&listing);
     }
     size_t count = 9;
     Source *source = open_or_fail(HOME "/foreign", NULL);
-    assert_string_equal(source_left_out(source, &count), "3 files are not read: .bmp, .gif, .rw2; those that are pictures to "
-                                                         "train on have to be converted, to PNG for instance");
+    assert_string_equal(source_left_out(source, &count), "3 files are not read: .bmp, .gif, .rw2; those that are wanted "
+                                                         "have to be converted, to PNG for instance");
     assert_int_equal(count, 3);
     source_close(source);
     source = open_or_fail(HOME "/kept", NULL);
@@ -312,7 +312,7 @@ static void pictures_that_are_not_read_are_told_of(void **state)
     source_close(source);
     assert_true(file_remove(HOME "/foreign/a/1.png") && file_remove(HOME "/foreign/a/2.GIF") &&
                 file_remove(HOME "/foreign/a/3.RW2"));
-    assert_refused(HOME "/foreign", ".tif or .tiff file; 1 file is not read: .bmp; if it is a picture to train on it has to be "
+    assert_refused(HOME "/foreign", ".tif or .tiff file; 1 file is not read: .bmp; if it is wanted it has to be "
                                     "converted, to PNG for instance");
 }
 

@@ -27,8 +27,8 @@ typedef struct {
  * An annotation's id is 4 * image_id + the number of the solid (from 1). In tracks.json a solid has one box [x, y, width,
  * height] a frame (null: not in sight) and for each frame its points [x, y, visible], visible as COCO has it, the places also
  * where a point has left the picture. The same bytes for any number of threads. Everything is written to OUT.tmp, which is
- * flushed to the disk and renamed at the end: a folder that is there is whole, however the program or the machine ended. False
- * after error_set(); nothing is left behind then, unless all is written and only the end of new_folder_end() failed. */
+ * flushed to the disk and renamed at the end: a folder that is there is whole, however the program ended. False after
+ * error_set(); nothing is left behind then, unless all is written and only the end of new_folder_end() failed. */
 bool world_files_write(const WorldFiles *files, const char *out);
 
 #endif

@@ -107,7 +107,6 @@ static void largest_columns(void **state)
             check_case(&(Case){.op = "argmax", .in = {argument(NORMAL, shape), weight}, .out = {column}});
             check_case(&(Case){.op = "argmax", .in = {argument(ZERO_ONE, shape), weight}, .out = {column}});
         }
-#ifndef KERNELS_ON_GPU
     /* What is not a number is passed over, unless it comes first. */
     enum { LONG = 37 };
     double given[LONG];
@@ -119,7 +118,6 @@ static void largest_columns(void **state)
                                .in = {{.filling = GIVEN, .shape = shape_2(1, n), .given = given}, argument(NONE, shape_1(1))},
                                .out = {argument(INDEX, shape_1(1))}});
         }
-#endif
 }
 
 static void distances(void **state)

@@ -113,8 +113,8 @@ static bool refuse(const RecipeKey *row, const void *value, int decoder, const c
         text_add(&text, "decoders.%d.", decoder);
     text_add(&text, "%s ", row->key);
     value_write(row, value, &text);
-    error_set("%s does nothing %s %s: leave it out, or at its default, %s", text.data ? text.data : row->key, why, what,
-              row->initial);
+    if (!text.failed)
+        error_set("%s does nothing %s %s: leave it out, or at its default, %s", text.data, why, what, row->initial);
     text_free(&text);
     return false;
 }

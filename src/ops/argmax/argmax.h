@@ -10,8 +10,8 @@ typedef struct {
     Ref weight; /* REAL (rows), or left out: rows of weight 0 do not count */
 } ArgmaxArgs;
 
-/* Returns I32 (rows): the column of the row's largest number, of equals the first; -1 where nothing counts. No gradient flows.
- */
+/* Returns I32 (rows): the column of the row's largest number, of equals the first; -1 where nothing counts. What is not a
+ * number is passed over, unless it comes first: then 0. No gradient flows. */
 Ref argmax(Tape *tape, ArgmaxArgs args);
 
 #endif

@@ -10,7 +10,7 @@ static __global__ void argmax_kernel(const float *x, const float *weight, int64_
     int best = INT32_MAX;
     for (int64_t i = lane_number(); i < n; i += WARP) {
         float here = x[row * n + i];
-        if (here > most || best == INT32_MAX) {
+        if (here > most || best == INT32_MAX || most != most) {
             most = here;
             best = (int)i;
         }
@@ -18,13 +18,13 @@ static __global__ void argmax_kernel(const float *x, const float *weight, int64_
     for (int step = WARP / 2; step; step /= 2) {
         float other = __shfl_xor_sync(0xffffffffu, most, step);
         int at = __shfl_xor_sync(0xffffffffu, best, step);
-        if (other > most || (other == most && at < best)) {
+        if (other > most || (other == most && at < best) || (most != most && other == other)) {
             most = other;
             best = at;
         }
     }
     if (lane_number() == 0)
-        column[row] = weight && weight[row] == 0 ? -1 : best;
+        column[row] = weight && weight[row] == 0 ? -1 : x[row * n] != x[row * n] ? 0 : best;
 }
 
 extern "C" bool CUDA(argmax)(const Call *c, CudaStream *s)
