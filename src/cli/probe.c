@@ -388,7 +388,8 @@ const Verb probe_verb = {
         "\n"
         "RUN/probes/KIND.json holds every score with its interval, the classes' names, and the pictures that are in both sets "
         "or nearly so. Which of several learning rates is taken, a tenth of the training pictures tells, of each class and "
-        "always the same ones; with that rate the probe then learns from all, and is held against the held-out pictures once. With "
+        "always the same ones; with that rate the probe then learns from all, and is held against the held-out pictures once. "
+        "With "
         "--choose val these choose too, as papers do it: shares and intervals are then a little high. Unreadable pictures are "
         "named and left out. With --blocks all, RUN/probes/KIND.svg shows the quality "
         "against the number of blocks kept.",

@@ -61,8 +61,7 @@ static bool encode(Writer *writer, const Image *image, int quality)
 
 uint8_t *image_encode_jpeg(const Image *image, int quality, size_t *size)
 {
-    if ((image->channels != 1 && image->channels != 3) || image->height > IMAGE_JPEG_SIDE ||
-        image->width > IMAGE_JPEG_SIDE) {
+    if ((image->channels != 1 && image->channels != 3) || image->height > IMAGE_JPEG_SIDE || image->width > IMAGE_JPEG_SIDE) {
         error_set("a picture of %d x %d pixels and %d channels cannot be written as JPEG", image->height, image->width,
                   image->channels);
         return NULL;

@@ -97,8 +97,8 @@ typedef struct {
 /* False after error_set(). No limits are applied. */
 bool image_facts(const void *bytes, size_t size, const char *name, ImageFacts *facts);
 
-/* Whether a file that begins with these bytes is worth reading: false after error_set() when they are of no picture, or announce one
- * beyond the limits. What only the rest can tell is left to the decoder. */
+/* Whether a file that begins with these bytes is worth reading: false after error_set() when they are of no picture, or
+ * announce one beyond the limits. What only the rest can tell is left to the decoder. */
 bool image_start_is_sound(const void *start, size_t size, const char *name);
 
 /* Size of the picture and its channels, from image_facts(). Each of the three may be NULL. */

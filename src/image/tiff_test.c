@@ -425,7 +425,7 @@ int main(void)
                                        cmocka_unit_test(jpeg_inside_is_read),
                                        cmocka_unit_test(what_cannot_be_read_yet_is_said),
                                        cmocka_unit_test(a_directory_of_nothing_is_no_want_of_memory),
-        cmocka_unit_test(limits_hold_before_memory_is_taken),
+                                       cmocka_unit_test(limits_hold_before_memory_is_taken),
                                        cmocka_unit_test(missing_pixels_are_not_made_up),
                                        cmocka_unit_test(damaged_files_never_crash)};
     return cmocka_run_group_tests(tests, NULL, NULL);

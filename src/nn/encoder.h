@@ -9,7 +9,8 @@
 
 VitConfig encoder_config(const Recipe *recipe);
 
-/* Whether a parameter of that name lies among the trained ones and never changes (5.4): the patch embedding of MoCo's family. */
+/* Whether a parameter of that name lies among the trained ones and never changes (5.4): the patch embedding of MoCo's family.
+ */
 bool encoder_freezes(const Recipe *recipe, const char *parameter);
 
 /* ---- drop path (5.2): two branches a block, numbered through all blocks of a model */

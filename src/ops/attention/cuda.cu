@@ -338,8 +338,8 @@ extern "C" bool CUDA(attention)(const Call *c, CudaStream *s)
         if (!tensor)
             cuda_launch(s, attention_kernel<T>, head_blocks(a, a.queries, ROWS), dim3(BLOCK), bytes, a);
         if (map)
-            cuda_launch(s, attention_map_kernel<T>, blocks_of(a.groups * a.heads * a.queries * a.keys, BLOCK), dim3(BLOCK), 0, a,
-                        map);
+            cuda_launch(s, attention_map_kernel<T>, blocks_of(a.groups * a.heads * a.queries * a.keys, BLOCK), dim3(BLOCK), 0,
+                        a, map);
     });
     return cuda_launched(s, "attention");
 }
