@@ -206,10 +206,11 @@ static bool enter_stage(Run *run, int step)
     if (step < stage_end(r, run->steps_per_epoch, run->stage))
         return true;
     run->stage++;
-    run->how.teacher = &model;
     if (!stage_teacher(run, run->stage, &model))
         return false;
-    Trainer *next = trainer_open(r, &run->how);
+    TrainerOptions how = run->how;
+    how.teacher = &model;
+    Trainer *next = trainer_open(r, &how);
     bool ok = next && load_weights(run, next, run->stage, false) &&
               teacher_succeed(run->train, next, r->stages.items[run->stage].reset);
     trainer_close(ok ? run->train : next);
@@ -442,14 +443,16 @@ static bool look(Run *run)
 static bool do_steps(Run *run)
 {
     const int decoders = run->recipe.decoder_count > 0 ? run->recipe.decoder_count : 0;
-    float *series[3 + RECIPE_DECODERS_MAX];
-    const char *const names[] = {"expect.lr", "expect.loss", "expect.grad_norm"};
+    float *series[RECIPE_DECODERS_MAX];
     int64_t shape[] = {run->steps};
-    for (int i = 0; i < 3 + decoders; i++) {
+    float *lr = parity_result(run->golden, "expect.lr", 1, shape), *loss = parity_result(run->golden, "expect.loss", 1, shape),
+          *norm = parity_result(run->golden, "expect.grad_norm", 1, shape);
+    if (!lr || !loss || !norm)
+        return false;
+    for (int k = 0; k < decoders; k++) {
         char name[64];
-        if (i >= 3)
-            tensor_name(name, "expect.loss", i - 3);
-        if (!(series[i] = parity_result(run->golden, i < 3 ? names[i] : name, 1, shape)))
+        tensor_name(name, "expect.loss", k);
+        if (!(series[k] = parity_result(run->golden, name, 1, shape)))
             return false;
     }
     for (int step = 0; step < run->steps; step++) {
@@ -459,11 +462,11 @@ static bool do_steps(Run *run)
             return false;
         if (step == 0 && !take_params(run, "grad", trainer_params(run->train), trainer_gradient(run->train)))
             return false;
-        series[0][step] = (float)run->input.lr;
-        series[1][step] = (float)metrics.loss;
-        series[2][step] = (float)metrics.grad_norm;
+        lr[step] = (float)run->input.lr;
+        loss[step] = (float)metrics.loss;
+        norm[step] = (float)metrics.grad_norm;
         for (int k = 0; k < decoders; k++)
-            series[3 + k][step] = (float)metrics.losses[k];
+            series[k][step] = (float)metrics.losses[k];
     }
     return take_params(run, "after", trainer_params(run->train), trainer_weights(run->train)) &&
            (run->method != METHOD_CONTRAST ||

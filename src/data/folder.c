@@ -88,7 +88,8 @@ static bool label(Source *source, Folder *folder)
             goto done;
         memcpy(names[classes++], name, n);
     }
-    qsort(names, (size_t)classes, sizeof *names, compare_classes);
+    if (classes > 1)
+        qsort(names, (size_t)classes, sizeof *names, compare_classes);
     for (size_t i = 0; i < count; i++) {
         const char *name = name_of(folder, i);
         size_t n = (size_t)(strchr(name, '/') - name);

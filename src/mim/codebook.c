@@ -163,9 +163,9 @@ static void take_means(const float *rows, int64_t count, int64_t width, const in
         for (int64_t k = 0; k < width; k++)
             sums[code[i] * width + k] += (double)rows[i * width + k];
     }
-    for (int64_t at = 0; at < codes * width; at++)
-        if (members[at / width])
-            book[at] = (float)(sums[at] / (double)members[at / width]);
+    for (int64_t c = 0; c < codes; c++)
+        for (int64_t k = 0; members[c] && k < width; k++)
+            book[c * width + k] = (float)(sums[c * width + k] / (double)members[c]);
 }
 
 /* Variance of the rows around their codes over that around their mean. */

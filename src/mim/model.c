@@ -500,7 +500,7 @@ Ref mim_reconstruction(Tape *t, const Mim *m, Ref image, MimView view)
 {
     const MimHybrid *h = &m->teacher.hybrid;
     const RecipeDecoder *d = &h->recipe.decoders[0];
-    Ref states[DROP_PATH_MOST / 2 + 1], x = REF_NONE;
+    Ref states[DROP_PATH_MOST / 2 + 1], x;
     Mim *frozen = memory_new(1, sizeof *frozen);
     if (!frozen || !mim_open(frozen, &h->recipe, NULL, NULL, m->batch, m->plain, m->evaluate, false)) {
         memory_free(frozen);

@@ -109,7 +109,7 @@ RecipeMethod recipe_method(const Recipe *r)
 
 int recipe_visible(const Recipe *r)
 {
-    int rows, columns, side, step, patches = recipe_patches(r);
+    int rows, columns, side, units, step, patches = recipe_patches(r);
     if (recipe_method(r) != METHOD_MASKED)
         return patches;
     recipe_grid(r, &rows, &columns);
@@ -118,7 +118,8 @@ int recipe_visible(const Recipe *r)
         return patches - (int)nearbyint(patches * r->mask.ratio);
     case MASK_UNIT:
         side = r->mask.unit / r->encoder.patch;
-        return side < 1 ? 0 : patches - (int)ceil(rows / side * (columns / side) * r->mask.ratio) * side * side;
+        units = side < 1 ? 0 : rows / side * (columns / side);
+        return side < 1 ? 0 : patches - (int)ceil(units * r->mask.ratio) * side * side;
     case MASK_GRID:
         step = recipe_grid_step(r);
         return (rows + step - 1) / step * ((columns + step - 1) / step);
@@ -250,12 +251,19 @@ TargetNormalise recipe_normalise(const RecipeTarget *t)
     return t->kind == TARGET_TOKENS && !strcmp(t->teacher, "random") ? NORMALISE_PATCH : t->normalise;
 }
 
+static bool same_statistics(const RecipeStatistics *a, const RecipeStatistics *b)
+{
+    bool same = a->kind == b->kind && a->count == b->count;
+    for (int c = 0; same && a->kind == STATISTICS_LIST && c < a->count; c++)
+        same = a->values[c] == b->values[c];
+    return same;
+}
+
 /* Keys of a teacher belong to the run: all decoders have the same one. */
 static bool same_teacher(const RecipeTarget *a, const RecipeTarget *b)
 {
-    return !strcmp(a->teacher, b->teacher) && !memcmp(&a->mean, &b->mean, sizeof a->mean) &&
-           !memcmp(&a->std, &b->std, sizeof a->std) && !memcmp(a->image_size, b->image_size, sizeof a->image_size) &&
-           a->codes == b->codes;
+    return !strcmp(a->teacher, b->teacher) && same_statistics(&a->mean, &b->mean) && same_statistics(&a->std, &b->std) &&
+           !memcmp(a->image_size, b->image_size, sizeof a->image_size) && a->codes == b->codes;
 }
 
 static bool check_target(const Recipe *r, int k)

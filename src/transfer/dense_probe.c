@@ -435,7 +435,7 @@ static bool probe_block(Dense *d, const FeatureWant *want)
     int count = o->lr_count;
     char what[64];
     *block = (DenseBlock){.block = want->block, .norm = want->norm};
-    block->scores = memory_new((size_t)(o->seeds * count), sizeof *block->scores);
+    block->scores = memory_new((size_t)o->seeds * (size_t)count, sizeof *block->scores);
     if (!block->scores || !make_tokens(d, want))
         return false;
     snprintf(what, sizeof what, "block %d", want->block);
