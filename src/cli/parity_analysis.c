@@ -138,7 +138,7 @@ bool parity_similarity(ParityCase *c)
     float *data[LAYERS_MOST] = {NULL};
     int n = 0, batch = 0, count = read_layers(c, layers, data, &n);
     bool ok = count > 0 && parity_int(c->about, "case", "batch", 4, n, &batch);
-    double cka[LAYERS_MOST * LAYERS_MOST], hsic[LAYERS_MOST * LAYERS_MOST];
+    double cka[LAYERS_MOST * LAYERS_MOST] = {0}, hsic[LAYERS_MOST * LAYERS_MOST] = {0};
     const int64_t shape[] = {count, count};
     for (int i = 0; ok && i < count * count; i++)
         ok = similarity_biased(&layers[i / count], &layers[i % count], n, &cka[i]);

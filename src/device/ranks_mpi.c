@@ -57,7 +57,7 @@ static void mpi_send(int to, const void *data, size_t bytes)
         MPI_Request request;
         MPI_Isend(at, piece, MPI_BYTE, to, 0, MPI_COMM_WORLD, &request);
         wait_for(&request);
-        at += piece;
+        at += piece; // NOLINT(clang-analyzer-optin.mpi.MPI-Checker): wait_for() asks until it is done
         bytes -= (size_t)piece;
     }
 }
@@ -69,7 +69,7 @@ static void mpi_receive(int from, void *data, size_t bytes)
         MPI_Request request;
         MPI_Irecv(at, piece, MPI_BYTE, from, 0, MPI_COMM_WORLD, &request);
         wait_for(&request);
-        at += piece;
+        at += piece; // NOLINT(clang-analyzer-optin.mpi.MPI-Checker): wait_for() asks until it is done
         bytes -= (size_t)piece;
     }
 }
@@ -81,7 +81,7 @@ static void mpi_broadcast(void *data, size_t bytes)
         MPI_Request request;
         MPI_Ibcast(at, piece, MPI_BYTE, 0, MPI_COMM_WORLD, &request);
         wait_for(&request);
-        at += piece;
+        at += piece; // NOLINT(clang-analyzer-optin.mpi.MPI-Checker): wait_for() asks until it is done
         bytes -= (size_t)piece;
     }
 }

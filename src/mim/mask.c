@@ -61,7 +61,7 @@ int mask_blocks(Random *random, int rows, int columns, int wanted, int least, ui
 {
     enum { TRIES = 10 };
     int count = 0;
-    memset(hidden, 0, (size_t)(rows * columns));
+    memset(hidden, 0, (size_t)rows * (size_t)columns);
     while (count < wanted) {
         int most = wanted - count, fresh = 0;
         for (int t = 0; t < TRIES && !fresh; t++) {

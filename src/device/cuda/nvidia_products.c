@@ -217,7 +217,7 @@ static int32_t alignment(const void *at)
 static const Known *find(Products *p, const Kind *kind, const void *bias)
 {
     for (size_t i = 0; i < p->count; i++)
-        if (!memcmp(&p->known[i].kind, kind, sizeof *kind))
+        if (!memcmp(&p->known[i].kind, kind, sizeof *kind)) // NOLINT(bugprone-suspicious-memory-comparison): cleared before
             return &p->known[i];
     if (!memory_grow((void **)&p->known, p->count, &p->capacity, sizeof *p->known))
         return NULL;
