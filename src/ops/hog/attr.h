@@ -20,7 +20,8 @@ ON_GPU static inline int64_t hog_mirror(int64_t i, int64_t n)
 /* The window's weight at a pixel, before all weights are divided by hog_window_sum(). */
 ON_GPU static inline double hog_window(int side, int64_t y, int64_t x)
 {
-    double middle = (side - 1) / 2.0, deviation = side / 2; /* a whole number, as in MaskFeat */
+    const int half = side / 2; /* a whole number, as in MaskFeat */
+    double middle = (side - 1) / 2.0, deviation = half;
     double a = ((double)(y % side) - middle) / deviation, b = ((double)(x % side) - middle) / deviation;
     return exp(-(a * a + b * b) / 2);
 }
