@@ -69,11 +69,13 @@ static void ops_match_the_reference(void **state)
 /* ---- golden cases, through the program */
 
 /* Those whose ops all have kernels for a GPU. */
-static const char *const cases[] = {"accumulation",    "adamw_eps",  "beit_tokens",       "block_mask",       "clip",
-                                    "dbot_normalised", "dbot_raw",   "dbot_stages",       "deepmim_features", "deepmim_pixels",
-                                    "drop_path",       "loss_all",   "loss_l1",           "loss_cosine",      "loss_smooth_l1",
-                                    "mae_normpix",     "mae_pixels", "dbot_stages_reset", "mae_rect",         "maskfeat_hog",
-                                    "mixed_targets",   "quick_gelu", "simmim_vit",        "simmim_window"};
+static const char *const cases[] = {
+    "accumulation",  "adamw_eps",         "analysis_vit",     "mocov3",         "vit_cls_avg",
+    "vit_cls_token", "beit_tokens",       "block_mask",       "clip",           "dbot_normalised",
+    "dbot_raw",      "dbot_stages",       "deepmim_features", "deepmim_pixels", "drop_path",
+    "loss_all",      "loss_l1",           "loss_cosine",      "loss_smooth_l1", "mae_normpix",
+    "mae_pixels",    "dbot_stages_reset", "mae_rect",         "maskfeat_hog",   "mixed_targets",
+    "quick_gelu",    "simmim_vit",        "simmim_window"};
 enum { CASES = sizeof cases / sizeof *cases };
 
 static void golden_cases_agree(void **state)

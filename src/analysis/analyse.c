@@ -130,19 +130,18 @@ static void look(Analysis *a, Model *model, size_t i)
 {
     HeadLayout h = inside_layout(model->inside);
     const Recipe *r = &model->backbone->recipe;
-    const Features *f = inside_features(model->inside);
     size_t patches = (size_t)h.rows * (size_t)h.columns, tokens = patches + (size_t)h.class_tokens, at = (size_t)a->looked,
            width = (size_t)inside_width(model->inside), heads = (size_t)h.heads, depth = (size_t)inside_depth(model->inside);
     size_t picture = (size_t)r->image.channels * (size_t)r->image.size[0] * (size_t)r->image.size[1];
     size_t query = h.class_tokens ? 0 : (size_t)analyse_middle(&h);
     memcpy(model->images + at * picture, model->batch.images + i * picture, picture * sizeof *model->images);
     memcpy(model->tokens + at * patches * width,
-           features_tokens(f, (int)depth + 1) + (i * tokens + (size_t)h.class_tokens) * width,
+           inside_tokens(model->inside, (int)depth + 1) + (i * tokens + (size_t)h.class_tokens) * width,
            patches * width * sizeof *model->tokens);
     for (size_t b = 0; b < depth; b++)
         for (size_t k = 0; k < heads; k++)
             memcpy(model->rows + ((at * depth + b) * heads + k) * patches,
-                   features_map(f, (int)b + 1) + ((i * heads + k) * tokens + query) * tokens + h.class_tokens,
+                   inside_map(model->inside, (int)b + 1) + ((i * heads + k) * tokens + query) * tokens + h.class_tokens,
                    patches * sizeof *model->rows);
 }
 
@@ -177,7 +176,8 @@ static bool run_batch(Analysis *a, uint64_t step, bool *end)
                 a->own[i] && a->models[m].batch.samples[i] == a->samples[step * (uint64_t)a->options->batch + (uint64_t)i];
     }
     for (int m = 0; m < a->count; m++)
-        inside_run(a->models[m].inside, a->models[m].batch.images, (int)count, a->own);
+        if (!inside_run(a->models[m].inside, a->models[m].batch.images, (int)count, a->own))
+            return false;
     for (size_t i = 0; i < count; i++) {
         if (!a->own[i])
             continue;

@@ -16,7 +16,8 @@ typedef struct {
     Fourier *fourier;
     double shares[INSIDE_SHARES], means[INSIDE_SHARES]; /* summed over pictures; their mean */
     double rank;
-    float *pooled; /* (batch, width) */
+    float *pooled;              /* (batch, width) */
+    const float *tokens, *maps; /* what the program kept of the last run */
 } Layer;
 
 struct Inside {
@@ -24,7 +25,8 @@ struct Inside {
     HeadLayout layout;
     int depth, width, batch, threads;
     long pictures;
-    Layer *layers; /* (depth + 1) */
+    Layer *layers;       /* (depth + 1) */
+    const float *normed; /* tokens behind the final norm, of the last run */
     /* Of the run that is being added. */
     int count;
     const bool *own;
@@ -118,15 +120,14 @@ static void add_part(Inside *in, int l, Part part)
     const HeadLayout *h = &in->layout;
     size_t patches = (size_t)h->rows * (size_t)h->columns, tokens = patches + (size_t)h->class_tokens,
            width = (size_t)in->width;
-    const float *states = features_tokens(in->features, l), *maps = l ? features_map(in->features, l) : NULL;
     for (int i = 0; i < in->count; i++) {
-        const float *own = states + ((size_t)i * tokens + (size_t)h->class_tokens) * width;
+        const float *own = layer->tokens + ((size_t)i * tokens + (size_t)h->class_tokens) * width;
         if (part == PART_REST)
             pool_patches(own, (int)patches, in->width, layer->pooled + (size_t)i * width);
         if (in->own && !in->own[i])
             continue;
         if (part == PART_HEADS)
-            heads_add(layer->heads, maps + (size_t)i * (size_t)h->heads * tokens * tokens);
+            heads_add(layer->heads, layer->maps + (size_t)i * (size_t)h->heads * tokens * tokens);
         else if (part == PART_SPECTRUM)
             add_spectrum(layer, own);
         else
@@ -148,22 +149,45 @@ static void add_all(const Call *call, Worker *worker)
     }
 }
 
-void inside_run(Inside *in, const float *images, int count, const bool *own)
+/* By one thread, before many look at them. */
+static bool find_kept(Inside *in)
 {
-    features_run(in->features, images, count);
+    for (int l = 0; l <= in->depth; l++) {
+        Layer *layer = &in->layers[l];
+        if (!(layer->tokens = features_tokens(in->features, l)) || (l && !(layer->maps = features_map(in->features, l))))
+            return false;
+    }
+    return (in->normed = features_tokens(in->features, in->depth + 1)) != NULL;
+}
+
+bool inside_run(Inside *in, const float *images, int count, const bool *own)
+{
+    if (!features_run(in->features, images, count) || !find_kept(in))
+        return false;
     in->count = count;
     in->own = own;
     Call call = {.attr = &in};
     parallel_run(&(Step){.kernel = add_all, .call = &call}, 1, in->threads, NULL);
     for (int i = 0; i < count; i++)
         in->pictures += !own || own[i];
+    return true;
 }
 
 /* ---- results */
 
-Features *inside_features(Inside *in)
+const Features *inside_features(const Inside *in)
 {
     return in->features;
+}
+
+const float *inside_tokens(const Inside *in, int layer)
+{
+    return layer > in->depth ? in->normed : in->layers[layer].tokens;
+}
+
+const float *inside_map(const Inside *in, int block)
+{
+    return in->layers[block].maps;
 }
 
 int inside_depth(const Inside *in)

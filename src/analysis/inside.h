@@ -17,12 +17,16 @@ Inside *inside_open(Backbone *backbone, const Device *device, int batch);
 void inside_close(Inside *inside);
 
 /* Runs the program on count <= batch normalised pictures (C, H, W) and adds what it shows; where `own` (count) is not NULL,
- * only of pictures with own[i]. */
-void inside_run(Inside *inside, const float *images, int count, const bool *own);
+ * only of pictures with own[i]. False after error_set(), on a GPU alone. */
+bool inside_run(Inside *inside, const float *images, int count, const bool *own);
 
-/* The program, for what it kept of the last run: want l is layer l with pool TOKENS, want depth + 1 the last one behind the
- * final norm, or as it is where there is none. */
-Features *inside_features(Inside *inside);
+/* Of the last run, until the next one: the tokens of a layer, (batch, class tokens + patches, width), layer depth + 1 being the
+ * last one behind the final norm, or as it is where there is none; a block's attention, (batch, heads, tokens, tokens). */
+const float *inside_tokens(const Inside *inside, int layer);
+const float *inside_map(const Inside *inside, int block);
+
+/* The program, for its loader. */
+const Features *inside_features(const Inside *inside);
 
 int inside_depth(const Inside *inside);
 int inside_width(const Inside *inside);

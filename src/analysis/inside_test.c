@@ -73,7 +73,7 @@ static void numbers_do_not_depend_on_batches_and_threads(void **state)
     for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
         Inside *in = open_inside(b, "cpu", ways[k][0], ways[k][1]);
         for (int i = 0; i < PICTURES; i += ways[k][1])
-            inside_run(in, images + i * NUMBERS, PICTURES - i < ways[k][1] ? PICTURES - i : ways[k][1], NULL);
+            assert_true(inside_run(in, images + i * NUMBERS, PICTURES - i < ways[k][1] ? PICTURES - i : ways[k][1], NULL));
         assert_int_equal(inside_pictures(in), PICTURES);
         int n = take_numbers(in, k ? other : first);
         if (k)
@@ -91,10 +91,10 @@ static void pictures_that_are_left_out_leave_nothing(void **state)
     Backbone *b = tiny_backbone();
     Inside *some = open_inside(b, "cpu", 2, PICTURES), *alone = open_inside(b, "cpu", 2, 1);
     double first[MOST], other[MOST];
-    inside_run(some, images, PICTURES, own);
+    assert_true(inside_run(some, images, PICTURES, own));
     for (int i = 0; i < PICTURES; i++)
         if (own[i])
-            inside_run(alone, images + i * NUMBERS, 1, NULL);
+            assert_true(inside_run(alone, images + i * NUMBERS, 1, NULL));
     assert_int_equal(inside_pictures(some), 3);
     int n = take_numbers(some, first);
     take_numbers(alone, other);
@@ -111,10 +111,9 @@ static void kept_values_are_what_they_say(void **state)
     Backbone *b = tiny_backbone();
     for (int way = 0; way < 2; way++) {
         Inside *in = open_inside(b, way ? "ref" : "cpu", 1, PICTURES);
-        inside_run(in, images, PICTURES, NULL);
-        const Features *f = inside_features(in);
+        assert_true(inside_run(in, images, PICTURES, NULL));
         for (int l = 1; l <= DEPTH; l++) {
-            const float *map = features_map(f, l);
+            const float *map = inside_map(in, l);
             for (int r = 0; r < PICTURES * HEADS * TOKENS; r++) {
                 double sum = 0;
                 for (int k = 0; k < TOKENS; k++) {
@@ -124,9 +123,10 @@ static void kept_values_are_what_they_say(void **state)
                 assert_true(fabs(sum - 1) < 1e-5);
             }
         }
-        const float *last = features_tokens(f, DEPTH), *mean = inside_means(in, DEPTH);
+        const float *last = inside_tokens(in, DEPTH), *mean = inside_means(in, DEPTH);
         float normed[PICTURES * TOKENS * WIDTH];
-        features_read(f, DEPTH + 1, PICTURES, normed);
+        assert_true(features_read(inside_features(in), DEPTH + 1, PICTURES, normed));
+        assert_memory_equal(inside_tokens(in, DEPTH + 1), normed, sizeof normed);
         assert_true(memcmp(last, normed, sizeof normed) != 0);
         for (int c = 0; c < WIDTH; c++) {
             double sum = 0;

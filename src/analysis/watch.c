@@ -55,8 +55,9 @@ Watch *watch_new(void)
     return w;
 }
 
-static void clear(Watch *w)
+void watch_end(void *watch)
 {
+    Watch *w = watch;
     features_close(w->features);
     watch_heads_free(w->heads);
     backbone_close(w->backbone);
@@ -74,7 +75,7 @@ static void clear(Watch *w)
 void watch_free(Watch *w)
 {
     if (w)
-        clear(w);
+        watch_end(w);
     memory_free(w);
 }
 
@@ -247,13 +248,14 @@ static size_t find_sample(const Watch *w, uint64_t sample)
 }
 
 /* The numbers of a batch at their pictures' places; of one that stands in for another nothing is lost either. */
-static void take(Watch *w, const LoaderBatch *batch, int view)
+static bool take(Watch *w, const LoaderBatch *batch, int view)
 {
     for (int want = 0; want < 2 * w->block_count; want++) {
         Table *to = want % 2 ? &w->knn : &w->views[view];
         if (want % 2 && view)
             continue;
-        features_read(w->features, want, (int)batch->count, w->scratch);
+        if (!features_read(w->features, want, (int)batch->count, w->scratch))
+            return false;
         for (size_t i = 0; i < batch->count; i++) {
             size_t at = find_sample(w, batch->samples[i]);
             if (at < w->count)
@@ -266,6 +268,7 @@ static void take(Watch *w, const LoaderBatch *batch, int view)
         if (at < w->count)
             w->seen[at] |= (uint8_t)(1 << view);
     }
+    return true;
 }
 
 /* How the middle of each picture is loaded, as a probe sees it. */
@@ -300,8 +303,7 @@ static bool pass(Watch *w, const PretrainLook *look, bool crops)
     bool ok = loader != NULL;
     LoaderBatch batch = {0};
     while (ok && (ok = loader_next(loader, &batch)) && batch.count) {
-        features_run(w->features, batch.images, (int)batch.count);
-        take(w, &batch, crops ? 1 + (int)batch.epoch : 0);
+        ok = features_run(w->features, batch.images, (int)batch.count) && take(w, &batch, crops ? 1 + (int)batch.epoch : 0);
         loader_release(loader);
     }
     loader_close(loader);
@@ -421,11 +423,11 @@ bool watch_look(void *watch, const PretrainLook *look, PretrainFindings *f)
 {
     Watch *w = watch;
     if (!w->features && !open(w, look)) {
-        clear(w);
+        watch_end(w);
         return false;
     }
     LoaderOptions middle = middle_options(w, look);
-    return backbone_take(w->backbone, look->params, look->weights) && make_features(w, look) &&
+    return backbone_take(w->backbone, look->params, look->weights) && features_follow(w->features) && make_features(w, look) &&
            (!w->classes || find_knn(w, look, f)) && find_pairs(w, look, f, false) && find_pairs(w, look, f, true) &&
            find_rank(w, look, f) && find_similarity(w, look, f) &&
            watch_heads_look(w->heads, &middle, look->device->threads, w->blocks, w->block_count, f);

@@ -26,6 +26,9 @@ void watch_free(Watch *watch);
  * out. Those that cannot be read are left out, and so is what fills no batch. */
 bool watch_look(void *watch, const PretrainLook *look, PretrainFindings *findings);
 
+/* As PretrainOptions.probe_end: the watch is empty again. */
+void watch_end(void *watch);
+
 /* The parts, for tests. features, first, second: (count, width) of length 1. */
 bool watch_agreement(const Device *device, const float *first, const float *second, size_t count, size_t width,
                      double *agreement);

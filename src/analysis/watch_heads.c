@@ -92,7 +92,7 @@ static bool add_pictures(WatchHeads *w, const LoaderOptions *middle, int threads
     LoaderBatch batch = {0};
     Maps maps = {w, block_count, of_block, stats, &batch, (size_t)w->layout.heads * tokens * tokens};
     while (ok && (ok = loader_next(loader, &batch)) && batch.count) {
-        features_run(w->features, batch.images, (int)batch.count);
+        ok = features_run(w->features, batch.images, (int)batch.count);
         for (int b = 0; ok && b < block_count; b++)
             ok = (of_block[b] = features_map(w->features, blocks[b])) != NULL;
         if (!ok)
@@ -123,7 +123,7 @@ bool watch_heads_look(WatchHeads *w, const LoaderOptions *middle, int threads, c
     size_t added = 0;
     for (int b = 0; ok && b < block_count; b++)
         ok = (stats[b] = heads_new(&w->layout)) != NULL;
-    ok = ok && add_pictures(w, middle, threads, blocks, block_count, stats, &added) &&
+    ok = ok && features_follow(w->features) && add_pictures(w, middle, threads, blocks, block_count, stats, &added) &&
          (added || error_set("no picture to look at can be read"));
     for (int b = 0; ok && b < block_count; b++)
         ok = pretrain_found(f, "attention_distance", blocks[b], mean_of(heads_result(stats[b]).distance, w->layout.heads));

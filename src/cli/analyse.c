@@ -85,7 +85,7 @@ static const Option OPTIONS[] = {
      .low = 4, .high = 4096},
     {"batch-size", OPTION_INT, AT(batch), .value = "N", .help = "pictures at a time; changes no number", .initial = "8",
      .low = 1, .high = 4096},
-    {"device", OPTION_TEXT, AT(device), .value = "D", .help = "what computes: cpu or ref", .initial = "cpu"},
+    {"device", OPTION_TEXT, AT(device), .value = "D", .help = "what computes: cpu, cuda or ref", .initial = "cpu"},
     {"threads", OPTION_INT, AT(threads), .value = "N", .help = "threads (default: as many as processors)", .low = 1,
      .high = 1024},
     {"json", OPTION_SWITCH, AT(json), .help = "one JSON object on standard output"},

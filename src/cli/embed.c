@@ -62,6 +62,7 @@ static bool embed(const Job *job)
     memory_free(wants);
     source_close(source);
     backbone_close(b);
+    device_close(&options.device);
     text_free(&note);
     return ok;
 }
@@ -96,7 +97,7 @@ static const Option OPTIONS[] = {
      .help = "what is multiplied; features are written in f32 in any case", .initial = "f32"},
     {"batch-size", OPTION_INT, AT(batch), .value = "N", .help = "pictures at a time", .initial = "32", .low = 1,
      .high = 1 << 16},
-    {"device", OPTION_TEXT, AT(device), .value = "D", .help = "what computes: cpu or ref", .initial = "cpu"},
+    {"device", OPTION_TEXT, AT(device), .value = "D", .help = "what computes: cpu, cuda or ref", .initial = "cpu"},
     {"threads", OPTION_INT, AT(threads), .value = "N", .help = "threads (default: as many as processors)", .low = 1,
      .high = 1024},
     {"json", OPTION_SWITCH, AT(json), .help = "one JSON object on standard output"},

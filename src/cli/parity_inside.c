@@ -56,10 +56,9 @@ static bool put_kept(Run *run)
           *tokens = attention ? parity_result(run->golden, "expect.tokens", 3, states) : NULL;
     if (!tokens)
         return false;
-    const Features *f = inside_features(run->inside);
     for (int b = 0; b < run->depth; b++)
-        memcpy(attention + (size_t)b * numbers, features_map(f, b + 1), numbers * sizeof *attention);
-    memcpy(tokens, features_tokens(f, run->depth + 1),
+        memcpy(attention + (size_t)b * numbers, inside_map(run->inside, b + 1), numbers * sizeof *attention);
+    memcpy(tokens, inside_tokens(run->inside, run->depth + 1),
            (size_t)run->pictures * (size_t)run->tokens * (size_t)run->width * sizeof *tokens);
     return true;
 }
@@ -147,8 +146,7 @@ bool parity_analyse(ParityCase *c, const ParityOptions *options)
              (run.inside = inside_open(run.backbone, &options->device, run.pictures));
     }
     if (ok) {
-        inside_run(run.inside, run.images, run.pictures, NULL);
-        ok = put_kept(&run) && put_heads(&run) && put_shares(&run) &&
+        ok = inside_run(run.inside, run.images, run.pictures, NULL) && put_kept(&run) && put_heads(&run) && put_shares(&run) &&
              put_similarity(&run, "expect.cka", run.pictures, similarity_biased_cka) &&
              put_similarity(&run, "expect.cka_unbiased", run.pictures, similarity_cka) &&
              put_similarity(&run, "expect.cka_minibatch", run.batch, similarity_cka);

@@ -312,6 +312,7 @@ static int run_probe(void *options, const Arguments *arguments)
     ok = ok && (is_dense(kind) ? run_dense : run_pictures)(job, kind, &device, b, &json, &svg) &&
          write_results(job, kind, &json, &svg);
     backbone_close(b);
+    device_close(&device);
     text_free(&note);
     text_free(&json);
     text_free(&svg);
@@ -362,7 +363,7 @@ static const Option OPTIONS[] = {
     {"precision", OPTION_CHOICE, AT(precision), .choices = PRECISIONS, .help = "what the encoder multiplies", .initial = "f32"},
     {"batch-size", OPTION_INT, AT(batch), .value = "N", .help = "pictures at a time through the encoder", .initial = "32",
      .low = 1, .high = 1 << 16},
-    {"device", OPTION_TEXT, AT(device), .value = "D", .help = "what computes: cpu or ref", .initial = "cpu"},
+    {"device", OPTION_TEXT, AT(device), .value = "D", .help = "what computes: cpu, cuda or ref", .initial = "cpu"},
     {"threads", OPTION_INT, AT(threads), .value = "N", .help = "threads (default: as many as processors)", .low = 1,
      .high = 1024},
     {"json", OPTION_SWITCH, AT(json), .help = "one JSON object on standard output"},

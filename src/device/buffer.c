@@ -34,6 +34,16 @@ void *buffer_new(const Device *device, size_t count, size_t size)
     return buffer;
 }
 
+void *buffer_copy(const Device *device, const void *from, size_t count, size_t size)
+{
+    void *buffer = buffer_new(device, count, size);
+    if (buffer && !buffer_write(device, buffer, from, count * size)) {
+        buffer_free(device, buffer);
+        return NULL;
+    }
+    return buffer;
+}
+
 void buffer_free(const Device *device, void *buffer)
 {
     if (buffer_on_host(device))

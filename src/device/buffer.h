@@ -12,6 +12,8 @@ int64_t buffer_bytes_taken(const Device *device);
 
 /* Zeroed, aligned to 64 bytes or more, owned by the caller. NULL after error_set(). */
 void *buffer_new(const Device *device, size_t count, size_t size);
+/* Of the same, with these numbers of the host's memory. */
+void *buffer_copy(const Device *device, const void *from, size_t count, size_t size);
 void buffer_free(const Device *device, void *buffer);
 
 /* Copy between a buffer and memory of the host, behind all that was put to run before; the copy is done on return. False after

@@ -20,7 +20,7 @@ static void take(const AttentiveProbe *p, const TokenSet *set, size_t from, floa
         to[i] = bf16_to_float(tokens[i]);
 }
 
-static void train(const AttentiveProbe *p, TokenHeads *heads, uint32_t *order)
+static bool train(const AttentiveProbe *p, TokenHeads *heads, uint32_t *order)
 {
     size_t batch = (size_t)p->batch, steps = p->train.count / batch;
     for (uint32_t epoch = 0; epoch < p->epochs; epoch++) {
@@ -31,26 +31,33 @@ static void train(const AttentiveProbe *p, TokenHeads *heads, uint32_t *order)
                 take(p, &p->train, from, token_heads_features(heads) + i * numbers_of(p));
                 token_heads_labels(heads)[i] = p->train.labels[from];
             }
-            token_heads_step(heads, probe_rate(epoch + (double)step / (double)steps, p->warmup_epochs, p->epochs),
-                             (double)batch);
+            if (!token_heads_step(heads, probe_rate(epoch + (double)step / (double)steps, p->warmup_epochs, p->epochs),
+                                  (double)batch))
+                return false;
         }
     }
+    return true;
 }
 
-static void evaluate(const AttentiveProbe *p, TokenHeads *heads, int32_t *ranks)
+static bool evaluate(const AttentiveProbe *p, TokenHeads *heads, int32_t *ranks)
 {
     size_t batch = (size_t)p->batch;
     for (size_t first = 0; first < p->val.count; first += batch) {
         size_t some = p->val.count - first < batch ? p->val.count - first : batch;
         for (size_t i = 0; i < some; i++)
             take(p, &p->val, probe_row(p->val.rows, first + i), token_heads_evaluate_features(heads) + i * numbers_of(p));
-        token_heads_evaluate(heads);
-        for (int k = 0; k < p->lr_count; k++)
+        if (!token_heads_evaluate(heads))
+            return false;
+        for (int k = 0; k < p->lr_count; k++) {
+            const float *outputs = token_heads_outputs(heads, k);
+            if (!outputs)
+                return false;
             for (size_t i = 0; i < some; i++)
                 ranks[(size_t)k * p->val.count + first + i] =
-                    probe_rank(token_heads_outputs(heads, k) + i * (size_t)p->classes, p->classes,
-                               p->val.labels[probe_row(p->val.rows, first + i)]);
+                    probe_rank(outputs + i * (size_t)p->classes, p->classes, p->val.labels[probe_row(p->val.rows, first + i)]);
+        }
     }
+    return true;
 }
 
 bool attentive_probe(const AttentiveProbe *p, int32_t *ranks)
@@ -69,11 +76,7 @@ bool attentive_probe(const AttentiveProbe *p, int32_t *ranks)
                                                                       .batch = p->batch,
                                                                       .seed = p->seed})
                               : NULL;
-    if (heads) {
-        train(p, heads, order);
-        evaluate(p, heads, ranks);
-    }
-    bool ok = heads != NULL;
+    bool ok = heads && train(p, heads, order) && evaluate(p, heads, ranks);
     token_heads_close(heads);
     memory_free(order);
     return ok;

@@ -81,7 +81,8 @@ static bool take_truth(Side *s, size_t picture)
 static bool take_batch(void *context, Features *f, const LoaderBatch *batch)
 {
     Side *s = context;
-    features_read(f, 0, (int)batch->count, s->scratch);
+    if (!features_read(f, 0, (int)batch->count, s->scratch))
+        return false;
     for (size_t i = 0; i < batch->count; i++) {
         uint16_t *to = (uint16_t *)(s->tokens.data + batch->samples[i] * s->tokens.columns);
         for (size_t k = 0; k < s->numbers; k++)
@@ -181,7 +182,7 @@ static double rate_at(double done)
     return done < WARMUP ? done / WARMUP : (1 - done) / (1 - WARMUP);
 }
 
-static void train(Dense *d, TokenHeads *heads, const Part *learn, size_t batch, uint64_t seed)
+static bool train(Dense *d, TokenHeads *heads, const Part *learn, size_t batch, uint64_t seed)
 {
     const Side *s = learn->side;
     size_t steps = learn->count / batch, all = (size_t)ceil(d->options->epochs * (double)steps);
@@ -194,8 +195,10 @@ static void train(Dense *d, TokenHeads *heads, const Part *learn, size_t batch, 
             give_tokens(s, from, token_heads_features(heads) + i * s->numbers);
             counted += give_truth(d, heads, from, i);
         }
-        token_heads_step(heads, rate_at((double)at / (double)all), counted);
+        if (!token_heads_step(heads, rate_at((double)at / (double)all), counted))
+            return false;
     }
+    return true;
 }
 
 static void count_mask(const Dense *d, const float *logits, const float *truth, int32_t *room, double *sums)
@@ -237,14 +240,17 @@ static bool evaluate(const Dense *d, TokenHeads *heads, int head_count, const Pa
     const Side *s = judge->side;
     size_t outputs = d->pixels * (o->kind == PROBE_DEPTH ? 1 : (size_t)d->result->classes);
     int32_t *room = memory_new(2 * d->pixels, sizeof *room); /* either type has 4 bytes */
-    for (size_t first = 0; room && first < judge->count; first += batch) {
+    bool ok = room != NULL;
+    for (size_t first = 0; ok && first < judge->count; first += batch) {
         size_t some = judge->count - first < batch ? judge->count - first : batch;
         for (size_t i = 0; i < some; i++)
             give_tokens(s, probe_row(judge->rows, first + i), token_heads_evaluate_features(heads) + i * s->numbers);
-        token_heads_evaluate(heads);
-        for (int k = 0; k < head_count; k++)
-            for (size_t i = 0; i < some; i++) {
-                const float *out = token_heads_outputs(heads, k) + i * outputs;
+        ok = token_heads_evaluate(heads);
+        for (int k = 0; ok && k < head_count; k++) {
+            const float *all = token_heads_outputs(heads, k);
+            ok = all != NULL;
+            for (size_t i = 0; ok && i < some; i++) {
+                const float *out = all + i * outputs;
                 const float *truth = s->truth.data + probe_row(judge->rows, first + i) * d->pixels;
                 double *sums = found + ((size_t)k * judge->count + first + i) * d->sums;
                 if (o->kind == PROBE_DEPTH)
@@ -252,8 +258,8 @@ static bool evaluate(const Dense *d, TokenHeads *heads, int head_count, const Pa
                 else
                     count_mask(d, out, truth, room, sums);
             }
+        }
     }
-    bool ok = room != NULL;
     memory_free(room);
     return ok;
 }
@@ -283,8 +289,7 @@ static bool run_seed(Dense *d, const Part *learn, const Part *judge, const doubl
     TokenHeads *heads = token_heads_open(&options);
     if (!heads)
         return false;
-    train(d, heads, learn, batch, (uint64_t)seed);
-    bool ok = evaluate(d, heads, lr_count, judge, batch, found);
+    bool ok = train(d, heads, learn, batch, (uint64_t)seed) && evaluate(d, heads, lr_count, judge, batch, found);
     token_heads_close(heads);
     return ok;
 }

@@ -177,6 +177,7 @@ static bool make_key(const Embed *e, const Backbone *backbone, Text *out)
 {
     char key[SOURCE_KEY_SIZE], encoder[RECIPE_BLOCKS_SIZE];
     uint64_t names = 0;
+    const Device *d = &e->options->device;
     for (size_t i = 0; i < e->count; i++)
         names = names * 31 + random_hash(source_key(e->source, i, key, sizeof key)) + (uint64_t)source_label(e->source, i);
     text_add(out, "lacuna %s\nweights %016" PRIx64 " of %s\npictures %zu %016" PRIx64 " %s\nblocks ", LACUNA_VERSION,
@@ -184,7 +185,9 @@ static bool make_key(const Embed *e, const Backbone *backbone, Text *out)
     add_wants(e, out);
     text_add(out, "\nfeatures %s\nproducts %s\nbatch %d\nkernels %s\n", feature_pool_name(e->options->wants[0].pool),
              e->options->bf16 ? "bf16" : "f32", e->options->batch,
-             e->options->device.kind == DEVICE_CPU ? cpu_level_name(e->options->device.level) : "ref");
+             d->kind == DEVICE_CUDA  ? device_describe(d)
+             : d->kind == DEVICE_CPU ? cpu_level_name(d->level)
+                                     : "ref");
     return !out->failed;
 }
 
@@ -282,25 +285,28 @@ static bool open_part(Embed *e, const Backbone *backbone)
 
 /* ---- batches */
 
-static void gather_batch(Embed *e, Features *f, const LoaderBatch *batch)
+static bool gather_batch(Embed *e, Features *f, const LoaderBatch *batch)
 {
     size_t block = (size_t)(e->rows * e->width);
     for (int want = 0; want < e->options->count; want++) {
-        features_read(f, want, (int)batch->count, e->one);
+        if (!features_read(f, want, (int)batch->count, e->one))
+            return false;
         for (size_t i = 0; i < batch->count; i++)
             memcpy(e->batch + i * e->numbers + (size_t)want * block, e->one + i * block, block * sizeof *e->one);
     }
     for (size_t i = 0; i < batch->count; i++)
         for (size_t k = 0; k < e->numbers && !features_is_own(f, batch, i); k++)
             e->batch[i * e->numbers + k] = NAN;
+    return true;
 }
 
 static bool write_batch(void *context, Features *f, const LoaderBatch *batch)
 {
     Embed *e = context;
     size_t first = (size_t)batch->step * (size_t)e->options->batch;
-    gather_batch(e, f, batch);
-    bool ok;
+    bool ok = gather_batch(e, f, batch);
+    if (!ok)
+        return false;
     if (e->format == EMBED_CSV) {
         Text lines = {0};
         for (size_t i = 0; i < batch->count; i++) {

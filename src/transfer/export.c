@@ -260,9 +260,8 @@ static bool write_example(const char *folder, Backbone *b, const Device *device)
     Random random = random_stream(0, RANDOM_BENCH, 0, 0, 0);
     for (size_t i = 0; ok && i < numbers; i++)
         images[i] = (float)random_normal(&random);
+    ok = ok && features_run(features, images, EXAMPLES) && features_read(features, 0, EXAMPLES, tokens);
     if (ok) {
-        features_run(features, images, EXAMPLES);
-        features_read(features, 0, EXAMPLES, tokens);
         SafeTensor pair[] = {
             {.name = "image",
              .dtype = SAFETENSORS_F32,

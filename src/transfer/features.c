@@ -7,6 +7,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "device/buffer.h"
 #include "image/augment.h"
 #include "mim/model.h"
 #include "ops/pool/pool.h"
@@ -21,7 +22,9 @@ struct Features {
     FeatureWant *wants;
     Tape *tape;
     Program *program;
-    uint8_t *hidden; /* (batch, places) zeros */
+    Device device;
+    float *weights, *fixed; /* on a GPU: copies of the backbone's */
+    uint8_t *hidden;        /* (batch, places) zeros */
 };
 
 static const char *const POOLS[] = {"class_token", "mean", "concat", "none", "tokens"};
@@ -127,8 +130,22 @@ static bool build(Features *f, Backbone *b, const FeaturesOptions *o)
     if (tape_failed(f->tape))
         return false;
     Binding bindings[] = {{"params", b->weights}, {"params.fixed", b->fixed}};
-    f->program = program_make(f->tape, &o->device, bindings, 2);
+    if (!buffer_on_host(&f->device)) {
+        bindings[0].data = f->weights =
+            buffer_copy(&f->device, b->weights, (size_t)b->params.trained_count, sizeof *f->weights);
+        bindings[1].data = f->fixed = buffer_copy(&f->device, b->fixed, (size_t)b->params.fixed_count, sizeof *f->fixed);
+        if (!f->weights || !f->fixed)
+            return false;
+    }
+    f->program = program_make(f->tape, &f->device, bindings, 2);
     return f->program != NULL;
+}
+
+bool features_follow(Features *f)
+{
+    const Backbone *b = f->backbone;
+    return buffer_on_host(&f->device) ||
+           buffer_write(&f->device, f->weights, b->weights, (size_t)b->params.trained_count * sizeof *f->weights);
 }
 
 Features *features_open(Backbone *b, const FeaturesOptions *o)
@@ -136,16 +153,14 @@ Features *features_open(Backbone *b, const FeaturesOptions *o)
     Features *f = memory_new(1, sizeof *f);
     if (!f)
         return NULL;
-    *f = (Features){.backbone = b, .recipe = b->recipe, .batch = o->batch, .count = o->count};
+    *f = (Features){.backbone = b, .recipe = b->recipe, .batch = o->batch, .count = o->count, .device = o->device};
     backbone_recipe(&f->recipe);
     f->wants = memory_new((size_t)o->count, sizeof *f->wants);
     f->hidden = memory_new((size_t)o->batch, (size_t)recipe_patches(&f->recipe));
     if (f->wants && f->hidden)
         memcpy(f->wants, o->wants, (size_t)o->count * sizeof *f->wants);
     bool ok = f->wants && f->hidden && check_wants(f) &&
-              (!o->device.f64 || error_set("features are made in f32: use device ref, not ref64")) &&
-              (o->device.kind != DEVICE_CUDA || error_set("features are not made on a GPU yet: use device cpu")) &&
-              build(f, b, o);
+              (!o->device.f64 || error_set("features are made in f32: use device ref, not ref64")) && build(f, b, o);
     if (!ok) {
         features_close(f);
         return NULL;
@@ -159,6 +174,8 @@ void features_close(Features *f)
         return;
     program_free(f->program);
     tape_free(f->tape);
+    buffer_free(&f->device, f->weights);
+    buffer_free(&f->device, f->fixed);
     memory_free(f->wants);
     memory_free(f->hidden);
     memory_free(f);
@@ -177,10 +194,10 @@ int64_t features_width(const Features *f, int want)
     return f->mim.encoder.block.width * (f->wants[want].pool == FEATURE_CONCAT ? 2 : 1);
 }
 
-void features_run(Features *f, const float *images, int count)
+bool features_run(Features *f, const float *images, int count)
 {
     mim_feed(f->program, &f->mim, &(MimPictures){.images = images, .hidden = f->hidden}, count, NULL, 0, f->batch, 1);
-    program_run(f->program, SEGMENT_EVALUATE);
+    return program_run(f->program, SEGMENT_EVALUATE);
 }
 
 static const char *kept(const Features *f, int want, const char *what)
@@ -190,22 +207,31 @@ static const char *kept(const Features *f, int want, const char *what)
     return program_kept(f->program, SEGMENT_EVALUATE, name);
 }
 
-void features_read(const Features *f, int want, int count, float *out)
+/* The numbers of one kept value for each of `count` pictures, `width` of the last of its `all`, to every `stride` of out. */
+static bool read_kept(const Features *f, int want, const char *what, size_t count, size_t all, size_t width, size_t stride,
+                      float *out)
 {
-    const FeatureWant *w = &f->wants[want];
-    size_t width = (size_t)f->mim.encoder.block.width, real = device_element(program_device(f->program), DTYPE_REAL);
-    const char *class_token = kept(f, want, "class"), *mean = kept(f, want, "mean"), *tokens = kept(f, want, "tokens");
-    size_t all = (size_t)(f->mim.places + f->mim.encoder.class_tokens), rows = (size_t)features_rows(f, want);
-    for (size_t i = 0; i < (size_t)count; i++) {
-        float *to = out + i * rows * (size_t)features_width(f, want);
-        if (tokens) {
-            program_read_real(f->program, tokens + (i + 1) * all * width * real - rows * width * real, to, rows * width);
-            continue;
-        }
-        if (class_token)
-            program_read_real(f->program, class_token + i * width * real, to, width);
-        if (mean)
-            program_read_real(f->program, mean + i * width * real, to + (w->pool == FEATURE_CONCAT ? width : 0), width);
+    const char *from = kept(f, want, what);
+    size_t real = device_element(&f->device, DTYPE_REAL);
+    for (size_t i = 0; from && i < count; i++)
+        program_read_real(f->program, from + ((i + 1) * all - width) * real, out + i * stride, width);
+    return from != NULL;
+}
+
+bool features_read(const Features *f, int want, int count, float *out)
+{
+    size_t width = (size_t)f->mim.encoder.block.width, each = (size_t)(features_rows(f, want) * features_width(f, want));
+    size_t all = (size_t)(f->mim.places + f->mim.encoder.class_tokens) * width, some = (size_t)count;
+    switch (f->wants[want].pool) {
+    case FEATURE_CLASS_TOKEN:
+        return read_kept(f, want, "class", some, width, width, each, out);
+    case FEATURE_MEAN:
+        return read_kept(f, want, "mean", some, width, width, each, out);
+    case FEATURE_CONCAT:
+        return read_kept(f, want, "class", some, width, width, each, out) &&
+               read_kept(f, want, "mean", some, width, width, each, out + width);
+    default:
+        return read_kept(f, want, "tokens", some, all, each, each, out);
     }
 }
 
@@ -265,8 +291,7 @@ bool features_pass(Features *f, const FeaturesPass *pass)
     bool ok = loader != NULL;
     LoaderBatch batch = {0};
     while (ok && (ok = loader_next(loader, &batch)) && batch.count) {
-        features_run(f, batch.images, (int)batch.count);
-        ok = pass->batch(pass->context, f, &batch);
+        ok = features_run(f, batch.images, (int)batch.count) && pass->batch(pass->context, f, &batch);
         loader_release(loader);
     }
     loader_close(loader);

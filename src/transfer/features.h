@@ -28,7 +28,7 @@ typedef struct {
 typedef struct Features Features;
 
 /* Builds the program. The backbone is borrowed. Owned by the caller. NULL after error_set(): a block that is not there, a class
- * token of an encoder without one, a norm that it does not have, a device that is not the processor. */
+ * token of an encoder without one, a norm that it does not have, a device of f64, memory out. */
 Features *features_open(Backbone *backbone, const FeaturesOptions *options);
 void features_close(Features *features);
 
@@ -36,15 +36,20 @@ void features_close(Features *features);
 int64_t features_rows(const Features *features, int want);
 int64_t features_width(const Features *features, int want);
 
-/* images: count <= batch pictures (C, H, W), normalised. A picture's features depend on it alone. */
-void features_run(Features *features, const float *images, int count);
+/* To be called when the backbone's weights have changed: a GPU has a copy of them. False after error_set(). */
+bool features_follow(Features *features);
 
-/* Want i of the first `count` pictures of the last run: (count, rows, width). */
-void features_read(const Features *features, int want, int count, float *out);
+/* images: count <= batch pictures (C, H, W), normalised. A picture's features depend on it alone. False after error_set(), on a
+ * GPU alone. */
+bool features_run(Features *features, const float *images, int count);
 
-/* Of the last run, where the program has them, until the next one: the tokens of a want with pool PATCHES or TOKENS, (batch,
- * class tokens + patches, width), class tokens first; the attention of a block from 1, behind the softmax: (batch, heads,
- * tokens, tokens), rows of queries; with options.maps. */
+/* Want i of the first `count` pictures of the last run: (count, rows, width). False after error_set(), on a GPU alone. */
+bool features_read(const Features *features, int want, int count, float *out);
+
+/* Of the last run, until the next one: the tokens of a want with pool PATCHES or TOKENS, (batch, class tokens + patches,
+ * width), class tokens first; the attention of a block from 1, behind the softmax: (batch, heads, tokens, tokens), rows of
+ * queries; with options.maps. Where the program has them, or a copy that is made by one thread at a time: NULL after
+ * error_set(), on a GPU alone. */
 const float *features_tokens(const Features *features, int want);
 const float *features_map(const Features *features, int block);
 

@@ -141,11 +141,6 @@ static void what_is_not_there_is_refused(void **state)
     assert_true(features_wants(&b->recipe, "all", FEATURE_MEAN, false, &wants, &count));
     assert_true(count == 3 && wants[2].block == 3 && !wants[2].norm);
     memory_free(wants);
-    want.block = 3;
-    o.device.kind = DEVICE_CUDA;
-    assert_null(features_open(b, &o));
-    assert_non_null(strstr(error_text(), "not made on a GPU"));
-    o.device.kind = DEVICE_CPU;
     b->recipe.encoder.class_token = false;
     want = (FeatureWant){3, false, FEATURE_CONCAT};
     assert_null(features_open(b, &o));

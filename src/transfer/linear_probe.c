@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "device/buffer.h"
 #include "graph/program.h"
 #include "nn/init.h"
 #include "nn/layers.h"
@@ -96,31 +97,34 @@ static bool build(Heads *h)
     return !tape_failed(t) && !tape_failed(e);
 }
 
-static float *new_buffer(int64_t count)
+/* The heads' first weights, and of the running statistics a variance of 1. */
+static bool make_buffers(Heads *h)
 {
-    float *buffer = memory_new_aligned((size_t)count, sizeof *buffer);
-    if (buffer)
-        memset(buffer, 0, (size_t)count * sizeof *buffer);
-    return buffer;
+    const LinearProbe *p = h->probe;
+    const Device *device = &p->device;
+    size_t count = (size_t)h->params.trained_count, width = p->width;
+    float *weights = memory_new(count, sizeof *weights), *running = memory_new(2 * width, sizeof *running),
+          fixed; /* there is none */
+    if (weights && running) {
+        init_params(&h->params, p->seed, 0, weights, &fixed);
+        for (size_t i = 0; i < width; i++)
+            running[width + i] = 1;
+        h->weights = buffer_copy(device, weights, count, sizeof *weights);
+        h->gradient = buffer_new(device, count, sizeof *h->gradient);
+        h->momentum = buffer_new(device, count, sizeof *h->momentum);
+        h->running = buffer_copy(device, running, 2 * width, sizeof *running);
+        h->order = memory_new(p->train.count, sizeof *h->order);
+    }
+    memory_free(weights);
+    memory_free(running);
+    return h->weights && h->gradient && h->momentum && h->running && h->order;
 }
 
 static bool heads_open(Heads *h, const LinearProbe *p)
 {
     *h = (Heads){.probe = p};
-    if (!build(h))
+    if (!build(h) || !make_buffers(h))
         return false;
-    int64_t count = h->params.trained_count;
-    h->weights = new_buffer(count);
-    h->gradient = new_buffer(count);
-    h->momentum = new_buffer(count);
-    h->running = new_buffer(2 * (int64_t)p->width);
-    h->order = memory_new(p->train.count, sizeof *h->order);
-    if (!h->weights || !h->gradient || !h->momentum || !h->running || !h->order)
-        return false;
-    float fixed; /* there is none */
-    init_params(&h->params, p->seed, 0, h->weights, &fixed);
-    for (size_t i = 0; i < p->width; i++)
-        h->running[p->width + i] = 1;
     Binding bindings[] = {
         {"head", h->weights}, {"running", h->running}, {"head.grad", h->gradient}, {"head.momentum", h->momentum}};
     h->train = program_make(h->train_tape, &p->device, bindings, 4);
@@ -134,55 +138,59 @@ static void heads_close(Heads *h)
     program_free(h->eval);
     tape_free(h->train_tape);
     tape_free(h->eval_tape);
-    memory_free(h->weights);
-    memory_free(h->gradient);
-    memory_free(h->momentum);
-    memory_free(h->running);
+    const Device *device = &h->probe->device;
+    buffer_free(device, h->weights);
+    buffer_free(device, h->gradient);
+    buffer_free(device, h->momentum);
+    buffer_free(device, h->running);
     memory_free(h->order);
     param_set_free(&h->params);
 }
 
-static void train_heads(Heads *h)
+static bool train_heads(Heads *h)
 {
     const LinearProbe *p = h->probe;
     size_t batch = (size_t)p->batch, steps = p->train.count / batch;
-    float *features = program_input(h->train, "features"), *rate = program_input(h->train, "rate"),
-          *scale = program_input(h->train, "scale");
-    int32_t *labels = program_input(h->train, "labels");
-    *scale = 1 / (float)p->batch;
+    *(float *)program_input(h->train, "scale") = 1 / (float)p->batch;
     for (uint32_t epoch = 0; epoch < p->epochs; epoch++) {
         probe_shuffle(p->seed, epoch, h->order, p->train.count);
         for (size_t step = 0; step < steps && epoch + (double)step / (double)steps < p->epochs; step++) {
+            float *features = program_input(h->train, "features");
+            int32_t *labels = program_input(h->train, "labels");
             for (size_t i = 0; i < batch; i++) {
                 size_t from = probe_row(p->train.rows, h->order[step * batch + i]);
                 memcpy(features + i * p->width, p->train.features + from * p->width, p->width * sizeof *features);
                 labels[i] = p->train.labels[from];
             }
-            *rate = (float)probe_rate(epoch + (double)step / (double)steps, p->warmup_epochs, p->epochs);
-            program_run(h->train, SEGMENT_ONLY);
-            program_run(h->train, SEGMENT_UPDATE);
+            *(float *)program_input(h->train, "rate") =
+                (float)probe_rate(epoch + (double)step / (double)steps, p->warmup_epochs, p->epochs);
+            if (!program_run(h->train, SEGMENT_ONLY) || !program_run(h->train, SEGMENT_UPDATE))
+                return false;
         }
     }
+    return true;
 }
 
-static void evaluate_heads(const Heads *h, int32_t *ranks)
+static bool evaluate_heads(const Heads *h, int32_t *ranks)
 {
     const LinearProbe *p = h->probe;
-    float *features = program_input(h->eval, "features");
-    const float *logits = program_kept(h->eval, SEGMENT_EVALUATE, "logits");
     size_t batch = (size_t)p->batch, outputs = (size_t)p->lr_count * (size_t)p->classes;
     for (size_t first = 0; first < p->val.count; first += batch) {
         size_t some = p->val.count - first < batch ? p->val.count - first : batch;
+        float *features = program_input(h->eval, "features");
         for (size_t i = 0; i < some; i++)
             memcpy(features + i * p->width, p->val.features + probe_row(p->val.rows, first + i) * p->width,
                    p->width * sizeof *features);
-        program_run(h->eval, SEGMENT_EVALUATE);
+        const float *logits = program_run(h->eval, SEGMENT_EVALUATE) ? program_kept(h->eval, SEGMENT_EVALUATE, "logits") : NULL;
+        if (!logits)
+            return false;
         for (size_t i = 0; i < some; i++)
             for (int k = 0; k < p->lr_count; k++)
                 ranks[(size_t)k * p->val.count + first + i] =
                     probe_rank(logits + i * outputs + (size_t)k * (size_t)p->classes, p->classes,
                                p->val.labels[probe_row(p->val.rows, first + i)]);
     }
+    return true;
 }
 
 bool linear_probe(const LinearProbe *probe, int32_t *ranks)
@@ -192,11 +200,7 @@ bool linear_probe(const LinearProbe *probe, int32_t *ranks)
         return error_set("a linear probe tries 1 to %d learning rates at once", PROBE_LRS_MAX);
     if (probe->batch < 2 || (size_t)probe->batch > probe->train.count)
         return error_set("a linear probe wants at least 2 training pictures and a batch of no more than there are");
-    bool ok = heads_open(&h, probe);
-    if (ok) {
-        train_heads(&h);
-        evaluate_heads(&h, ranks);
-    }
+    bool ok = heads_open(&h, probe) && train_heads(&h) && evaluate_heads(&h, ranks);
     heads_close(&h);
     return ok;
 }

@@ -13,8 +13,6 @@ enum { KEYS = 4096, QUERIES = 256 }; /* of a product */
 typedef struct {
     Tape *tape;
     Program *program;
-    float *keys, *queries;
-    const float *products; /* (QUERIES, KEYS) */
 } Products;
 
 static void products_close(Products *p)
@@ -38,10 +36,14 @@ static bool products_open(Products *p, const Device *device, size_t width)
         products_close(p);
         return false;
     }
-    p->keys = program_input(p->program, "keys");
-    p->queries = program_input(p->program, "queries");
-    p->products = program_kept(p->program, SEGMENT_EVALUATE, "products");
     return true;
+}
+
+/* The products of these queries with the keys that were given last, (QUERIES, KEYS). NULL after error_set(), on a GPU alone. */
+static const float *products_run(Products *p, const float *queries, size_t numbers)
+{
+    memcpy(program_input(p->program, "queries"), queries, numbers * sizeof *queries);
+    return program_run(p->program, SEGMENT_EVALUATE) ? program_kept(p->program, SEGMENT_EVALUATE, "products") : NULL;
 }
 
 /* A list of the k best so far, best first. */
@@ -74,21 +76,22 @@ bool neighbours_find(const Device *device, const float *keys, size_t key_count, 
         return false;
     for (size_t i = 0; i < query_count * (size_t)k; i++)
         out[i] = (Neighbour){-1, -INFINITY};
-    for (size_t key = 0; key < key_count; key += KEYS) {
+    bool ok = true;
+    for (size_t key = 0; ok && key < key_count; key += KEYS) {
         size_t some_keys = key_count - key < KEYS ? key_count - key : KEYS;
-        memcpy(p.keys, keys + key * width, some_keys * width * sizeof *keys);
-        for (size_t query = 0; query < query_count; query += QUERIES) {
+        memcpy(program_input(p.program, "keys"), keys + key * width, some_keys * width * sizeof *keys);
+        for (size_t query = 0; ok && query < query_count; query += QUERIES) {
             size_t some = query_count - query < QUERIES ? query_count - query : QUERIES;
-            memcpy(p.queries, queries + query * width, some * width * sizeof *queries);
-            program_run(p.program, SEGMENT_EVALUATE);
-            take(p.products, key, some_keys, some, k, out + query * (size_t)k);
+            const float *products = products_run(&p, queries + query * width, some * width);
+            if ((ok = products != NULL))
+                take(products, key, some_keys, some, k, out + query * (size_t)k);
         }
     }
     products_close(&p);
-    for (size_t i = 0; i < query_count * (size_t)k; i++)
+    for (size_t i = 0; ok && i < query_count * (size_t)k; i++)
         if (out[i].key < 0)
             return error_set("features are not finite, so they have no neighbours");
-    return true;
+    return ok;
 }
 
 void rows_normalise(float *rows, size_t count, size_t width)

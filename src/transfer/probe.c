@@ -115,7 +115,8 @@ static bool take_batch(void *context, Features *f, const LoaderBatch *batch)
     }
     for (int b = 0; b < s->blocks; b++) {
         size_t to = (size_t)b * s->room + first;
-        features_read(f, b, (int)batch->count, s->scratch);
+        if (!features_read(f, b, (int)batch->count, s->scratch))
+            return false;
         for (size_t i = 0; i < batch->count; i++)
             if (features_is_own(f, batch, i) && batch->labels[i] >= 0)
                 keep_row(s, to++, s->scratch + i * s->width);

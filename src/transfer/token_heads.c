@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "device/buffer.h"
 #include "graph/program.h"
 #include "nn/init.h"
 #include "nn/layers.h"
@@ -200,26 +201,30 @@ static bool build(TokenHeads *h)
 
 /* ---- memory */
 
-static float *new_buffer(int64_t count)
+static bool head_open(Head *head, const Device *device, uint64_t seed)
 {
-    float *buffer = memory_new_aligned((size_t)count, sizeof *buffer);
-    if (buffer)
-        memset(buffer, 0, (size_t)count * sizeof *buffer);
-    return buffer;
+    size_t count = (size_t)head->params.trained_count;
+    float *first = memory_new(count, sizeof *first), fixed; /* there is none */
+    if (!first)
+        return false;
+    init_params(&head->params, seed, 0, first, &fixed);
+    head->weights = buffer_copy(device, first, count, sizeof *first);
+    head->gradient = buffer_new(device, count, sizeof *head->gradient);
+    head->moment1 = buffer_new(device, count, sizeof *head->moment1);
+    head->moment2 = buffer_new(device, count, sizeof *head->moment2);
+    memory_free(first);
+    return head->weights && head->gradient && head->moment1 && head->moment2;
 }
 
-static bool head_open(Head *head, uint64_t seed)
+/* Means of 0 and variances of 1. */
+static float *new_running(const Device *device, size_t width)
 {
-    int64_t count = head->params.trained_count;
-    head->weights = new_buffer(count);
-    head->gradient = new_buffer(count);
-    head->moment1 = new_buffer(count);
-    head->moment2 = new_buffer(count);
-    if (!head->weights || !head->gradient || !head->moment1 || !head->moment2)
-        return false;
-    float fixed; /* there is none */
-    init_params(&head->params, seed, 0, head->weights, &fixed);
-    return true;
+    float *first = memory_new(2 * width, sizeof *first);
+    for (size_t i = 0; first && i < width; i++)
+        first[width + i] = 1;
+    float *running = first ? buffer_copy(device, first, 2 * width, sizeof *first) : NULL;
+    memory_free(first);
+    return running;
 }
 
 static bool make_programs(TokenHeads *h)
@@ -263,10 +268,9 @@ TokenHeads *token_heads_open(const TokenHeadsOptions *o)
     }
     bool ok = build(h);
     for (int k = 0; ok && k < o->count; k++)
-        ok = head_open(&h->heads[k], o->seed);
-    if (ok && o->kind != HEAD_CLASSES && (ok = (h->running = new_buffer(2 * o->width)) != NULL))
-        for (int64_t i = 0; i < o->width; i++)
-            h->running[o->width + i] = 1;
+        ok = head_open(&h->heads[k], &o->device, o->seed);
+    if (ok && o->kind != HEAD_CLASSES)
+        ok = (h->running = new_running(&o->device, (size_t)o->width)) != NULL;
     if (!ok || !make_programs(h)) {
         token_heads_close(h);
         return NULL;
@@ -278,18 +282,19 @@ void token_heads_close(TokenHeads *h)
 {
     if (!h)
         return;
+    const Device *device = &h->options.device;
     program_free(h->train);
     program_free(h->eval);
     tape_free(h->train_tape);
     tape_free(h->eval_tape);
     for (int k = 0; k < h->options.count; k++) {
-        memory_free(h->heads[k].weights);
-        memory_free(h->heads[k].gradient);
-        memory_free(h->heads[k].moment1);
-        memory_free(h->heads[k].moment2);
+        buffer_free(device, h->heads[k].weights);
+        buffer_free(device, h->heads[k].gradient);
+        buffer_free(device, h->heads[k].moment1);
+        buffer_free(device, h->heads[k].moment2);
         param_set_free(&h->heads[k].params);
     }
-    memory_free(h->running);
+    buffer_free(device, h->running);
     memory_free(h);
 }
 
@@ -315,7 +320,7 @@ float *token_heads_counts(TokenHeads *h)
     return program_input(h->train, "counts");
 }
 
-void token_heads_step(TokenHeads *h, double rate, double counted)
+bool token_heads_step(TokenHeads *h, double rate, double counted)
 {
     float *inputs = program_input(h->train, "optimizer");
     h->steps++;
@@ -323,8 +328,7 @@ void token_heads_step(TokenHeads *h, double rate, double counted)
     inputs[ADAMW_CORRECTION1] = (float)(1 - pow(BETA1, (double)h->steps));
     inputs[ADAMW_CORRECTION2] = (float)(1 - pow(BETA2, (double)h->steps));
     *(float *)program_input(h->train, "scale") = counted > 0 ? (float)(1 / counted) : 0;
-    program_run(h->train, SEGMENT_ONLY);
-    program_run(h->train, SEGMENT_UPDATE);
+    return program_run(h->train, SEGMENT_ONLY) && program_run(h->train, SEGMENT_UPDATE);
 }
 
 double token_heads_loss(TokenHeads *h, int k)
@@ -337,9 +341,9 @@ float *token_heads_evaluate_features(TokenHeads *h)
     return program_input(h->eval, "features");
 }
 
-void token_heads_evaluate(TokenHeads *h)
+bool token_heads_evaluate(TokenHeads *h)
 {
-    program_run(h->eval, SEGMENT_EVALUATE);
+    return program_run(h->eval, SEGMENT_EVALUATE);
 }
 
 const float *token_heads_outputs(TokenHeads *h, int k)

@@ -44,18 +44,19 @@ float *token_heads_targets(TokenHeads *heads);
 float *token_heads_counts(TokenHeads *heads);
 
 /* A step at `rate` times the learning rates; the loss is the mean over `counted` places. A head whose gradient is not finite
- * keeps its weights. */
-void token_heads_step(TokenHeads *heads, double rate, double counted);
+ * keeps its weights. False after error_set(), on a GPU alone. */
+bool token_heads_step(TokenHeads *heads, double rate, double counted);
 
 /* The loss of head k in the last step. */
 double token_heads_loss(TokenHeads *heads, int k);
 
-/* Runs all heads on `features` of the evaluation, (batch, tokens, width), which is another room than that of training. */
+/* Runs all heads on `features` of the evaluation, (batch, tokens, width), which is another room than that of training. False,
+ * and of outputs NULL, after error_set(), on a GPU alone; outputs there are a copy, good until they are asked for again. */
 float *token_heads_evaluate_features(TokenHeads *heads);
-void token_heads_evaluate(TokenHeads *heads);
+bool token_heads_evaluate(TokenHeads *heads);
 const float *token_heads_outputs(TokenHeads *heads, int k);
 
-/* Layout and weights of head k. */
+/* Layout and weights of head k, in the device's memory. */
 const ParamSet *token_heads_params(const TokenHeads *heads, int k);
 float *token_heads_weights(TokenHeads *heads, int k);
 
