@@ -17,7 +17,7 @@ enum { WORK_ALIGN = 256 };
 /* What decides the algorithm. Compared as bytes, so it is cleared before it is filled. */
 typedef struct {
     int64_t rows, columns, inner, a_stride, b_stride, c_stride;
-    int32_t type, c_type, a_turned, b_turned, accumulate, biased, tf32, a_align, b_align, c_align, bias_align;
+    int32_t type, c_type, a_turned, b_turned, adds, biased, tf32, a_align, b_align, c_align, bias_align;
     uint64_t work;
 } Kind;
 
@@ -238,6 +238,7 @@ bool nvidia_product(void *products, const CudaStream *stream, const CudaProduct 
     Products *p = products;
     size_t skipped = (WORK_ALIGN - (uintptr_t)product->work % WORK_ALIGN) % WORK_ALIGN;
     bool has_work = product->work && product->work_bytes > skipped;
+    const void *added = product->accumulate ? product->c : product->residual;
     Kind kind;
     memset(&kind, 0, sizeof kind);
     kind.rows = product->rows;
@@ -250,12 +251,14 @@ bool nvidia_product(void *products, const CudaStream *stream, const CudaProduct 
     kind.c_type = (int32_t)product->c_type;
     kind.a_turned = product->a_turned;
     kind.b_turned = product->b_turned;
-    kind.accumulate = product->accumulate;
+    kind.adds = added != NULL;
     kind.biased = product->bias != NULL;
     kind.tf32 = stream->features.tf32;
     kind.a_align = alignment(product->a);
     kind.b_align = alignment(product->b);
     kind.c_align = alignment(product->c);
+    if (added && alignment(added) < kind.c_align)
+        kind.c_align = alignment(added);
     kind.bias_align = product->bias ? alignment(product->bias) : 0;
     kind.work = has_work ? product->work_bytes - skipped : 0;
     const Known *k = find(p, &kind, product->bias);
@@ -265,8 +268,8 @@ bool nvidia_product(void *products, const CudaStream *stream, const CudaProduct 
     if (product->bias)
         s = p->description_set(k->description, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &product->bias, sizeof product->bias);
     if (!s)
-        s = p->matmul(p->handle, k->description, &one, product->b, k->a, product->a, k->b, product->accumulate ? &one : &zero,
-                      product->c, k->c, product->c, k->c, &k->algorithm, has_work ? (char *)product->work + skipped : NULL,
-                      (size_t)kind.work, stream->handle);
+        s = p->matmul(p->handle, k->description, &one, product->b, k->a, product->a, k->b, added ? &one : &zero,
+                      added ? added : product->c, k->c, product->c, k->c, &k->algorithm,
+                      has_work ? (char *)product->work + skipped : NULL, (size_t)kind.work, stream->handle);
     return succeeded(p, s, "multiplying");
 }

@@ -51,10 +51,11 @@ typedef struct {
     void *c;
     int64_t a_stride, b_stride, c_stride;
     bool a_turned, b_turned, accumulate;
-    DType type;       /* of A and B: DTYPE_REAL or DTYPE_BF16 */
-    DType c_type;     /* of C: DTYPE_REAL, or with A and B of bf16 also DTYPE_BF16 */
-    const void *bias; /* `columns` numbers of c_type added to each row, or NULL; not with accumulate */
-    void *work;       /* of any alignment; NULL when work_bytes is 0 */
+    DType type;           /* of A and B: DTYPE_REAL or DTYPE_BF16 */
+    DType c_type;         /* of C: DTYPE_REAL, or with A and B of bf16 also DTYPE_BF16 */
+    const void *bias;     /* `columns` numbers of c_type added to each row, or NULL; not with accumulate */
+    const void *residual; /* added too, laid out and typed as C, or NULL; not with accumulate */
+    void *work;           /* of any alignment; NULL when work_bytes is 0 */
     size_t work_bytes;
 } CudaProduct;
 

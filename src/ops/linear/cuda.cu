@@ -1,5 +1,5 @@
-/* y = residual + scales (prologue(x) W^T + b): the input is prepared, multiplied, and what the product cannot add or multiply
- * is done behind it. */
+/* y = residual + scales (prologue(x) W^T + b): the input is prepared, multiplied, and what the product cannot multiply, or add
+ * before that, is done behind it. */
 #include "ops/linear/cuda.cuh"
 #include "ops/scale_add/cuda.cuh"
 
@@ -21,6 +21,9 @@ extern "C" bool CUDA(linear)(const Call *c, CudaStream *s)
     p.bias = b->data ? linear_rounded(c, s, b, room.b) : NULL;
     p.c = room.z.needs ? linear_part(c, room.z) : y->data;
     p.c_type = room.z.needs ? DTYPE_REAL : y->dtype;
+    bool scaled = group->data || c->in[LINEAR_COLUMN_SCALE].data;
+    if (!room.z.needs && !scaled)
+        p.residual = c->in[LINEAR_RESIDUAL].data;
     if (!cuda_launched(s, "linear") || !cuda_product(s, &p))
         return false;
     ScaleAdd end = {.rows = y->rows,
@@ -31,7 +34,7 @@ extern "C" bool CUDA(linear)(const Call *c, CudaStream *s)
                     .row = data_of(group),
                     .residual = data_of(&c->in[LINEAR_RESIDUAL]),
                     .y = y->data};
-    if (room.z.needs || end.column || end.row || end.residual)
+    if (room.z.needs || scaled)
         scale_add_launch(s, end, y->dtype);
     return cuda_launched(s, "linear");
 }
