@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# {MAE, DeepMIM} x {pixels, HOG} and DeepMIM with hybrid targets on CIFAR-10, two seeds each: loss of reconstruction by decoder,
-# similarity of each block to the last, and a linear probe of each block.
+# {MAE, DeepMIM} x {pixels, HOG} and DeepMIM with hybrid targets on CIFAR-10: loss of reconstruction by decoder, similarity of
+# each block to the last, and a linear probe of each block. Two seeds of the pixels, and of the others as many as SEEDS names.
 #
-#   examples/cifar10-targets.sh CIFAR OUT [KEY=VALUE ..]
+#   [SEEDS="0 1"] examples/cifar10-targets.sh CIFAR OUT [KEY=VALUE ..]
 #
 # CIFAR has the folders train and test, a folder of pictures a class. OUT may be that of cifar10-deepmim.sh, whose runs are the pixels
 # here. Stopped at any time, the same command goes on. Leaves the runs, OUT/inside-SEED/report.html and OUT/targets.md.
@@ -19,8 +19,11 @@ list=$out/train.csv
 "$here/cifar10-list.sh" "$cifar" "$list"
 
 runs=()
+read -ra seeds <<<"${SEEDS:-0}"
 for seed in 0 1; do
-    for method in mae deepmim mae-hog deepmim-hog deepmim-hybrid; do
+    methods=(mae deepmim)
+    [[ " ${seeds[*]} " != *" $seed "* ]] || methods+=(mae-hog deepmim-hog deepmim-hybrid)
+    for method in "${methods[@]}"; do
         run=$out/$method-$seed
         recipe=$method more=()
         if [ $method = deepmim-hybrid ]; then
@@ -37,9 +40,14 @@ for seed in 0 1; do
     done
 done
 
-# Seed 0 of each side by side, and the blocks of the others beside the last block of the same run.
-"$lacuna" analyse "$out"/{mae,deepmim,mae-hog,deepmim-hog,deepmim-hybrid}-0 --data "$cifar/test" --out "$out/inside-0"
-"$lacuna" analyse "$out"/{mae,deepmim,mae-hog,deepmim-hog,deepmim-hybrid}-1 --data "$cifar/test" --out "$out/inside-1"
+# The runs of a seed side by side.
+for seed in 0 1; do
+    of_seed=()
+    for run in "${runs[@]}"; do
+        [ "${run##*-}" != $seed ] || of_seed+=("$run")
+    done
+    "$lacuna" analyse "${of_seed[@]}" --data "$cifar/test" --out "$out/inside-$seed"
+done
 
 {
     echo '| run | held-out loss of the decoders |'

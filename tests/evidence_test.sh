@@ -20,8 +20,8 @@ timeout 100 "$source/examples/cifar10-deepmim.sh" CIFAR out "${more[@]}" >/dev/n
 grep -Eq '^\| deepmim-1 \| 2 \| [0-9.]+ \| [0-9.]+, [0-9.]+, [0-9.]+, [0-9.]+ \|$' out/table.md
 # Targets and stages take the runs that are there, and fill their tables.
 timeout 250 "$source/examples/cifar10-targets.sh" CIFAR out "${more[@]}" >/dev/null 2>&1
-[ "$(grep -Ec '^\| (mae|deepmim)(-hog|-hybrid)?-[01] \| [0-9.]+(, [0-9.]+, [0-9.]+, [0-9.]+)? \|$' out/targets.md)" = 10 ]
-[ "$(grep -Ec '^\| [a-z-]+-[01] \|( [0-9.]+){12} \|$' out/targets.md)" = 20 ]
+[ "$(grep -Ec '^\| (mae|deepmim)(-hog|-hybrid)?-[01] \| [0-9.]+(, [0-9.]+, [0-9.]+, [0-9.]+)? \|$' out/targets.md)" = 7 ]
+[ "$(grep -Ec '^\| [a-z-]+-[01] \|( [0-9.]+){12} \|$' out/targets.md)" = 14 ]
 [ -e out/inside-1/report.html ]
 STAGE_EPOCHS=1 timeout 250 "$source/examples/cifar10-dbot.sh" CIFAR out "${more[@]}" >/dev/null 2>&1
 [ "$(grep -Ec '^\| (random-[01] \| (linear|knn) \| -|(mae|hog) \| (linear|knn) \| [0-9.]+)( \| [0-9.]+){3} \|$' out/dbot.md)" = 8 ]
