@@ -30,7 +30,7 @@ static const double CROP_SCALE[] = {0.4, 1}, CROP_RATIO[] = {3. / 4, 4. / 3};
 
 struct Watch {
     Backbone *backbone;
-    Features *features;
+    Features *features; /* during a look */
     WatchHeads *heads;
     int blocks[BLOCKS_MOST], block_count;
     bool held_out;
@@ -55,9 +55,8 @@ Watch *watch_new(void)
     return w;
 }
 
-void watch_end(void *watch)
+static void clear(Watch *w)
 {
-    Watch *w = watch;
     features_close(w->features);
     watch_heads_free(w->heads);
     backbone_close(w->backbone);
@@ -75,7 +74,7 @@ void watch_end(void *watch)
 void watch_free(Watch *w)
 {
     if (w)
-        watch_end(w);
+        clear(w);
     memory_free(w);
 }
 
@@ -193,15 +192,19 @@ static void choose_blocks(Watch *w, const Recipe *r)
         w->blocks[b] = (b + 1) * depth / w->block_count;
 }
 
+static FeaturePool knn_pool(const Recipe *r)
+{
+    return r->encoder.class_token ? (FeaturePool)r->probe.features : FEATURE_MEAN;
+}
+
 /* Wants of block b: 2 b its mean as it is, 2 b + 1 what kNN takes. */
 static bool open_features(Watch *w, const PretrainLook *look)
 {
     const Recipe *r = look->recipe;
     FeatureWant wants[2 * BLOCKS_MOST];
-    FeaturePool pool = r->encoder.class_token ? (FeaturePool)r->probe.features : FEATURE_MEAN;
     for (int b = 0; b < w->block_count; b++) {
         wants[2 * b] = (FeatureWant){.block = w->blocks[b], .pool = FEATURE_MEAN};
-        wants[2 * b + 1] = (FeatureWant){.block = w->blocks[b], .norm = mim_has_norm(r), .pool = pool};
+        wants[2 * b + 1] = (FeatureWant){.block = w->blocks[b], .norm = mim_has_norm(r), .pool = knn_pool(r)};
     }
     FeaturesOptions o = {.device = *look->device,
                          .batch = (int)w->batch,
@@ -213,18 +216,19 @@ static bool open_features(Watch *w, const PretrainLook *look)
 
 static bool open(Watch *w, const PretrainLook *look)
 {
-    choose_blocks(w, look->recipe);
-    if (!choose_pictures(w, look) || !(w->backbone = backbone_new(look->recipe)) || !open_features(w, look))
+    const Recipe *r = look->recipe;
+    choose_blocks(w, r);
+    if (!choose_pictures(w, look) || !(w->backbone = backbone_new(r)))
         return false;
     size_t rows = w->count * (size_t)w->block_count;
-    w->width = (size_t)features_width(w->features, 0);
-    w->knn_width = (size_t)features_width(w->features, 1);
+    w->width = (size_t)r->encoder.width;
+    w->knn_width = w->width * (knn_pool(r) == FEATURE_CONCAT ? 2 : 1);
     for (int v = 0; v < VIEWS; v++)
         if (!table_make(&w->views[v], rows, w->width, TABLE_MEMORY))
             return false;
     w->scratch = memory_new(w->batch * w->knn_width, sizeof *w->scratch); /* no narrower than width */
     return w->scratch && table_make(&w->knn, rows, w->knn_width, TABLE_MEMORY) &&
-           (w->heads = watch_heads_new(w->backbone, look, w->samples, w->count));
+           (w->heads = watch_heads_new(w->backbone, w->samples, w->count));
 }
 
 /* ---- features */
@@ -332,7 +336,10 @@ static void close_gaps(Watch *w)
 static bool make_features(Watch *w, const PretrainLook *look)
 {
     memset(w->seen, 0, w->count);
-    if (!pass(w, look, false) || !pass(w, look, true))
+    bool ok = open_features(w, look) && pass(w, look, false) && pass(w, look, true);
+    features_close(w->features);
+    w->features = NULL;
+    if (!ok)
         return false;
     close_gaps(w);
     return w->readable >= 8 || error_set("%zu readable pictures are too few to look at", w->readable);
@@ -422,13 +429,13 @@ static bool find_similarity(Watch *w, const PretrainLook *look, PretrainFindings
 bool watch_look(void *watch, const PretrainLook *look, PretrainFindings *f)
 {
     Watch *w = watch;
-    if (!w->features && !open(w, look)) {
-        watch_end(w);
+    if (!w->backbone && !open(w, look)) {
+        clear(w);
         return false;
     }
     LoaderOptions middle = middle_options(w, look);
-    return backbone_take(w->backbone, look->params, look->weights) && features_follow(w->features) && make_features(w, look) &&
+    return backbone_take(w->backbone, look->params, look->weights) && make_features(w, look) &&
            (!w->classes || find_knn(w, look, f)) && find_pairs(w, look, f, false) && find_pairs(w, look, f, true) &&
            find_rank(w, look, f) && find_similarity(w, look, f) &&
-           watch_heads_look(w->heads, &middle, look->device->threads, w->blocks, w->block_count, f);
+           watch_heads_look(w->heads, look, &middle, w->blocks, w->block_count, f);
 }

@@ -7,7 +7,8 @@
 
 typedef struct Watch Watch;
 
-/* Empty; what it needs it makes with the first look. Owned by the caller. NULL after error_set(). */
+/* Empty; what it needs it makes with the first look, and programs with each, so that between two they take no memory of the
+ * device. Owned by the caller. NULL after error_set(). */
 Watch *watch_new(void);
 void watch_free(Watch *watch);
 
@@ -25,9 +26,6 @@ void watch_free(Watch *watch);
  * The pictures are the first probe.images held-out ones at even distances, or training pictures where fewer than 100 are held
  * out. Those that cannot be read are left out, and so is what fills no batch. */
 bool watch_look(void *watch, const PretrainLook *look, PretrainFindings *findings);
-
-/* As PretrainOptions.probe_end: the watch is empty again. */
-void watch_end(void *watch);
 
 /* The parts, for tests. features, first, second: (count, width) of length 1. */
 bool watch_agreement(const Device *device, const float *first, const float *second, size_t count, size_t width,

@@ -10,32 +10,26 @@
 enum { BATCH = 4 };
 
 struct WatchHeads {
-    Features *features;
+    Backbone *backbone;
+    Features *features; /* during a look */
     HeadLayout layout;
     uint64_t *samples;
     size_t count;
 };
 
-WatchHeads *watch_heads_new(Backbone *b, const PretrainLook *look, const uint64_t *samples, size_t count)
+WatchHeads *watch_heads_new(Backbone *b, const uint64_t *samples, size_t count)
 {
-    const Recipe *r = look->recipe;
+    const Recipe *r = &b->recipe;
     WatchHeads *w = memory_new(1, sizeof *w);
     if (!w)
         return NULL;
     *w =
-        (WatchHeads){.count = count < WATCH_HEADS_MOST ? count : WATCH_HEADS_MOST,
+        (WatchHeads){.backbone = b,
+                     .count = count < WATCH_HEADS_MOST ? count : WATCH_HEADS_MOST,
                      .layout = {.heads = r->encoder.heads, .class_tokens = r->encoder.class_token, .stride = r->encoder.patch}};
     recipe_grid(r, &w->layout.rows, &w->layout.columns);
-    FeatureWant want = {.block = recipe_depth(r), .pool = FEATURE_MEAN};
-    FeaturesOptions o = {.device = *look->device,
-                         .batch = BATCH,
-                         .bf16 = r->run.precision == RUN_PRECISION_BF16,
-                         .wants = &want,
-                         .count = 1,
-                         .maps = true};
     w->samples = memory_new(w->count, sizeof *w->samples);
-    w->features = w->samples ? features_open(b, &o) : NULL;
-    if (!w->features) {
+    if (!w->samples) {
         watch_heads_free(w);
         return NULL;
     }
@@ -48,7 +42,6 @@ void watch_heads_free(WatchHeads *w)
 {
     if (!w)
         return;
-    features_close(w->features);
     memory_free(w->samples);
     memory_free(w);
 }
@@ -115,7 +108,20 @@ static double mean_of(const double *numbers, int count)
     return sum / count;
 }
 
-bool watch_heads_look(WatchHeads *w, const LoaderOptions *middle, int threads, const int *blocks, int block_count,
+static bool open_features(WatchHeads *w, const PretrainLook *look)
+{
+    const Recipe *r = look->recipe;
+    FeatureWant want = {.block = recipe_depth(r), .pool = FEATURE_MEAN};
+    FeaturesOptions o = {.device = *look->device,
+                         .batch = BATCH,
+                         .bf16 = r->run.precision == RUN_PRECISION_BF16,
+                         .wants = &want,
+                         .count = 1,
+                         .maps = true};
+    return (w->features = features_open(w->backbone, &o)) != NULL;
+}
+
+bool watch_heads_look(WatchHeads *w, const PretrainLook *look, const LoaderOptions *middle, const int *blocks, int block_count,
                       PretrainFindings *f)
 {
     HeadStats **stats = memory_new((size_t)block_count, sizeof *stats);
@@ -123,8 +129,10 @@ bool watch_heads_look(WatchHeads *w, const LoaderOptions *middle, int threads, c
     size_t added = 0;
     for (int b = 0; ok && b < block_count; b++)
         ok = (stats[b] = heads_new(&w->layout)) != NULL;
-    ok = ok && features_follow(w->features) && add_pictures(w, middle, threads, blocks, block_count, stats, &added) &&
+    ok = ok && open_features(w, look) && add_pictures(w, middle, look->device->threads, blocks, block_count, stats, &added) &&
          (added || error_set("no picture to look at can be read"));
+    features_close(w->features);
+    w->features = NULL;
     for (int b = 0; ok && b < block_count; b++)
         ok = pretrain_found(f, "attention_distance", blocks[b], mean_of(heads_result(stats[b]).distance, w->layout.heads));
     for (int b = 0; ok && w->layout.heads > 1 && b < block_count; b++)

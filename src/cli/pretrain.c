@@ -192,7 +192,6 @@ static int train(Job *job, const Arguments *arguments, Progress *progress, Watch
                            .stop = is_stopped,
                            .context = progress,
                            .probe = watch_look,
-                           .probe_end = watch_end,
                            .probe_context = watch};
     PretrainOutcome outcome = pretrain_run(&run);
     progress_close(progress);

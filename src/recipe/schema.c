@@ -254,7 +254,7 @@ static const RecipeKey rows[] = {
      .help = "Skipped steps in a row, or returns to one checkpoint, that stop the run."},
 
     {"probe.every", KEY_INT, AT(probe.every), "auto", 0, BIG, "auto", RECIPE_AUTO, .now = CARRIED_OUT,
-     .help = "Epochs between two probes of the backbone while it trains; 0 means never, `auto` as often as costs a hundredth of the training, at most twenty times."},
+     .help = "Epochs between two probes of the backbone while it trains; 0 means never, `auto` as often as costs a hundredth of the training, at most twenty times, and never on a GPU."},
     {"probe.images", KEY_INT, AT(probe.images), "1000", 8, 1000000, .now = CARRIED_OUT,
      .help = "Pictures of such a probe, held-out ones where there are enough."},
     {"probe.blocks", KEY_WORD, AT(probe.blocks), "all", .names = probe_blocks, .now = CARRIED_OUT,

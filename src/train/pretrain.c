@@ -92,8 +92,6 @@ static void close_run(Run *run)
     run_free_inputs(run);
     loader_close(run->loader);
     trainer_close(run->trainer);
-    if (run->options->probe_end)
-        run->options->probe_end(run->options->probe_context);
     device_close(&run->device);
     pictures_close(&run->pictures);
     run_folder_close(run->folder);

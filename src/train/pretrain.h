@@ -57,8 +57,6 @@ typedef struct {
      * finds, which goes into the step's line, the events and the report. It must not change anything, and find the same
      * whenever it sees the same. After false the run says why and goes on. NULL: nobody looks. */
     bool (*probe)(void *context, const PretrainLook *look, PretrainFindings *findings);
-    /* Behind the last look, before the device is closed: what a probe has there goes. NULL: nothing. */
-    void (*probe_end)(void *context);
     void *probe_context;
 } PretrainOptions;
 

@@ -10,8 +10,8 @@
 int settle_micro_batch(const Recipe *recipe);
 
 /* Epochs between two probes when probe.every does not say so: as few as keep all probes together below a hundredth of the
- * arithmetic of training, at most twenty probes a run; 0 (never) when even one is more, and on a GPU, where features are not
- * made. It depends on the recipe and the number of steps alone. */
+ * arithmetic of training, at most twenty probes a run; 0 (never) when even one is more, and on a GPU, where its
+ * cost is not known. It depends on the recipe and the number of steps alone. */
 int settle_probe_every(const Recipe *recipe, int64_t total_steps);
 
 /* Whether the backbone is probed behind that many epochs: every probe.every epochs, counted from the last one backwards. */

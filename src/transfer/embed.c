@@ -172,7 +172,7 @@ static bool make_prefix(const Embed *e, const Backbone *backbone, Text *out)
 
 /* ---- going on */
 
-/* All that the bytes of the file depend on. */
+/* All that the bytes of the file depend on, but for the libraries of a GPU, whose versions may change the last bits. */
 static bool make_key(const Embed *e, const Backbone *backbone, Text *out)
 {
     char key[SOURCE_KEY_SIZE], encoder[RECIPE_BLOCKS_SIZE];

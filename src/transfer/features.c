@@ -141,13 +141,6 @@ static bool build(Features *f, Backbone *b, const FeaturesOptions *o)
     return f->program != NULL;
 }
 
-bool features_follow(Features *f)
-{
-    const Backbone *b = f->backbone;
-    return buffer_on_host(&f->device) ||
-           buffer_write(&f->device, f->weights, b->weights, (size_t)b->params.trained_count * sizeof *f->weights);
-}
-
 Features *features_open(Backbone *b, const FeaturesOptions *o)
 {
     Features *f = memory_new(1, sizeof *f);

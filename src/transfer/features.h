@@ -27,7 +27,7 @@ typedef struct {
 
 typedef struct Features Features;
 
-/* Builds the program. The backbone is borrowed. Owned by the caller. NULL after error_set(): a block that is not there, a class
+/* Builds the program. The backbone is borrowed, and its weights stay as they are meanwhile. Owned by the caller. NULL after error_set(): a block that is not there, a class
  * token of an encoder without one, a norm that it does not have, a device of f64, memory out. */
 Features *features_open(Backbone *backbone, const FeaturesOptions *options);
 void features_close(Features *features);
@@ -35,9 +35,6 @@ void features_close(Features *features);
 /* Rows of a picture (1, or the number of tokens) and numbers of a row of want i. */
 int64_t features_rows(const Features *features, int want);
 int64_t features_width(const Features *features, int want);
-
-/* To be called when the backbone's weights have changed: a GPU has a copy of them. False after error_set(). */
-bool features_follow(Features *features);
 
 /* images: count <= batch pictures (C, H, W), normalised. A picture's features depend on it alone. False after error_set(), on a
  * GPU alone. */

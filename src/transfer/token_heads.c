@@ -333,7 +333,8 @@ bool token_heads_step(TokenHeads *h, double rate, double counted)
 
 double token_heads_loss(TokenHeads *h, int k)
 {
-    return (double)((const float *)program_storage(h->train, "status"))[k];
+    const float *status = program_storage(h->train, "status");
+    return status ? (double)status[k] : NAN;
 }
 
 float *token_heads_evaluate_features(TokenHeads *h)

@@ -47,7 +47,7 @@ float *token_heads_counts(TokenHeads *heads);
  * keeps its weights. False after error_set(), on a GPU alone. */
 bool token_heads_step(TokenHeads *heads, double rate, double counted);
 
-/* The loss of head k in the last step. */
+/* The loss of head k in the last step; NaN after error_set(), on a GPU alone. */
 double token_heads_loss(TokenHeads *heads, int k);
 
 /* Runs all heads on `features` of the evaluation, (batch, tokens, width), which is another room than that of training. False,
