@@ -71,8 +71,7 @@ void mim_forward(Tape *tape, const Mim *mim, Ref losses[RECIPE_DECODERS_MAX]);
 void mim_encode(Tape *tape, const Mim *mim, bool class_only, Ref *states);
 
 /* Whether the encoder has a final norm: encoder.final_norm is set, and a decoder's tap is `last` or another method uses it.
- * mim_norm() applies it to
- * tokens. */
+ * mim_norm() applies it to tokens. */
 bool mim_has_norm(const Recipe *recipe);
 Ref mim_norm(Tape *tape, const Mim *mim, Ref x);
 

@@ -1,4 +1,4 @@
-/* What model.c and feed.c agree on: the program's inputs. */
+/* What the files of this folder agree on: the rows that count, and the program's inputs. */
 #ifndef LACUNA_MIM_NAMES_H
 #define LACUNA_MIM_NAMES_H
 
@@ -29,6 +29,9 @@ MimView mim_view_of(const Mim *mim, int decoder);
 /* Whether every picture has the same number of hidden places, for which a program can be built. Blocks hide more here and fewer
  * there. */
 bool mim_even(const Mim *mim);
+
+/* Whether the rows of a view are those of every place. */
+bool mim_view_every(const Mim *mim, MimView view);
 
 /* Rows that are predicted. All places, or the hidden ones; when their number varies between pictures there is room for all,
  * those that count first. */
