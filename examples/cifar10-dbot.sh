@@ -39,13 +39,13 @@ probe() {
 
 pretrain mae-0 cifar10-mae 0 "$@"
 pretrain mae-hog-0 cifar10-mae-hog 0 "$@"
+# Each chain has a seed of its own, so that students are not alike because they begin with the same weights.
 chains=(random-0 random-1 mae hog)
 for chain in "${chains[@]}"; do
-    seed=0
     case $chain in
     random-*) teacher=random seed=${chain#random-} ;;
-    mae) teacher=$out/mae-0 ;;
-    hog) teacher=$out/mae-hog-0 ;;
+    mae) teacher=$out/mae-0 seed=2 ;;
+    hog) teacher=$out/mae-hog-0 seed=3 ;;
     esac
     pretrain "dbot-$chain" cifar10-dbot "$seed" "$@" "target.teacher=$teacher" \
         "stages=[{epochs: $epochs}, {epochs: $epochs}, {epochs: $epochs}]" "schedule.epochs=$((3 * epochs))"
