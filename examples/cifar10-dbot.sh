@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # dBOT on CIFAR-10: does the first teacher matter when students become teachers? Three stages from each of: two random networks, the MAE
-# of cifar10-deepmim.sh, and an MAE with HOG as its target. The encoders of all teachers and of the student of every stage are probed.
+# of cifar10-deepmim.sh, and an MAE with HOG as its target. The encoders of all teachers and of the student of every stage are probed,
+# and looked into: how alike are those of one stage?
 #
 #   [STAGE_EPOCHS=20] examples/cifar10-dbot.sh CIFAR OUT [KEY=VALUE ..]
 #
 # CIFAR has the folders train and test, a folder of pictures a class. OUT may be that of cifar10-deepmim.sh: what is there is not made
-# again. Stopped at any time, the same command goes on. Leaves the runs and OUT/dbot.md.
+# again. Stopped at any time, the same command goes on. Leaves the runs, OUT/alike/STAGE/report.html and OUT/dbot.md.
 set -euo pipefail
 
-[ $# -ge 2 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 cifar=$(realpath "$1")
 out=$2
 shift 2
@@ -39,23 +40,61 @@ probe() {
 
 pretrain mae-0 cifar10-mae 0 "$@"
 pretrain mae-hog-0 cifar10-mae-hog 0 "$@"
+# A random teacher leaves no run. Networks that nothing was taught, by one step at a rate of nothing, stand for two of them.
+for seed in 0 1; do
+    pretrain "untrained-$seed" cifar10-mae "1$seed" "$@" schedule.blr=1e-12 data.val_every=0 probe.every=0 run.max_steps=1
+done
 # Each chain has a seed of its own, so that students are not alike because they begin with the same weights.
 chains=(random-0 random-1 mae hog)
+models=('' '' '' '') # a line each: teachers, then the students of each stage
 for chain in "${chains[@]}"; do
     case $chain in
-    random-*) teacher=random seed=${chain#random-} ;;
-    mae) teacher=$out/mae-0 seed=2 ;;
-    hog) teacher=$out/mae-hog-0 seed=3 ;;
+    random-*) teacher=random seed=${chain#random-} first=$out/untrained-${chain#random-} ;;
+    mae) teacher=$out/mae-0 seed=2 first=$teacher ;;
+    hog) teacher=$out/mae-hog-0 seed=3 first=$teacher ;;
     esac
     pretrain "dbot-$chain" cifar10-dbot "$seed" "$@" "target.teacher=$teacher" \
         "stages=[{epochs: $epochs}, {epochs: $epochs}, {epochs: $epochs}]" "schedule.epochs=$((3 * epochs))"
-    [ "$teacher" = random ] || probe "$teacher" "$chain-teacher"
+    probe "$first" "$chain-0"
+    models[0]+=$first$'\n'
     # Checkpoints at the end of a stage are kept and marked.
     stage=0
-    for meta in $(grep -l '"stage_ends": true' "$out/dbot-$chain"/checkpoints/step-*/meta.json); do
+    while read -r meta; do
         probe "$(dirname "$meta")" "$chain-$((++stage))"
-    done
+        models[stage]+=$(dirname "$meta")$'\n'
+    done < <(grep -l '"stage_ends": true' "$out/dbot-$chain"/checkpoints/step-*/meta.json)
 done
+
+look() {
+    [ -e "$out/alike/$1/cka.csv" ] || "$lacuna" analyse "${@:2}" --data "$cifar/test" --out "$out/alike/$1"
+}
+for stage in 0 1 2 3; do
+    mapfile -t of_stage <<<"${models[stage]%$'\n'}"
+    look $stage "${of_stage[@]}"
+done
+[ ! -e "$out/mae-1" ] || look seeds "$out/mae-0" "$out/mae-1"
+
+# alike STAGE TITLE: a row of how alike the models of an analysis are, block by block, and then the mean of the blocks.
+alike() {
+    awk -F, -v title="$2" '
+        FNR == 1 { file++; next }
+        file == 1 { heads[$1, $2]++; sum[$1, $2] += $5; names[$1]; if ($2 > depth) depth = $2 }
+        file == 2 && $2 > 0 { share[$1, $2] = $6 }
+        file == 3 && $1 != $3 && $2 == $4 && $2 > 0 {
+            pairs++; cka += $5
+            if ($1 ~ /(random|untrained)-/ && $3 ~ /(random|untrained)-/) { two++; of_two += $5 }
+        }
+        function deviation(b, which,   n, mean, square, x, m) {
+            n = mean = square = 0
+            for (m in names) { x = which ? share[m, b] : sum[m, b] / heads[m, b]; n++; mean += x; square += x * x }
+            mean /= n
+            return sqrt((square / n - mean * mean > 0 ? square / n - mean * mean : 0) * n / (n - 1))
+        }
+        END {
+            for (b = 1; b <= depth; b++) { distance += deviation(b, 0) / depth; shares += deviation(b, 1) / depth }
+            printf "| %s | %.3f | %s | %.2f | %.4f |\n", title, cka / pairs, two ? sprintf("%.3f", of_two / two) : "-", distance, shares
+        }' "$out/alike/$1/heads.csv" "$out/alike/$1/layers.csv" "$out/alike/$1/cka.csv"
+}
 
 share() { awk '$2 ~ /%$/ { print $2 + 0; exit }' "$out/probes/$1.txt"; }
 {
@@ -63,10 +102,15 @@ share() { awk '$2 ~ /%$/ { print $2 + 0; exit }' "$out/probes/$1.txt"; }
     echo '| --- | --- | --- | --- | --- | --- |'
     for chain in "${chains[@]}"; do
         for kind in linear knn; do
-            teacher=-
-            [ -e "$out/probes/$chain-teacher/$kind.txt" ] && teacher=$(share "$chain-teacher/$kind")
-            echo "| $chain | $kind | $teacher | $(share "$chain-1/$kind") | $(share "$chain-2/$kind") | $(share "$chain-3/$kind") |"
+            echo "| $chain | $kind | $(share "$chain-0/$kind") | $(share "$chain-1/$kind") | $(share "$chain-2/$kind") | $(share "$chain-3/$kind") |"
         done
     done
+    printf '\n| models | CKA of pairs, same block | of the two from random | deviation of attention distance, pixels | of the largest share |\n'
+    echo '| --- | --- | --- | --- | --- |'
+    alike 0 'the four teachers'
+    for stage in 1 2 3; do
+        alike $stage "the four students of stage $stage"
+    done
+    [ ! -e "$out/alike/seeds" ] || alike seeds 'two seeds of MAE'
 } >"$out/dbot.md"
 echo "$out/dbot.md"

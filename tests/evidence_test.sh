@@ -24,7 +24,8 @@ timeout 250 "$source/examples/cifar10-targets.sh" CIFAR out "${more[@]}" >/dev/n
 [ "$(grep -Ec '^\| [a-z-]+-[01] \|( [0-9.]+){12} \|$' out/targets.md)" = 14 ]
 [ -e out/inside-1/report.html ]
 STAGE_EPOCHS=1 timeout 250 "$source/examples/cifar10-dbot.sh" CIFAR out "${more[@]}" >/dev/null 2>&1
-[ "$(grep -Ec '^\| (random-[01] \| (linear|knn) \| -|(mae|hog) \| (linear|knn) \| [0-9.]+)( \| [0-9.]+){3} \|$' out/dbot.md)" = 8 ]
+[ "$(grep -Ec '^\| (random-[01]|mae|hog) \| (linear|knn)( \| [0-9.]+){4} \|$' out/dbot.md)" = 8 ]
+[ "$(grep -Ec '^\| (the four|two seeds).* \| -?[0-9.]+ \| (-|-?[0-9.]+) \| [0-9.]+ \| [0-9.]+ \|$' out/dbot.md)" = 5 ]
 
 # What is inside: two models that are trained there beside two of these, one a checkpoint.
 inside() {
@@ -34,23 +35,25 @@ inside() {
 inside --max-steps 3
 [ -e out/blocks/inside/report.html ] && [ -e out/mocov3-0/checkpoints/latest ]
 # Gone on with, weights that are others are looked at anew, the same ones are not.
-touch -d 2001-01-01 out/blocks/probes/mae-0/linear.json out/blocks/probes/supervised-0/linear.json out/blocks/inside/numbers.json
+touch -d 2001-01-01 out/probes/mae-0/linear-mean.json out/probes/supervised-0/linear-mean.json out/blocks/inside/numbers.json
 inside
-[ "$(stat -c %Y out/blocks/probes/mae-0/linear.json)" = "$(date -d 2001-01-01 +%s)" ]
-[ out/blocks/probes/supervised-0/linear.json -nt CIFAR ] && [ out/blocks/inside/numbers.json -nt CIFAR ]
+[ "$(stat -c %Y out/probes/mae-0/linear-mean.json)" = "$(date -d 2001-01-01 +%s)" ]
+[ out/probes/supervised-0/linear-mean.json -nt CIFAR ] && [ out/blocks/inside/numbers.json -nt CIFAR ]
 touch -d 2001-01-01 out/blocks/inside/numbers.json
 inside
 [ "$(stat -c %Y out/blocks/inside/numbers.json)" = "$(date -d 2001-01-01 +%s)" ]
 # A row a block of each run; every number is there, and each block is like itself.
 [ "$(wc -l <out/blocks.csv)" = 49 ]
 [ "$(grep -c '^deepmim-1-latest,' out/blocks.csv)" = 12 ]
-[ "$(grep -Ec '^[a-z0-9-]+,[0-9]+(,-?[0-9.]+(e-?[0-9]+)?){7}$' out/blocks.csv)" = 48 ]
-[ "$(grep -Ec '^[a-z0-9-]+,12,([^,]+,){4}1,' out/blocks.csv)" = 4 ]
+[ "$(grep -Ec '^[a-z0-9-]+,[0-9]+(,-?[0-9.]+(e-?[0-9]+)?){11}$' out/blocks.csv)" = 48 ]
+[ "$(grep -Ec '^[a-z0-9-]+,12,([^,]+,){7}1,1,' out/blocks.csv)" = 4 ]
 # They are those of the analysis and the probes.
-[ "$(awk -F, '$1 == "mae-0" && $2 == 7 { print $6 }' out/blocks.csv)" = "$(awk -F, '$1 == "mae-0" && $2 == 7 { print $3 }' out/blocks/inside/layers.csv)" ]
-linear=$(awk -F, '$1 == "mocov3-0" && $2 == 12 { print $8 }' out/blocks.csv)
-grep -q "\"block\": 12, \"norm\": false, \"best\": {\"lr\": [0-9.]*, \"top1\": $linear," out/blocks/probes/mocov3-0/linear.json
-[ "$(grep -c '^## ' out/blocks.md)" = 6 ] && [ "$(grep -c '^| 12 |' out/blocks.md)" = 6 ]
+[ "$(awk -F, '$1 == "mae-0" && $2 == 7 { print $8 }' out/blocks.csv)" = "$(awk -F, '$1 == "mae-0" && $2 == 7 { print $3 }' out/blocks/inside/layers.csv)" ]
+linear=$(awk -F, '$1 == "mocov3-0" && $2 == 12 { print $12 }' out/blocks.csv)
+grep -q "\"block\": 12, \"norm\": false, \"best\": {\"lr\": [0-9.]*, \"top1\": $linear," out/probes/mocov3-0/linear-mean.json
+[ "$(grep -c '^## ' out/blocks.md)" = 13 ] && [ "$(grep -c '^| 12 |' out/blocks.md)" = 10 ]
+[ "$(grep -Ec '^\| (supervised|mocov3|mae)-0 (\| -?[0-9.]+ ){2}\|$' out/blocks.md)" = 3 ]
+[ "$(grep -Ec '^\| (supervised|mocov3|mae)-0 (\| [0-9.]+ ){7}\|$' out/blocks.md)" = 6 ]
 ! "$source/examples/cifar10-inside.sh" CIFAR out out/mae-0 out/mae-0 "${more[@]}" >log 2>&1
 grep -q 'more than one run is called mae-0' log
 cd ..

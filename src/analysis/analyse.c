@@ -1,5 +1,6 @@
 #include "analysis/analyse.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,17 +13,46 @@
 
 /* ---- models */
 
-/* The end of the path, or the whole where another model has that end too. */
-static void name_model(Analysis *a, int m)
+/* Where the last part of from[0 .. *end - 1] begins; *end moves before the slashes behind it. */
+static size_t last_part(const char *from, size_t *end)
 {
-    size_t n = strlen(a->models[m].from);
-    const char *from = a->models[m].from;
-    while (n > 1 && from[n - 1] == '/')
-        n--;
-    size_t start = n;
+    while (*end > 1 && from[*end - 1] == '/')
+        --*end;
+    size_t start = *end;
     while (start > 0 && from[start - 1] != '/')
         start--;
-    snprintf(a->models[m].name, MODEL_NAME_BYTES, "%.*s", (int)(n - start), from + start);
+    return start;
+}
+
+/* The end of the path; a checkpoint, RUN/checkpoints/STEP or the model.safetensors in it, is called RUN-STEP. */
+static void name_model(Analysis *a, int m)
+{
+    const char *from = a->models[m].from;
+    char *name = a->models[m].name;
+    size_t end = strlen(from), start = last_part(from, &end), n = end - start;
+    if (n == strlen("model.safetensors") && start > 1 && !strncmp(from + start, "model.safetensors", n)) {
+        end = start;
+        start = last_part(from, &end);
+    }
+    size_t before = start, folder = start > 0 ? last_part(from, &before) : 0, run_end = folder;
+    bool checkpoint =
+        folder > 0 && before - folder == strlen("checkpoints") && !strncmp(from + folder, "checkpoints", before - folder);
+    if (checkpoint) {
+        size_t run = last_part(from, &run_end);
+        snprintf(name, MODEL_NAME_BYTES, "%.*s-%.*s", (int)(run_end - run), from + run, (int)(end - start), from + start);
+    } else {
+        end = strlen(from);
+        start = last_part(from, &end);
+        snprintf(name, MODEL_NAME_BYTES, "%.*s", (int)(end - start), from + start);
+    }
+}
+
+static void name_by_number(Analysis *a, int m)
+{
+    enum { KEPT = 80 };
+    const char *from = a->models[m].from;
+    size_t n = strlen(from);
+    snprintf(a->models[m].name, MODEL_NAME_BYTES, "%d: %s%s", m + 1, n > KEPT ? ".." : "", from + (n > KEPT ? n - KEPT : 0));
 }
 
 static void name_models(Analysis *a)
@@ -32,9 +62,9 @@ static void name_models(Analysis *a)
     for (int m = 0; m < a->count; m++)
         for (int k = m + 1; k < a->count; k++)
             if (!strcmp(a->models[m].name, a->models[k].name)) {
-                /* Numbers tell apart what paths, which may be cut, might not. */
-                snprintf(a->models[m].name, MODEL_NAME_BYTES, "%d: %.80s", m + 1, a->models[m].from);
-                snprintf(a->models[k].name, MODEL_NAME_BYTES, "%d: %.80s", k + 1, a->models[k].from);
+                /* Numbers tell apart what paths, of which the end is kept, might not. */
+                name_by_number(a, m);
+                name_by_number(a, k);
             }
 }
 
@@ -57,8 +87,11 @@ static bool open_model(Analysis *a, int m, Text *notes)
     HeadLayout h = inside_layout(model->inside);
     size_t patches = (size_t)h.rows * (size_t)h.columns, depth = (size_t)inside_depth(model->inside);
     size_t picture = (size_t)r->image.channels * (size_t)r->image.size[0] * (size_t)r->image.size[1], rows, all;
-    model->first = a->layer_count;
-    a->layer_count += (int)depth + 1;
+    for (int t = 0; t < TOKENS; t++) {
+        bool has = t == TOKENS_MEAN || h.class_tokens;
+        model->first[t] = has ? a->layer_count[t] : -1;
+        a->layer_count[t] += has ? (int)depth + 1 : 0;
+    }
     if (!size_multiply(depth * (size_t)h.heads, patches, &rows) || !size_multiply(rows, LOOKED_MOST, &all))
         return error_set("%s: the attention of its %zu blocks is more than memory can address", model->from, depth);
     return (model->rows = memory_new(all, sizeof *model->rows)) &&
@@ -95,9 +128,12 @@ static bool open_pass(Analysis *a)
     size_t most = (size_t)a->options->cka_batch, parts = (a->wanted + most - 1) / most;
     a->cka_batch = (int)(a->wanted / parts);
     a->cka_batch = a->cka_batch < 4 ? 4 : a->cka_batch;
-    if (!(a->similarity = similarity_new(a->layer_count, a->cka_batch, a->options->device.threads)) ||
-        !(a->layers = memory_new((size_t)a->layer_count, sizeof *a->layers)) ||
-        !(a->own = memory_new((size_t)a->options->batch, sizeof *a->own)))
+    for (int t = 0; t < TOKENS; t++)
+        if (a->layer_count[t] &&
+            (!(a->similarity[t] = similarity_new(a->layer_count[t], a->cka_batch, a->options->device.threads)) ||
+             !(a->layers[t] = memory_new((size_t)a->layer_count[t], sizeof *a->layers[t]))))
+            return false;
+    if (!(a->own = memory_new((size_t)a->options->batch, sizeof *a->own)))
         return false;
     for (int m = 0; m < a->count; m++) {
         Model *model = &a->models[m];
@@ -109,11 +145,16 @@ static bool open_pass(Analysis *a)
                              .max_bad = 1,
                              .bad = m ? NULL : tell_bad,
                              .context = a};
-        if (!(model->pooled = memory_new(layer * ((size_t)depth + 1), sizeof *model->pooled)) ||
-            !(model->loader = features_loader(inside_features(model->inside), &pass)))
+        if (!(model->loader = features_loader(inside_features(model->inside), &pass)))
             return false;
-        for (int l = 0; l <= depth; l++)
-            a->layers[model->first + l] = (LayerFeatures){model->pooled + (size_t)l * layer, (int)width};
+        for (int t = 0; t < TOKENS; t++) {
+            if (model->first[t] < 0)
+                continue;
+            if (!(model->pooled[t] = memory_new(layer * ((size_t)depth + 1), sizeof *model->pooled[t])))
+                return false;
+            for (int l = 0; l <= depth; l++)
+                a->layers[t][model->first[t] + l] = (LayerFeatures){model->pooled[t] + (size_t)l * layer, (int)width};
+        }
     }
     return true;
 }
@@ -148,14 +189,18 @@ static void look(Analysis *a, Model *model, size_t i)
 static void fill_minibatch(Analysis *a, Model *model, size_t i)
 {
     size_t width = (size_t)inside_width(model->inside);
-    for (int l = 0; l <= inside_depth(model->inside); l++)
-        memcpy(model->pooled + ((size_t)l * (size_t)a->cka_batch + (size_t)a->filled) * width,
-               inside_means(model->inside, l) + i * width, width * sizeof *model->pooled);
+    for (int t = 0; t < TOKENS; t++)
+        for (int l = 0; model->pooled[t] && l <= inside_depth(model->inside); l++)
+            memcpy(model->pooled[t] + ((size_t)l * (size_t)a->cka_batch + (size_t)a->filled) * width,
+                   (t == TOKENS_MEAN ? inside_means : inside_class_tokens)(model->inside, l) + i * width,
+                   width * sizeof *model->pooled[t]);
 }
 
 static void close_minibatch(Analysis *a)
 {
-    similarity_add(a->similarity, a->layers, a->filled);
+    for (int t = 0; t < TOKENS; t++)
+        if (a->similarity[t])
+            similarity_add(a->similarity[t], a->layers[t], a->filled);
     a->batches++;
     a->filled = 0;
 }
@@ -264,6 +309,12 @@ static void tabulate_layers(Analysis *a, int m)
     }
 }
 
+double analyse_cka(const Analysis *a, AnalysisTokens t, int m, int l, int k, int j)
+{
+    int x = a->models[m].first[t], y = a->models[k].first[t];
+    return a->batches && x >= 0 && y >= 0 ? similarity_cka(a->similarity[t], x + l, y + j) : NAN;
+}
+
 static void tabulate_similarity(Analysis *a)
 {
     for (int m = 0; m < a->count; m++)
@@ -271,16 +322,14 @@ static void tabulate_similarity(Analysis *a)
             for (int l = 0; l <= inside_depth(a->models[m].inside); l++)
                 for (int j = 0; j <= inside_depth(a->models[k].inside); j++) {
                     char layer[16], other[16];
-                    int x = a->models[m].first + l, y = a->models[k].first + j;
-                    double numbers[] = {NAN, NAN};
-                    if (a->batches) {
-                        numbers[0] = similarity_cka(a->similarity, x, y);
-                        numbers[1] = similarity_biased_cka(a->similarity, x, y);
-                    }
+                    int x = a->models[m].first[TOKENS_MEAN] + l, y = a->models[k].first[TOKENS_MEAN] + j;
+                    double numbers[] = {analyse_cka(a, TOKENS_MEAN, m, l, k, j),
+                                        a->batches ? similarity_biased_cka(a->similarity[TOKENS_MEAN], x, y) : NAN,
+                                        analyse_cka(a, TOKENS_CLASS, m, l, k, j)};
                     snprintf(layer, sizeof layer, "%d", l);
                     snprintf(other, sizeof other, "%d", j);
                     numbers_row(&a->tables[TABLE_CKA],
-                                (const char *[]){a->models[m].name, layer, a->models[k].name, other, NULL}, numbers, 2);
+                                (const char *[]){a->models[m].name, layer, a->models[k].name, other, NULL}, numbers, 3);
                 }
 }
 
@@ -318,6 +367,7 @@ static bool write_json(const Analysis *a)
         text_add_json_string(&out, model->name);
         text_add(&out, ", \"from\": ");
         text_add_json_string(&out, model->from);
+        text_add(&out, ", \"weights\": \"%016" PRIx64 "\"", backbone_hash(model->backbone));
         text_add(&out,
                  ", \"blocks\": %d, \"full_depth\": %d, \"heads\": %d, \"width\": %d, \"rows\": %d, \"columns\": %d, "
                  "\"patch\": %g, ",
@@ -359,13 +409,16 @@ static void close_all(Analysis *a)
         inside_close(model->inside);
         source_close(model->source);
         backbone_close(model->backbone);
-        memory_free(model->pooled);
+        for (int t = 0; t < TOKENS; t++)
+            memory_free(model->pooled[t]);
         memory_free(model->images);
         memory_free(model->rows);
         memory_free(model->tokens);
     }
-    similarity_free(a->similarity);
-    memory_free(a->layers);
+    for (int t = 0; t < TOKENS; t++) {
+        similarity_free(a->similarity[t]);
+        memory_free(a->layers[t]);
+    }
     memory_free(a->own);
     memory_free(a->samples);
     for (int t = 0; t < TABLES; t++)
@@ -382,7 +435,7 @@ bool analyse_write(const AnalyseOptions *o, Text *notes, size_t *pictures)
          .columns = "model,layer,kl,diversity_rows,diversity_flat,share_1,share_2,share_3,share_4,share_5,effective_rank,"
                     "high_frequency"},
         {.name = "frequencies", .columns = "model,layer,frequency,log_amplitude"},
-        {.name = "cka", .columns = "model,layer,other_model,other_layer,cka,cka_biased"},
+        {.name = "cka", .columns = "model,layer,other_model,other_layer,cka,cka_biased,cka_class"},
         {.name = "weights", .columns = "model,other_model,tensor,block,kind,cosine,relative_distance,norm_ratio"}};
     if (o->count < 1 || o->count > ANALYSE_MODELS_MOST)
         return error_set("an analysis is of 1 to %d models, not of %d", ANALYSE_MODELS_MOST, o->count);

@@ -11,6 +11,10 @@ enum { LOOKED_MOST = 4, MODEL_NAME_BYTES = 96 };
 
 typedef enum { TABLE_HEADS, TABLE_PAIRS, TABLE_LAYERS, TABLE_FREQUENCIES, TABLE_CKA, TABLE_WEIGHTS, TABLES } AnalysisTable;
 
+/* What stands for a picture where layers are compared. Methods that train a class token alone say little by the patches of
+ * their last block, and others little by a class token that nothing trains. */
+typedef enum { TOKENS_MEAN, TOKENS_CLASS, TOKENS } AnalysisTokens;
+
 typedef struct {
     const char *from;
     char name[MODEL_NAME_BYTES]; /* that pages and tables call it */
@@ -19,8 +23,8 @@ typedef struct {
     Inside *inside;
     Loader *loader;
     LoaderBatch batch;
-    int first;     /* number of its layer 0 in the similarity */
-    float *pooled; /* (layers, cka_batch, width): of the minibatch that is being filled */
+    int first[TOKENS];     /* number of its layer 0 in a similarity; -1: it is not in it */
+    float *pooled[TOKENS]; /* (layers, cka_batch, width): of the minibatch that is being filled */
     /* Of the pictures that are shown: (LOOKED_MOST, ...) */
     float *images; /* (C, H, W) */
     float *rows;   /* (depth, heads, patches): attention of the class token, or of the patch in the middle */
@@ -36,14 +40,17 @@ typedef struct {
     bool *own; /* (batch) */
     uint64_t looked_samples[LOOKED_MOST];
     int looked;
-    Similarity *similarity;
-    LayerFeatures *layers; /* (layer_count) */
-    int layer_count, cka_batch, filled, batches;
+    Similarity *similarity[TOKENS]; /* NULL where no model has such */
+    LayerFeatures *layers[TOKENS];  /* (layer_count) */
+    int layer_count[TOKENS], cka_batch, filled, batches;
     NumbersTable tables[TABLES];
 } Analysis;
 
 /* The patch whose attention is shown where there is no class token. */
 int analyse_middle(const HeadLayout *layout);
+
+/* The unbiased CKA of layer l of model m and layer j of model k. NaN where there is none. */
+double analyse_cka(const Analysis *a, AnalysisTokens tokens, int m, int l, int k, int j);
 
 /* The sheets of a model, each with a caption; owned by the caller. False after error_set(). */
 typedef enum { SHEET_ATTENTION, SHEET_LAYERS, SHEET_COMPONENTS, SHEET_RECONSTRUCTION, SHEETS } AnalysisSheet;

@@ -158,8 +158,25 @@ static double delta_of(const Analysis *a, int m, int l)
 
 static double last_of(const Analysis *a, int m, int l)
 {
-    int first = a->models[m].first;
-    return a->batches ? similarity_cka(a->similarity, first + l, first + inside_depth(a->models[m].inside)) : NAN;
+    return analyse_cka(a, TOKENS_MEAN, m, l, m, inside_depth(a->models[m].inside));
+}
+
+static double last_class_of(const Analysis *a, int m, int l)
+{
+    return analyse_cka(a, TOKENS_CLASS, m, l, m, inside_depth(a->models[m].inside));
+}
+
+/* Mean over the heads. */
+static double class_mass_of(const Analysis *a, int m, int l)
+{
+    HeadLayout h = inside_layout(a->models[m].inside);
+    if (!l || !h.class_tokens)
+        return NAN;
+    HeadResult r = inside_heads(a->models[m].inside, l);
+    double sum = 0;
+    for (int k = 0; k < h.heads; k++)
+        sum += r.class_mass[k] / h.heads;
+    return sum;
 }
 
 static bool add_common(const Analysis *a, const char *title, double (*value)(const Analysis *, int, int), bool zero,
@@ -179,6 +196,20 @@ static bool add_common(const Analysis *a, const char *title, double (*value)(con
     return draw_charts(&chart, 1, ok, out);
 }
 
+static bool add_each(const Analysis *a, const char *what, bool (*make)(const Analysis *, int, Chart *), bool zero,
+                     const char *note, Text *out)
+{
+    Chart charts[ANALYSE_MODELS_MOST] = {0};
+    bool ok = true;
+    for (int m = 0; ok && m < a->count; m++) {
+        title_of(a, m, what, charts[m].title, sizeof charts[m].title);
+        charts[m].note = note;
+        ok = make(a, m, &charts[m]);
+    }
+    share_axes(charts, a->count, zero);
+    return draw_charts(charts, a->count, ok, out);
+}
+
 /* ---- similarity */
 
 static bool add_heat(const Analysis *a, int m, int k, Text *out)
@@ -191,9 +222,7 @@ static bool add_heat(const Analysis *a, int m, int k, Text *out)
                  .column_name = columns};
     double *values = memory_new((size_t)heat.rows * (size_t)heat.columns, sizeof *values);
     for (int i = 0; values && i < heat.rows * heat.columns; i++)
-        values[i] = a->batches ? similarity_cka(a->similarity, a->models[m].first + i / heat.columns,
-                                                a->models[k].first + i % heat.columns)
-                               : NAN;
+        values[i] = analyse_cka(a, TOKENS_MEAN, m, i / heat.columns, k, i % heat.columns);
     heat.values = values;
     if (m == k) {
         title_of(a, m, "Similarity of layers (CKA)", title, sizeof title);
@@ -213,14 +242,35 @@ static bool add_heat(const Analysis *a, int m, int k, Text *out)
     return values != NULL;
 }
 
+/* One model beside all others, at the same depth. */
+static bool others_chart(const Analysis *a, int m, Chart *chart)
+{
+    int depth = inside_depth(a->models[m].inside);
+    chart->x_name = "layer";
+    for (int k = 0; k < a->count; k++) {
+        if (k == m)
+            continue;
+        int its = inside_depth(a->models[k].inside);
+        ChartSeries *s = chart_series(chart, (size_t)depth + 1, k, CHART_LINE, "%s", a->models[k].name);
+        for (int l = 0; s && l <= depth && l <= its; l++)
+            s->points[s->count++] = (ChartPoint){l, analyse_cka(a, TOKENS_MEAN, m, l, k, l)};
+        if (!s)
+            return false;
+    }
+    return true;
+}
+
 static bool add_similarity(const Analysis *a, Text *out)
 {
     bool ok = true;
     char lead[256];
-    snprintf(lead, sizeof lead,
-             "Linear CKA, the unbiased estimate, summed over %d minibatch%s of %d pictures. Layer 0 is what enters the first "
-             "block.",
-             a->batches, a->batches == 1 ? "" : "es", a->cka_batch);
+    if (a->batches)
+        snprintf(lead, sizeof lead,
+                 "Linear CKA, the unbiased estimate, summed over %d minibatch%s of %d pictures. Layer 0 is what enters the "
+                 "first block.",
+                 a->batches, a->batches == 1 ? "" : "es", a->cka_batch);
+    else
+        snprintf(lead, sizeof lead, "Linear CKA wants at least 4 pictures, and more to say much; these were %zu.", a->pictures);
     begin_section(out, "How alike layers are", lead);
     for (int m = 0; ok && m < a->count; m++)
         ok = add_heat(a, m, m, out);
@@ -231,6 +281,17 @@ static bool add_similarity(const Analysis *a, Text *out)
                           "Each layer beside the last one of its model. A line that is high early on belongs to a model whose "
                           "middle layers are near to what it ends with.",
                           out);
+    if (a->similarity[TOKENS_CLASS])
+        ok =
+            ok && add_common(a, "Class tokens: similarity to the last layer (CKA)", last_class_of, true, "layer",
+                             "The same of class tokens. It is the one to look at for models that train nothing else at their "
+                             "end, such as classifiers that read the class token: nothing asks anything of their last patches.",
+                             out);
+    if (a->count > PAIRS_ALL)
+        ok = ok && add_each(a, "Similarity to the other models (CKA)", others_chart, true,
+                            "The same layer of two models, by the mean patch tokens. High lines: both make the same of the "
+                            "pictures at that depth, whatever they were taught. All pairs of layers stand in cka.csv.",
+                            out);
     end_section(out);
     return ok;
 }
@@ -269,20 +330,6 @@ static bool spectrum_chart(const Analysis *a, int m, Chart *chart)
             return false;
     }
     return true;
-}
-
-static bool add_each(const Analysis *a, const char *what, bool (*make)(const Analysis *, int, Chart *), bool zero,
-                     const char *note, Text *out)
-{
-    Chart charts[ANALYSE_MODELS_MOST] = {0};
-    bool ok = true;
-    for (int m = 0; ok && m < a->count; m++) {
-        title_of(a, m, what, charts[m].title, sizeof charts[m].title);
-        charts[m].note = note;
-        ok = make(a, m, &charts[m]);
-    }
-    share_axes(charts, a->count, zero);
-    return draw_charts(charts, a->count, ok, out);
 }
 
 /* ---- weights */
@@ -432,6 +479,14 @@ static bool add_sections(const Analysis *a, Text *out)
                         "convolutions; dots near the dashed line look everywhere alike. Models trained by masking tend to keep "
                         "low dots in every block, others lose them with depth.",
                         out);
+    for (int m = 0, any = 0; m < a->count && !any; m++)
+        if ((any = inside_layout(a->models[m].inside).class_tokens))
+            ok = ok &&
+                 add_common(a, "What the class token gets", class_mass_of, true, "block",
+                            "The share of a patch's attention that goes to the class token, mean of the heads. Where it is "
+                            "large, the distances above are small for that reason alone: look at distance_renormalised in "
+                            "heads.csv, which leaves it out.",
+                            out);
     end_section(out);
     begin_section(out, "How spread out attention is", "Entropy of a patch's attention to the patches, in nats.");
     ok = ok && add_heads(a, HEAD_ENTROPY, "Entropy of attention",

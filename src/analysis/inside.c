@@ -16,7 +16,7 @@ typedef struct {
     Fourier *fourier;
     double shares[INSIDE_SHARES], means[INSIDE_SHARES]; /* summed over pictures; their mean */
     double rank;
-    float *pooled;              /* (batch, width) */
+    float *pooled, *first;      /* (batch, width): mean patch tokens, and class tokens where there are such */
     const float *tokens, *maps; /* what the program kept of the last run */
 } Layer;
 
@@ -38,6 +38,7 @@ static bool open_layer(Inside *in, int l)
     const HeadLayout *h = &in->layout;
     return (layer->fourier = fourier_new(h->rows, h->columns, in->width)) &&
            (layer->pooled = memory_new((size_t)in->batch * (size_t)in->width, sizeof *layer->pooled)) &&
+           (!h->class_tokens || (layer->first = memory_new((size_t)in->batch * (size_t)in->width, sizeof *layer->first))) &&
            (l == 0 || ((layer->heads = heads_new(h)) && (layer->spectrum = spectrum_new(h->rows * h->columns, in->width))));
 }
 
@@ -83,6 +84,7 @@ void inside_close(Inside *in)
         spectrum_free(in->layers[l].spectrum);
         fourier_free(in->layers[l].fourier);
         memory_free(in->layers[l].pooled);
+        memory_free(in->layers[l].first);
     }
     memory_free(in->layers);
     features_close(in->features);
@@ -124,6 +126,8 @@ static void add_part(Inside *in, int l, Part part)
         const float *own = layer->tokens + ((size_t)i * tokens + (size_t)h->class_tokens) * width;
         if (part == PART_REST)
             pool_patches(own, (int)patches, in->width, layer->pooled + (size_t)i * width);
+        if (part == PART_REST && layer->first)
+            memcpy(layer->first + (size_t)i * width, layer->tokens + (size_t)i * tokens * width, width * sizeof *layer->first);
         if (in->own && !in->own[i])
             continue;
         if (part == PART_HEADS)
@@ -241,4 +245,9 @@ double inside_amplitude(const Inside *in, int layer, int frequency)
 const float *inside_means(const Inside *in, int layer)
 {
     return in->layers[layer].pooled;
+}
+
+const float *inside_class_tokens(const Inside *in, int layer)
+{
+    return in->layers[layer].first;
 }

@@ -43,4 +43,7 @@ double inside_amplitude(const Inside *inside, int layer, int frequency); /* as f
 /* Mean patch token of each layer of the last run's pictures: (count, width), those that were left out too. */
 const float *inside_means(const Inside *inside, int layer);
 
+/* Likewise their class tokens, the first where there are several; NULL without. */
+const float *inside_class_tokens(const Inside *inside, int layer);
+
 #endif

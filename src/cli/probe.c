@@ -141,6 +141,8 @@ static bool read_options(const Job *job, const Recipe *r, ProbeKind kind, const 
                         .seeds = job->seeds ? job->seeds : 1};
     if (job->features && (!feature_pool_find(job->features, &o->pool) || o->pool > FEATURE_CONCAT))
         return error_set("--features wants class_token, mean or concat, not '%s'", job->features);
+    if (!job->features && !r->encoder.class_token)
+        o->pool = FEATURE_MEAN;
     if (kind == PROBE_KNN)
         return read_neighbours(job, r, o);
     if (!read_rates(job, r, kind, o->lrs, &o->lr_count) ||
@@ -181,6 +183,19 @@ static void show_bad(void *context, const char *key, const char *reason)
     cli_note_bad(key, "is left out", reason);
 }
 
+/* Where the best learning rate is the last one that was tried on a side, a better one may lie beyond. */
+static void print_edge(const double *lrs, int rates, int block, double best)
+{
+    double low = lrs[0], high = lrs[0];
+    for (int i = 1; i < rates; i++) {
+        low = lrs[i] < low ? lrs[i] : low;
+        high = lrs[i] > high ? lrs[i] : high;
+    }
+    if (rates > 1 && (best == low || best == high))
+        printf("block %d: %g is the %s learning rate that was tried; try %s ones with --lrs\n", block, best,
+               best == low ? "smallest" : "largest", best == low ? "smaller" : "larger");
+}
+
 /* `rates` learning rates were tried, 0: none; `apart` training pictures decided, 0: the held-out ones. */
 static void print_choice(int rates, size_t apart)
 {
@@ -200,18 +215,25 @@ static void print_table(const ProbeResult *r, const ProbeOptions *o)
     printf("  %-6s  %7s  %-15s  %7s  %8s\n", "block", "top-1", "95 % interval", "top-5", o->kind == PROBE_KNN ? "k" : "lr");
     for (int b = 0; b < r->block_count; b++) {
         const ProbeBlock *block = &r->blocks[b];
-        printf("  %-6d  %6.2f%%  %6.2f - %6.2f  %6.2f%%  %8g\n", block->block, 100 * block->best.top1, 100 * block->best.low,
+        printf("  %-6d  %6.2f%%  %6.2f - %6.2f  %6.2f%%  %8g", block->block, 100 * block->best.top1, 100 * block->best.low,
                100 * block->best.high, 100 * block->best.top5, block->best.setting);
+        if (o->kind != PROBE_KNN && o->seeds > 1)
+            printf("  deviation of the seeds %.2f", 100 * block->spread);
+        printf("\n");
     }
+    for (int b = 0; o->kind != PROBE_KNN && b < r->block_count; b++)
+        print_edge(o->lrs, o->lr_count, r->blocks[b].block, r->blocks[b].best.setting);
     print_choice(o->kind == PROBE_KNN ? 0 : o->lr_count, r->apart_count);
     if (r->pairs == r->val_count) {
-        printf("every held-out picture looks like a training picture\n");
+        printf("every held-out picture is a near copy of a training picture\n");
     } else if (r->pairs) {
         const ProbeBlock *last = &r->blocks[r->block_count - 1];
-        printf("%zu held-out pictures look like a training picture; without them block %d has %.2f%%\n", r->pairs, last->block,
-               100 * last->top1_distinct);
+        printf(
+            "%zu held-out pictures are near copies of a training picture (thumbnails alike by %g); without them block %d has "
+            "%.2f%%\n",
+            r->pairs, PROBE_ALIKE, last->block, 100 * last->top1_distinct);
     } else {
-        printf("no held-out picture looks like a training picture\n");
+        printf("no held-out picture is a near copy of a training picture (thumbnails alike by %g)\n", PROBE_ALIKE);
     }
 }
 
@@ -236,30 +258,68 @@ static void print_dense(const DenseResult *r, const DenseOptions *o)
         printf("  %-6d  %6.2f%%  %6.2f - %6.2f  %8s  %8g\n", block->block, 100 * dense_quality(o, &block->best),
                100 * block->low, 100 * block->high, second, block->best.lr);
     }
+    for (int b = 0; b < r->block_count; b++)
+        print_edge(o->lrs, o->lr_count, r->blocks[b].block, r->blocks[b].best.lr);
     print_choice(o->lr_count, r->apart_count);
 }
 
-/* OUT/KIND.json and, when there is a curve, OUT/KIND.svg. */
-static bool write_results(const Job *job, ProbeKind kind, Text *json, const Text *svg)
+/* RUN/probes; of a checkpoint RUN/checkpoints/STEP, which goes when there are newer ones, RUN/probes/STEP. Owned by the caller.
+ */
+static char *default_folder(const char *from)
 {
-    char name[32];
-    char *folder = job->out ? memory_string(job->out) : file_join(job->from, "probes");
+    Text folder = {0};
+    char *real = realpath(from, NULL), *step = real ? strrchr(real, '/') : NULL;
+    if (step)
+        *step = '\0';
+    char *parent = step ? strrchr(real, '/') : NULL;
+    size_t length = strlen(from);
+    if (!parent || strcmp(parent, "/checkpoints") != 0) {
+        text_add(&folder, "%s/probes", from);
+    } else {
+        /* From the name as it was given, so that it stays relative: two parts less. */
+        for (int part = 0; part < 2; part++) {
+            while (length > 0 && from[length - 1] == '/')
+                length--;
+            while (length > 0 && from[length - 1] != '/')
+                length--;
+        }
+        if (length)
+            text_add(&folder, "%.*sprobes/%s", (int)length, from, step + 1);
+        else /* within RUN or its checkpoints */
+            text_add(&folder, "%.*s/probes/%s", (int)(parent - real), real, step + 1);
+    }
+    free(real);
+    return folder.failed ? NULL : folder.data;
+}
+
+/* OUT/KIND.json, of pooled features OUT/KIND-FEATURES.json, and, when there is a curve, an .svg beside it; the curve of an
+ * earlier call goes when there is none. */
+static bool write_results(const Job *job, ProbeKind kind, const char *features, Text *json, const Text *svg)
+{
+    char name[64];
+    char *folder = job->out ? memory_string(job->out) : default_folder(job->from);
     bool ok = folder && file_make_folder(folder);
     if (ok && job->json)
         ok = !json->failed && printf("%s\n", json->data) > 0;
     text_add(json, "\n");
-    snprintf(name, sizeof name, "%s.json", probe_kind_name(kind));
+    snprintf(name, sizeof name, "%s%s%s.json", probe_kind_name(kind), features ? "-" : "", features ? features : "");
     ok = ok && write_text(folder, name, json);
-    snprintf(name, sizeof name, "%s.svg", probe_kind_name(kind));
-    if (ok && svg->length)
+    snprintf(name, sizeof name, "%s%s%s.svg", probe_kind_name(kind), features ? "-" : "", features ? features : "");
+    if (ok && svg->length) {
         ok = write_text(folder, name, svg);
+    } else if (ok) {
+        char *old = file_join(folder, name);
+        ok = old && file_remove(old);
+        memory_free(old);
+    }
     if (ok && !job->json)
         printf("results: %s\n", folder);
     memory_free(folder);
     return ok;
 }
 
-static bool run_pictures(const Job *job, ProbeKind kind, const Device *device, Backbone *b, Text *json, Text *svg)
+static bool run_pictures(const Job *job, ProbeKind kind, const Device *device, Backbone *b, Text *json, Text *svg,
+                         const char **features)
 {
     ProbeOptions o;
     ProbeResult result = {0};
@@ -273,6 +333,7 @@ static bool run_pictures(const Job *job, ProbeKind kind, const Device *device, B
         probe_json(&result, &o, job->from, json);
     if (ok && result.block_count > 1)
         probe_svg(&result, &o, job->from, svg);
+    *features = kind == PROBE_ATTENTIVE ? NULL : feature_pool_name(o.pool);
     probe_free(&result);
     return ok;
 }
@@ -309,8 +370,10 @@ static int run_probe(void *options, const Arguments *arguments)
     ok = b != NULL;
     if (ok && note.length)
         fprintf(stderr, "lacuna: note: %s\n", note.data);
-    ok = ok && (is_dense(kind) ? run_dense : run_pictures)(job, kind, &device, b, &json, &svg) &&
-         write_results(job, kind, &json, &svg);
+    const char *features = NULL;
+    ok = ok && (is_dense(kind) ? run_dense(job, kind, &device, b, &json, &svg)
+                               : run_pictures(job, kind, &device, b, &json, &svg, &features));
+    ok = ok && write_results(job, kind, features, &json, &svg);
     backbone_close(b);
     device_close(&device);
     text_free(&note);

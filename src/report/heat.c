@@ -7,6 +7,9 @@
 /* Of the drawing, in its own units. */
 enum { WIDTH = 640, LEFT = 40, RIGHT = 12, TOP = 6, BOTTOM = 36, CELL_MOST = 46, NUMBERS_MOST = 16, TICKS_MOST = 26 };
 
+/* Opacity of 1: numbers in the cells stay readable, in the light and in the dark. */
+static const double CELL_INK = 0.5;
+
 static void add_cell(const Heat *h, int r, int c, double size, Text *out)
 {
     double v = h->values[r * h->columns + c], x = LEFT + c * size, y = TOP + (h->rows - 1 - r) * size;
@@ -15,7 +18,7 @@ static void add_cell(const Heat *h, int r, int c, double size, Text *out)
         return;
     }
     text_add(out, "<rect class=\"cell\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill-opacity=\"%.3f\"><title>", x,
-             y, size - 1, size - 1, 0.8 * fmin(fmax(v, 0), 1));
+             y, size - 1, size - 1, CELL_INK * fmin(fmax(v, 0), 1));
     html_text(out, h->row_name);
     text_add(out, " %d, ", r);
     html_text(out, h->column_name);
@@ -33,7 +36,7 @@ void heat_draw(const Heat *h, Text *out)
     html_text(out, h->title);
     text_add(out, "</figcaption>\n<div class=\"legend\"><span>0");
     for (int i = 0; i <= 4; i++)
-        text_add(out, "<i class=\"stroke c0\" style=\"opacity:%.2f;margin:0 0 0 4px\"></i>", 0.05 + 0.2 * i);
+        text_add(out, "<i class=\"stroke c0\" style=\"opacity:%.2f;margin:0 0 0 4px\"></i>", CELL_INK * fmax(0.06, 0.25 * i));
     text_add(out, " 1</span></div>\n<svg viewBox=\"0 0 %d %.0f\" role=\"img\"><title>", WIDTH, height);
     html_text(out, h->title);
     text_add(out, "</title>");

@@ -477,7 +477,10 @@ static bool set_apart(Dense *d)
 bool dense_run(Backbone *backbone, const DenseOptions *o, DenseResult *result)
 {
     const Recipe *r = &backbone->recipe;
-    *result = (DenseResult){.depth = recipe_depth(r), .full_depth = r->encoder.depth, .classes = WORLD_CLASSES + 1};
+    *result = (DenseResult){.weights = backbone_hash(backbone),
+                            .depth = recipe_depth(r),
+                            .full_depth = r->encoder.depth,
+                            .classes = WORLD_CLASSES + 1};
     Dense d = {.options = o,
                .backbone = backbone,
                .result = result,

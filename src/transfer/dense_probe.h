@@ -51,7 +51,8 @@ typedef struct {
 typedef struct {
     DenseBlock *blocks;
     int block_count;
-    int depth, full_depth; /* as in ProbeResult */
+    uint64_t weights;      /* as in ProbeResult */
+    int depth, full_depth; /* likewise */
     int classes;           /* the background, then the world's */
     size_t apart_count;    /* training pictures set apart to choose the learning rate by; or 0 */
 } DenseResult;

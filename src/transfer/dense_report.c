@@ -1,4 +1,5 @@
 /* A dense probe's result as JSON and as a picture. */
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -68,6 +69,7 @@ void dense_json(const DenseResult *r, const DenseOptions *o, const char *from, T
 {
     text_add(out, "{\"probe\": \"%s\", \"from\": ", probe_kind_name(o->kind));
     text_add_json_string(out, from);
+    text_add(out, ", \"weights\": \"%016" PRIx64 "\"", r->weights);
     text_add(out,
              ", \"train\": \"world\", \"val\": \"world\", \"train_pictures\": %d, \"val_pictures\": %d, \"depth\": %d, "
              "\"full_depth\": %d, "

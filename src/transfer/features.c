@@ -72,7 +72,9 @@ static bool check_wants(const Features *f)
         if (want->block < 0 || want->block > recipe_depth(r))
             return error_set("there is no block %d: the encoder has blocks 1 to %d", want->block, recipe_depth(r));
         if (!r->encoder.class_token && (want->pool == FEATURE_CLASS_TOKEN || want->pool == FEATURE_CONCAT))
-            return error_set("the encoder has no class token: take the mean of the patch tokens");
+            return error_set(
+                "the encoder has no class token: take the mean of the patch tokens (probe's --features mean, embed's "
+                "--pool mean)");
         if (want->norm && !mim_has_norm(r))
             return error_set("the encoder has no final norm: ask for a block by its number");
     }

@@ -27,8 +27,9 @@ typedef struct {
 
 typedef struct Features Features;
 
-/* Builds the program. The backbone is borrowed, and its weights stay as they are meanwhile. Owned by the caller. NULL after error_set(): a block that is not there, a class
- * token of an encoder without one, a norm that it does not have, a device of f64, memory out. */
+/* Builds the program. The backbone is borrowed, and its weights stay as they are meanwhile. Owned by the caller. NULL after
+ * error_set(): a block that is not there, a class token of an encoder without one, a norm that it does not have, a device of
+ * f64, memory out. */
 Features *features_open(Backbone *backbone, const FeaturesOptions *options);
 void features_close(Features *features);
 

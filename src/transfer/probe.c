@@ -318,7 +318,8 @@ static bool knn_block(Probe *p, int b, ProbeBlock *block)
         if ((size_t)o->k[i] <= t->count)
             most = o->k[i] > most ? o->k[i] : most;
     if (!most)
-        return error_set("there are fewer training pictures than neighbours asked for");
+        return error_set("there are %zu training pictures, fewer than neighbours are to vote: ask for fewer with --k",
+                         t->count);
     float *train = plane(t, b - p->first), *val = plane(v, b - p->first);
     rows_normalise(train, t->count, t->width);
     rows_normalise(val, v->count, v->width);
@@ -484,7 +485,9 @@ static bool probe_blocks(Probe *p)
 
 bool probe_run(Backbone *backbone, const ProbeOptions *o, ProbeResult *result)
 {
-    *result = (ProbeResult){.depth = recipe_depth(&backbone->recipe), .full_depth = backbone->recipe.encoder.depth};
+    *result = (ProbeResult){.weights = backbone_hash(backbone),
+                            .depth = recipe_depth(&backbone->recipe),
+                            .full_depth = backbone->recipe.encoder.depth};
     Probe p = {.options = o, .backbone = backbone, .result = result};
     bool tokens = o->kind == PROBE_ATTENTIVE;
     bool ok = (p.train.source = features_source(o->train, &backbone->recipe, false)) &&

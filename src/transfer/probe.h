@@ -65,6 +65,7 @@ typedef struct {
 typedef struct {
     ProbeBlock *blocks;
     int block_count;
+    uint64_t weights;      /* backbone_hash() of what was probed */
     int depth, full_depth; /* of the encoder: its blocks, and those it had before encoder.keep_blocks */
     char **classes;
     int class_count;

@@ -1,4 +1,5 @@
 /* A probe's result as JSON and as a picture. */
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -56,6 +57,7 @@ void probe_json(const ProbeResult *r, const ProbeOptions *o, const char *from, T
     text_add(out, "{");
     add_string(out, "probe", probe_kind_name(o->kind));
     add_string(out, "from", from);
+    text_add(out, "\"weights\": \"%016" PRIx64 "\", ", r->weights);
     add_string(out, "train", o->train);
     add_string(out, "val", o->val);
     add_string(out, "features", o->kind == PROBE_ATTENTIVE ? "tokens" : feature_pool_name(o->pool));
