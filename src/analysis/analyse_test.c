@@ -150,6 +150,12 @@ static void models_that_have_little_in_common(void **state)
     /* A layer is like itself; one head has no other. */
     const json_t *cka = json_object_get(root, "cka"), *heads = json_object_get(root, "heads");
     assert_true(fabs(json_number_value(json_object_get(json_array_get(cka, 0), "cka")) - 1) < 1e-9);
+    /* Class tokens are the same in every picture until they have looked at it; the second model has none. */
+    assert_true(json_is_null(json_object_get(json_array_get(cka, 0), "cka_class")));
+    assert_true(fabs(json_number_value(json_object_get(json_array_get(cka, 8), "cka_class")) - 1) < 1e-9);
+    assert_true(json_is_null(json_object_get(json_array_get(cka, 20), "cka_class")));
+    assert_true(json_is_null(json_object_get(json_array_get(cka, 36), "cka_class")));
+    assert_true(json_number_value(json_object_get(json_array_get(cka, 36), "cka")) > 0);
     assert_true(json_is_null(json_object_get(json_array_get(heads, 6), "kl")));
     assert_true(json_number_value(json_object_get(json_array_get(heads, 0), "kl")) > 0);
     json_decref(root);
@@ -161,6 +167,33 @@ static void models_that_have_little_in_common(void **state)
     assert_true(analyse(from, 2, HOME "/other", 9, bad, &pictures));
     same_file(HOME "/out/numbers.json", HOME "/other/numbers.json");
     same_file(HOME "/out/report.html", HOME "/other/report.html");
+}
+
+/* Checkpoints carry the name of their run; of what is called alike the ends of the paths tell. */
+static void models_have_names(void **state)
+{
+    (void)state;
+    const char *from[] = {HOME "/one", HOME "/one/checkpoints/latest/", HOME "/one/checkpoints/step-00000001/model.safetensors",
+                          HOME "/one/../one/", HOME "/two/checkpoints/step-00000001"};
+    static const char *const names[] = {"1: " HOME "/one", "one-latest", "one-step-00000001", "4: " HOME "/one/../one/",
+                                        "two-step-00000001"};
+    char bad[64] = "";
+    size_t pictures;
+    if (!analyse(from, 5, HOME "/named", 4, bad, &pictures))
+        fail_msg("%s", error_text());
+    char *text = read_text(HOME "/named/numbers.json");
+    json_t *root = json_loads(text, 0, NULL), *models = json_object_get(root, "models");
+    for (size_t m = 0; m < 5; m++)
+        assert_string_equal(json_string_value(json_object_get(json_array_get(models, m), "name")), names[m]);
+    /* The same weights say so. */
+    const char *weights = json_string_value(json_object_get(json_array_get(models, 0), "weights"));
+    assert_string_equal(weights, json_string_value(json_object_get(json_array_get(models, 2), "weights")));
+    assert_string_not_equal(weights, json_string_value(json_object_get(json_array_get(models, 4), "weights")));
+    json_decref(root);
+    memory_free(text);
+    char *page = read_text(HOME "/named/report.html");
+    assert_non_null(strstr(page, "Similarity to the other models"));
+    memory_free(page);
 }
 
 static void a_model_beside_itself(void **state)
@@ -234,8 +267,9 @@ static void want_of_memory_is_told(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(models_that_have_little_in_common), cmocka_unit_test(a_model_beside_itself),
-        cmocka_unit_test(unreadable_pictures_are_left_out), cmocka_unit_test(want_of_memory_is_told)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(models_that_have_little_in_common), cmocka_unit_test(models_have_names),
+                                       cmocka_unit_test(a_model_beside_itself),
+                                       cmocka_unit_test(unreadable_pictures_are_left_out),
+                                       cmocka_unit_test(want_of_memory_is_told)};
     return cmocka_run_group_tests(tests, begin, end);
 }

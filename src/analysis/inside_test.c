@@ -127,6 +127,8 @@ static void kept_values_are_what_they_say(void **state)
         float normed[PICTURES * TOKENS * WIDTH];
         assert_true(features_read(inside_features(in), DEPTH + 1, PICTURES, normed));
         assert_memory_equal(inside_tokens(in, DEPTH + 1), normed, sizeof normed);
+        for (int i = 0; i < PICTURES; i++)
+            assert_memory_equal(inside_class_tokens(in, DEPTH) + i * WIDTH, last + i * TOKENS * WIDTH, WIDTH * sizeof *last);
         assert_true(memcmp(last, normed, sizeof normed) != 0);
         for (int c = 0; c < WIDTH; c++) {
             double sum = 0;

@@ -108,7 +108,9 @@ const Verb embed_verb = {
     .line = "write the features of pictures to a file",
     .about =
         "Sends every picture, all of its patches visible, through the encoder of a run and writes what comes out, in the "
-        "order of the data. A picture is resized to 8/7 of the encoder's size and its centre cut out. Beside an .npy file "
+        "order of the data. A picture is resized to 8/7 of the encoder's size (above 224 to that size) and its centre cut out. "
+        "With --block all "
+        "a row holds the blocks one behind the other. Beside an .npy file "
         "stands FILE.names.csv with a line for each row: the picture's name and, where there are classes, its label; the "
         "other two formats hold the names themselves.\n"
         "\n"
