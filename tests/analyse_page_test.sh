@@ -21,23 +21,23 @@ TEXT
 
 # One model of 2 blocks with 2 heads: distance, entropy and KL of its heads, 7 plots of layers; the script adds a box to each.
 browse --dump-dom "file://$work/alone/report.html" >page
-expect 10 '<div class="value"'
+expect 12 '<div class="value"'
 expect 3 'data-name="head 0"'
 expect 3 'data-name="head 1"'
 expect 2 'data-name="uniform attention"'
 expect 12 '<circle'
-expect 5 'data-name="one"'
+expect 7 'data-name="one"'
 expect 1 'data-name="five largest"'
 expect 1 'data-name="layer 2"'
 expect 9 '<rect class="cell"'
 expect 4 '<img '
 expect 0 'There is nothing to measure'
-expect 15 '<p class="note">'
+expect 17 '<p class="note">'
 
 # Two models: a plot each, and what they share; 9, 16 and 12 cells; weights of the two blocks both have.
 browse --dump-dom "file://$work/both/report.html" >page
-expect 16 '<div class="value"'
-expect 5 'data-name="two"'
+expect 18 '<div class="value"'
+expect 7 'data-name="two"'
 expect 30 '<circle'
 expect 37 '<rect class="cell"'
 expect 1 'data-name="qkv"'

@@ -37,12 +37,12 @@ static void cells_hold_their_numbers(void **state)
     assert_int_equal(count_of(out.data, ">-</text>"), 1); /* the blank one */
     assert_non_null(strstr(out.data, "layer of &lt;x> 0, layer 1: 0.25</title>"));
     assert_non_null(strstr(out.data, "fill-opacity=\"0.000\"><title>layer of &lt;x> 1, layer 0: -0.5<"));
-    assert_non_null(strstr(out.data, "fill-opacity=\"0.800\"><title>layer of &lt;x> 1, layer 1: 1.5<"));
+    assert_non_null(strstr(out.data, "fill-opacity=\"0.500\"><title>layer of &lt;x> 1, layer 1: 1.5<"));
     assert_non_null(strstr(out.data, ">0.88</text>"));
     assert_non_null(strstr(out.data, "a &lt; b"));
     assert_non_null(strstr(out.data, "<p class=\"note\">Read me &amp; you.</p></figure>"));
     /* Row 0 lies at the bottom. */
-    assert_non_null(strstr(out.data, "x=\"40.0\" y=\"52.0\" width=\"45.0\" height=\"45.0\" fill-opacity=\"0.800\""));
+    assert_non_null(strstr(out.data, "x=\"40.0\" y=\"52.0\" width=\"45.0\" height=\"45.0\" fill-opacity=\"0.500\""));
     text_free(&out);
 }
 
