@@ -392,6 +392,20 @@ static void hostile_weights_cost_nothing(void **state)
                         "{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
                         "\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[1,3]}}",
                         3, "overlap");
+    /* Forty times its bytes and more, once it is built. */
+    Text lists = {0};
+    text_add(&lists, "{\"a\":[");
+    for (int i = 0; i < 1000000; i++)
+        text_add(&lists, "[],");
+    text_add(&lists, "1]}");
+    expect_cheap_header("safetensors with a million lists", lists.data, 0, "more values than such a file does");
+    lists.length = 0;
+    text_add(&lists, "{\"a\":{\"shape\":[");
+    for (int i = 0; i < 1000000; i++)
+        text_add(&lists, "1,");
+    text_add(&lists, "1]}}");
+    expect_cheap_header("safetensors with a million sizes", lists.data, 0, "more values than such a file does");
+    text_free(&lists);
     expect_cheap_header("safetensors with a tensor outside", "{\"a\":{\"dtype\":\"U8\",\"shape\":[9],\"data_offsets\":[0,9]}}",
                         3, "do not lie in the 3 bytes");
 

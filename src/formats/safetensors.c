@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "formats/json_bounds.h"
 #include "formats/map.h"
 
 enum { LENGTH_BYTES = 8, NAME_SHOWN = 120 };
@@ -198,7 +199,11 @@ static bool read_header(SafeTensors *file, const unsigned char *bytes, size_t si
                          file->origin, length, size - LENGTH_BYTES);
     const char *text = (const char *)bytes + LENGTH_BYTES, *data = text + length;
     size_t data_size = size - LENGTH_BYTES - (size_t)length;
+    /* A tensor has about 15 signs: a comma and a colon, an object of three pairs, two lists. */
+    static const JsonBounds bounds = {.signs = 20 * SAFETENSORS_MOST, .depth = 3, .objects = 2};
     json_error_t error;
+    if (!json_within(text, (size_t)length, &bounds, file->origin))
+        return false;
     file->header = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &error);
     if (!file->header)
         return error_set("%s: its header is not sound JSON: %s, at byte %d", file->origin, error.text,

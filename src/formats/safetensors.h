@@ -2,7 +2,8 @@
  *
  * Files come from strangers: the reader checks every size before use and refuses, with file, tensor and reason, whatever is not
  * exactly sound: unknown types, shapes that overflow or do not fit their range, ranges that overlap, leave gaps or reach
- * outside the data, duplicate names, headers above SAFETENSORS_HEADER_MAX. Numbers are little endian, as on every machine this
+ * outside the data, duplicate names, headers above SAFETENSORS_HEADER_MAX or with more than SAFETENSORS_MOST tensors would
+ * need. Numbers are little endian, as on every machine this
  * program runs on.
  */
 #ifndef LACUNA_FORMATS_SAFETENSORS_H
@@ -14,7 +15,7 @@
 
 #include "base/text.h"
 
-enum { SAFETENSORS_DIMS_MAX = 8, SAFETENSORS_HEADER_MAX = 100000000 };
+enum { SAFETENSORS_DIMS_MAX = 8, SAFETENSORS_HEADER_MAX = 100000000, SAFETENSORS_MOST = 30000 };
 
 /* The most that the sizes of a shape may multiply to, also when those that are 0 are left out: products of a few of them and of
  * small numbers then fit. */

@@ -9,9 +9,10 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "formats/json_bounds.h"
 #include "formats/map.h"
 
-enum { CONFIG_BYTES_MAX = 16 << 20, FILES_MAX = 1000, NAME_SHOWN = 120 };
+enum { CONFIG_BYTES_MAX = 8 << 20, FILES_MAX = 1000, NAME_SHOWN = 120 };
 
 /* One file of weights. */
 typedef struct {
@@ -160,7 +161,8 @@ static bool read_json(const char *folder, const char *name, json_t **out)
     if (ok && file_exists(path)) {
         json_error_t error;
         text = file_read(path, CONFIG_BYTES_MAX, &size);
-        ok = text != NULL;
+        static const JsonBounds bounds = {.signs = 200000, .depth = 16, .objects = 16};
+        ok = text && json_within(text, size, &bounds, path);
         if (ok && !(*out = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error)))
             ok = error_set("%s is not sound JSON: %s, at byte %d", path, error.text, error.position);
         else if (ok && !json_is_object(*out))
