@@ -467,8 +467,15 @@ static bool describe_decoder(Foreign *f, Recipe *r, int k)
     bool pixels = pred->shape[0] == (int64_t)r->encoder.patch * r->encoder.patch * r->image.channels && !f->dbot;
     d->target.kind = pixels ? TARGET_PIXELS : TARGET_FEATURES;
     double normalised;
-    if (pixels && state_number(f->state, "norm_pix_loss", &normalised) && normalised != 0)
+    bool told = state_number(f->state, "norm_pix_loss", &normalised);
+    if (pixels && told && normalised != 0)
         d->target.normalise = NORMALISE_PATCH;
+    if (ok && pixels && !told && k == 0)
+        text_add(
+            &f->notes,
+            "The file does not say what its %d numbers a patch are: pixels are assumed, not normalised by patch (if they are, "
+            "put it as pytorch_model.bin into a folder with a config.json that says {\"norm_pix_loss\": true}). ",
+            (int)pred->shape[0]);
     return ok;
 }
 

@@ -141,8 +141,8 @@ static bool mixes(const Recipe *r, int decoder, const RecipeDecoder *its)
                           recipe_word("target.normalise", (int)b->normalise)};
     if (a->kind != b->kind || a->normalise != b->normalise)
         return error_set(
-            "decoders.%d has target.kind %s and target.normalise %s, but it was trained with %s and %s: they must be "
-            "alike",
+            "decoders.%d has target.kind %s and target.normalise %s, but by its file it was trained with %s and %s: they "
+            "must be alike (a file of another project may not tell; docs/checkpoints.md)",
             decoder, kinds[0], how[0], kinds[1], how[1]);
     if (a->kind == TARGET_HOG && (a->bins != b->bins || a->cell != b->cell || a->gaussian != b->gaussian))
         return error_set("decoders.%d: it was trained with other target.bins, cell or gaussian", decoder);
