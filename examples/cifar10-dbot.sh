@@ -40,25 +40,24 @@ probe() {
 
 pretrain mae-0 cifar10-mae 0 "$@"
 pretrain mae-hog-0 cifar10-mae-hog 0 "$@"
-# A random teacher leaves no run. Networks that nothing was taught, by one step at a rate of nothing, stand for two of them.
-for seed in 0 1; do
-    pretrain "untrained-$seed" cifar10-mae "1$seed" "$@" schedule.blr=1e-12 data.val_every=0 probe.every=0 run.max_steps=1
-done
 # Each chain has a seed of its own, so that students are not alike because they begin with the same weights.
 chains=(random-0 random-1 mae hog)
 models=('' '' '' '') # a line each: teachers, then the students of each stage
 for chain in "${chains[@]}"; do
     case $chain in
-    random-*) teacher=random seed=${chain#random-} first=$out/untrained-${chain#random-} ;;
-    mae) teacher=$out/mae-0 seed=2 first=$teacher ;;
-    hog) teacher=$out/mae-hog-0 seed=3 first=$teacher ;;
+    random-*) teacher=random seed=${chain#random-} ;;
+    mae) teacher=$out/mae-0 seed=2 ;;
+    hog) teacher=$out/mae-hog-0 seed=3 ;;
     esac
     pretrain "dbot-$chain" cifar10-dbot "$seed" "$@" "target.teacher=$teacher" \
         "stages=[{epochs: $epochs}, {epochs: $epochs}, {epochs: $epochs}]" "schedule.epochs=$((3 * epochs))"
+    # Checkpoints at the end of a stage are kept and marked. The first one holds a random teacher.
+    stage=0
+    first=$teacher
+    [ "$first" != random ] ||
+        first=$(dirname "$(grep -l '"stage_ends": true' "$out/dbot-$chain"/checkpoints/step-*/meta.json | head -n 1)")#teacher
     probe "$first" "$chain-0"
     models[0]+=$first$'\n'
-    # Checkpoints at the end of a stage are kept and marked.
-    stage=0
     while read -r meta; do
         probe "$(dirname "$meta")" "$chain-$((++stage))"
         models[stage]+=$(dirname "$meta")$'\n'
@@ -82,7 +81,7 @@ alike() {
         file == 2 && $2 > 0 { share[$1, $2] = $6 }
         file == 3 && $1 != $3 && $2 == $4 && $2 > 0 {
             pairs++; cka += $5
-            if ($1 ~ /(random|untrained)-/ && $3 ~ /(random|untrained)-/) { two++; of_two += $5 }
+            if ($1 ~ /random-/ && $3 ~ /random-/) { two++; of_two += $5 }
         }
         function deviation(b, which,   n, mean, square, x, m) {
             n = mean = square = 0

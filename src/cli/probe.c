@@ -263,11 +263,17 @@ static void print_dense(const DenseResult *r, const DenseOptions *o)
     print_choice(o->lr_count, r->apart_count);
 }
 
-/* RUN/probes; of a checkpoint RUN/checkpoints/STEP, which goes when there are newer ones, RUN/probes/STEP. Owned by the caller.
- */
-static char *default_folder(const char *from)
+/* RUN/probes; of a checkpoint RUN/checkpoints/STEP, which goes when there are newer ones, RUN/probes/STEP. What stands behind a
+ * `#` is told apart by a `-`. Owned by the caller. */
+static char *default_folder(const char *given)
 {
     Text folder = {0};
+    char *from = memory_string(given);
+    if (!from)
+        return NULL;
+    char *key = file_exists(from) ? NULL : strrchr(from, '#');
+    if (key)
+        *key++ = '\0';
     char *real = realpath(from, NULL), *step = real ? strrchr(real, '/') : NULL;
     if (step)
         *step = '\0';
@@ -288,7 +294,10 @@ static char *default_folder(const char *from)
         else /* within RUN or its checkpoints */
             text_add(&folder, "%.*s/probes/%s", (int)(parent - real), real, step + 1);
     }
+    if (key)
+        text_add(&folder, "-%s", key);
     free(real);
+    memory_free(from);
     return folder.failed ? NULL : folder.data;
 }
 

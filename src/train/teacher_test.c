@@ -20,6 +20,7 @@
 #include "train/stopped_run.h"
 #include "train/teacher.h"
 #include "train/tiny_recipe.h"
+#include "train/weights.h"
 
 #define HOME "teacher_test.tmp"
 
@@ -121,6 +122,25 @@ static void the_student_becomes_the_teacher(void **state)
     assert_null(safetensors_find(second, "teacher.blocks.1.attn.qkv.weight"));
     assert_non_null(safetensors_find(first, "teacher.blocks.1.attn.qkv.weight"));
     assert_false(teaches(middle, first, &count));
+    /* It can be named: what stage 1 learnt from is what stage 0 has made, of so many blocks; stage 0 learnt from its start. */
+    Recipe its;
+    Weights *student = weights_open(HOME "/run/checkpoints/step-00000004", &its, NULL),
+            *teacher = weights_open(HOME "/run/checkpoints/step-00000008#teacher", &its, NULL);
+    if (!student || !teacher)
+        fail_msg("%s", error_text());
+    assert_int_equal(recipe_depth(&its), 1);
+    const Weight *a = weights_find(student, "blocks.0.attn.qkv.weight"), *b = weights_find(teacher, "blocks.0.attn.qkv.weight");
+    assert_true(a && b && a->shape[0] == b->shape[0] && a->shape[1] == b->shape[1]);
+    assert_memory_equal(a->pieces[0].view.data, b->pieces[0].view.data, (size_t)(a->shape[0] * a->shape[1]) * sizeof(float));
+    assert_null(weights_find(teacher, "decoders.0.pred.weight"));
+    weights_close(student);
+    weights_close(teacher);
+    teacher = weights_open(HOME "/run#teacher", &its, NULL); /* of the newest checkpoint */
+    assert_non_null(teacher);
+    weights_close(teacher);
+    teacher = weights_open(HOME "/run/checkpoints/step-00000004#teacher", &its, NULL);
+    assert_true(teacher && recipe_depth(&its) == 2);
+    weights_close(teacher);
     safetensors_close(middle);
     safetensors_close(first);
     safetensors_close(second);

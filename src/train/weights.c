@@ -1,5 +1,6 @@
 #include "train/weights.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +10,11 @@
 #include "formats/map.h"
 #include "train/checkpoint.h"
 #include "train/checkpoint_parts.h"
+#include "train/codes.h"
+#include "train/teacher.h"
+
+#define TEACHER_SUFFIX "#teacher"
+#define TEACHER_PREFIX "teacher."
 
 struct Weights {
     char *path;
@@ -93,15 +99,17 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const Weight *)a)->name, ((const Weight *)b)->name);
 }
 
-/* Their own names in their own file. */
-static bool list_own(Weights *w)
+/* Their own names in their own file. Of a teacher those of its network, behind the prefix. */
+static bool list_own(Weights *w, bool teacher)
 {
-    w->count = safetensors_count(w->own);
-    w->weights = memory_new(w->count, sizeof *w->weights);
-    for (size_t i = 0; w->weights && i < w->count; i++) {
+    size_t all = safetensors_count(w->own), skipped = teacher ? strlen(TEACHER_PREFIX) : 0;
+    w->weights = memory_new(all, sizeof *w->weights);
+    for (size_t i = 0; w->weights && i < all; i++) {
         const SafeTensor *t = safetensors_at(w->own, i);
-        Weight *to = &w->weights[i];
-        *to = (Weight){.name = (char *)t->name, .ndim = t->ndim, .piece_count = 1};
+        if (strncmp(t->name, TEACHER_PREFIX, skipped) != 0 || (teacher && !teacher_is_network(t->name + skipped)))
+            continue;
+        Weight *to = &w->weights[w->count++];
+        *to = (Weight){.name = (char *)t->name + skipped, .ndim = t->ndim, .piece_count = 1};
         memcpy(to->shape, t->shape, sizeof *t->shape * (size_t)t->ndim);
         to->pieces[0].view = state_strided(t);
     }
@@ -114,6 +122,62 @@ static bool read_recipe(const Weights *w, Recipe *recipe)
 {
     const char *text = safetensors_metadata(w->own, "recipe");
     return recipe_parse(recipe, text, strlen(text), "its recipe") && recipe_check(recipe);
+}
+
+/* ---- the teacher of a checkpoint */
+
+/* "PATH#teacher" of a run or a checkpoint; PATH into *of, fresh. */
+static bool means_teacher(const char *path, char **of)
+{
+    size_t n = strlen(path), suffix = strlen(TEACHER_SUFFIX);
+    *of = NULL;
+    if (n <= suffix || strcmp(path + n - suffix, TEACHER_SUFFIX) != 0 || file_exists(path))
+        return false;
+    if ((*of = memory_string(path)))
+        (*of)[n - suffix] = '\0';
+    if (*of && file_is_folder(*of))
+        return true;
+    memory_free(*of);
+    *of = NULL;
+    return false;
+}
+
+/* What was a student once, or drawn as one, is an encoder of the run's recipe with fewer blocks. */
+static bool describe_teacher(Weights *w, const char *folder, Recipe *r)
+{
+    CheckpointMeta meta;
+    int blocks = 0, block;
+    const char *first = r->target.teacher;
+    if (!checkpoint_meta(folder, &meta))
+        return false;
+    if (recipe_method(r) == METHOD_MASKED && stage_of(r, meta.steps_per_epoch, meta.step) == 0 &&
+        strcmp(first, "random") != 0 && strcmp(first, "initial") != 0)
+        return error_set("its teacher is that of a file: name %s itself", first);
+    for (size_t i = 0; i < w->count; i++)
+        if (sscanf(w->weights[i].name, "blocks.%d.", &block) == 1 && block >= blocks)
+            blocks = block + 1;
+    if (!blocks)
+        return error_set("it has no teacher with blocks");
+    if (blocks < recipe_depth(r))
+        r->encoder.keep_blocks = blocks;
+    r->encoder.final_norm = r->encoder.final_norm && weights_find(w, "norm.weight");
+    return recipe_check(r);
+}
+
+static bool open_teacher(Weights *w, const char *of, Recipe *recipe, Text *note)
+{
+    char *model = weights_file(of, note), *folder = model ? memory_string(model) : NULL, *state = NULL;
+    char *slash = folder ? strrchr(folder, '/') : NULL;
+    if (slash)
+        *slash = '\0';
+    bool ok = folder && checkpoint_recipe(model, recipe) && (state = file_join(slash ? folder : ".", CHECKPOINT_STATE)) &&
+              (w->own = safetensors_open(state)) && list_own(w, true) && describe_teacher(w, slash ? folder : ".", recipe);
+    if (!ok)
+        error_context("%s", w->path);
+    memory_free(model);
+    memory_free(folder);
+    memory_free(state);
+    return ok;
 }
 
 /* ---- opening */
@@ -136,7 +200,7 @@ static bool open_file(Weights *w, Recipe *recipe, Text *note)
         if (!(w->own = safetensors_open(w->path)))
             return false;
         if (is_own(w->own))
-            return (read_recipe(w, recipe) || error_context("%s", w->path)) && list_own(w);
+            return (read_recipe(w, recipe) || error_context("%s", w->path)) && list_own(w, false);
         safetensors_close(w->own);
         w->own = NULL;
     }
@@ -145,8 +209,14 @@ static bool open_file(Weights *w, Recipe *recipe, Text *note)
 
 Weights *weights_open(const char *path, Recipe *recipe, Text *note)
 {
+    char *of = NULL;
     Weights *w = memory_new(1, sizeof *w);
-    bool ok = w && (w->path = weights_file(path, note)) && open_file(w, recipe, note);
+    bool ok;
+    if (w && means_teacher(path, &of))
+        ok = (w->path = memory_string(path)) && open_teacher(w, of, recipe, note);
+    else
+        ok = w && (w->path = weights_file(path, note)) && open_file(w, recipe, note);
+    memory_free(of);
     if (!ok) {
         weights_close(w);
         return NULL;
