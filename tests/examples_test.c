@@ -182,6 +182,7 @@ static void examples_of_the_docs(void **state)
     run_example("before analysis.md", "lacuna pretrain mae-world --out runs/mae");
     run_example("before analysis.md", "lacuna pretrain mae-world --out runs/deepmim run.seed=1");
     assert_true(run_page("docs/analysis.md") >= 2);
+    assert_true(run_page("docs/targets.md") >= 8);
 }
 
 int main(void)
