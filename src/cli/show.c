@@ -74,7 +74,8 @@ static bool open_subject(const char *name, Subject *s)
 
 /* ---- one */
 
-static void add_model(Text *t, const Recipe *r)
+/* decoders: whether there are any beside the encoder. */
+static void add_model(Text *t, const Recipe *r, bool decoders)
 {
     char blocks[RECIPE_BLOCKS_SIZE];
     text_add(t, "%s, width %d, %s, %d heads, patch %d, %d x %d pixels; ", recipe_word("encoder.kind", (int)r->encoder.kind),
@@ -84,9 +85,11 @@ static void add_model(Text *t, const Recipe *r)
         text_add(t, "a head for labels on the %s", r->head.pool == HEAD_MEAN ? "mean of the patches" : "class token");
     else if (recipe_method(r) == METHOD_CONTRAST)
         text_add(t, "two views are contrasted (%s)", recipe_word("contrast.kind", (int)r->contrast.kind));
+    else if (!decoders)
+        text_add(t, "no decoder");
     else
         text_add(t, "%d decoder%s behind ", r->decoder_count, r->decoder_count == 1 ? "" : "s");
-    for (int k = 0; k < r->decoder_count; k++) {
+    for (int k = 0; decoders && k < r->decoder_count; k++) {
         text_add(t, "%s", k == 0 ? "" : k + 1 == r->decoder_count ? " and " : ", ");
         if (r->decoders[k].tap == TAP_LAST)
             text_add(t, "the last block");
@@ -138,7 +141,7 @@ static void add_run(Text *t, const Subject *s)
         text_add(t, ", step %lld of %lld, epoch %.2f of %d", (long long)run->step, (long long)run->steps, run->epoch,
                  s->recipe.schedule.epochs);
     text_add(t, "\nmodel       ");
-    add_model(t, &s->recipe);
+    add_model(t, &s->recipe, true);
     text_add(t, "\npictures    %s", s->recipe.data.train);
     if (run->step) {
         text_add(t, "\nloss        ");
@@ -171,7 +174,7 @@ static void add_subject(Text *t, const Subject *s)
         if (s->foreign)
             text_add(t, ": %s", foreign_kind(weights_foreign(s->foreign)));
         text_add(t, "\nmodel       ");
-        add_model(t, &s->recipe);
+        add_model(t, &s->recipe, !s->foreign || weights_find(s->foreign, "decoders.0.pred.weight"));
         text_add(t, "\n");
     }
 }
@@ -260,6 +263,22 @@ static bool show_two(const Subject *a, const Subject *b, Text *t)
     return ok;
 }
 
+/* What a file holds that is no network here, for whoever wonders why; the error stays. */
+static void show_unknown(const char *path)
+{
+    Text t = {0};
+    char *why = memory_string(error_text());
+    StateDict *state = why ? state_open(path) : NULL;
+    if (state)
+        show_tensors(&t, state);
+    if (state && !t.failed)
+        cli_print_safely(stdout, t.data, true);
+    error_set("%s", why ? why : "out of memory");
+    state_close(state);
+    text_free(&t);
+    memory_free(why);
+}
+
 static int run_show(void *options, const Arguments *arguments)
 {
     (void)options;
@@ -273,6 +292,8 @@ static int run_show(void *options, const Arguments *arguments)
     ok = ok && !t.failed;
     if (ok)
         cli_print_safely(stdout, t.data, true); /* names in it may come from strangers */
+    else if (subjects && subjects[0].is_checkpoint && arguments->count == 1)
+        show_unknown(arguments->words[0]);
     text_free(&t);
     for (int i = 0; subjects && i < 2; i++)
         weights_close(subjects[i].foreign);

@@ -16,13 +16,14 @@ typedef struct {
     int count;
 } Row;
 
-/* A name with # for each part of it that is a number. */
+/* A name with # for each part of it that is a number, but for that of a decoder, of which there are few. */
 static char *pattern_of(const char *name)
 {
     Text t = {0};
+    const char *first = strncmp(name, "decoders.", 9) ? name : name + 9;
     for (const char *at = name; *at;) {
         size_t length = strcspn(at, ".");
-        bool number = length && strspn(at, "0123456789") == length;
+        bool number = length && strspn(at, "0123456789") == length && (first == name || at != first);
         text_add(&t, "%.*s", number ? 1 : (int)length, number ? "#" : at);
         at += length;
         if (*at == '.')
@@ -129,6 +130,40 @@ static void add_missing(Text *out, const Foreign *f, const Recipe *r)
              decoder ? "decoders: a run that begins with these weights draws new ones"
              : token ? ""
                      : "nothing");
+}
+
+void show_tensors(Text *out, const StateDict *s)
+{
+    size_t count = state_count(s), kept = 0;
+    Row *rows = memory_new(count, sizeof *rows);
+    for (size_t i = 0; rows && i < count; i++)
+        rows[i] =
+            (Row){.theirs = pattern_of(state_at(s, i)->name), .ours = memory_string(""), .tensor = state_at(s, i), .count = 1};
+    text_add(out, "container   %s\ntensors     %zu\n", state_words(s), count);
+    out->failed = out->failed || !rows;
+    if (rows && count)
+        qsort(rows, count, sizeof *rows, by_pattern);
+    for (size_t i = 0; rows && i < count; i++) {
+        if (i > 0 && same_row(&rows[kept], &rows[i]))
+            rows[kept].count++;
+        else
+            kept = i;
+        if (i + 1 == count || !same_row(&rows[kept], &rows[i + 1])) {
+            text_add(out, "  ");
+            if (rows[kept].count > 1)
+                text_add(out, "%d x ", rows[kept].count);
+            text_add(out, "%s ", rows[kept].theirs);
+            add_shape(out, rows[kept].tensor->ndim, rows[kept].tensor->shape);
+            text_add(out, "\n");
+        }
+    }
+    if (state_others(s)[0])
+        text_add(out, "beside them %s\n", state_others(s));
+    for (size_t i = 0; rows && i < count; i++) {
+        memory_free(rows[i].theirs);
+        memory_free(rows[i].ours);
+    }
+    memory_free(rows);
 }
 
 void show_weights(Text *out, const Weights *w, const Recipe *r)

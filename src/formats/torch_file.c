@@ -383,6 +383,16 @@ static bool no_tensors(const TorchFile *f, const PickleValue *pairs, const char 
     return false;
 }
 
+/* Networks beside the one that is taken. */
+static void add_siblings(TorchFile *f, const PickleValue *pairs, const PickleValue *taken)
+{
+    for (uint32_t i = 0; i + 1 < pairs->count; i += 2) {
+        const PickleValue *inner = plain_mapping(pairs->items[i + 1]);
+        if (pairs->items[i]->kind == PICKLE_TEXT && pairs->items[i + 1] != taken && inner && holds_tensors(inner))
+            add_other(f, pairs->items[i]);
+    }
+}
+
 static bool add_weights(TorchFile *f, const char *key)
 {
     static const char *const keys[] = {"model",          "state_dict", "module",    "teacher",        "student",
@@ -412,6 +422,7 @@ static bool add_weights(TorchFile *f, const char *key)
         }
         if (!next)
             return holds_tensors(pairs) ? add_mapping(f, pairs) : no_tensors(f, pairs, where);
+        add_siblings(f, pairs, next);
         at = next;
     }
     return error_set("%s: its mappings lie too deep in each other", f->origin);

@@ -252,7 +252,7 @@ static const char *mask_token_of(const Foreign *f, const char *const *stems)
 {
     if (any(f, stems, "decoder_embed.weight"))
         return "decoders.0.mask_token";
-    return f->simmim || any(f, stems, "lm_head.") || any(f, stems, "decoder.0.weight") ? "mask_token" : NULL;
+    return f->simmim || f->codes || any(f, stems, "decoder.0.weight") ? "mask_token" : NULL;
 }
 
 /* What becomes of tensor i; *part says how. */
@@ -332,6 +332,7 @@ static bool recognise(Foreign *f, const char **stems, Recipe *recipe)
     if (key && !f->moco && (!strcmp(key, "base_encoder") || !strcmp(key, "momentum_encoder")))
         return error_set("it holds nothing under '%s', as a file of MoCo v3 would", key);
     f->dbot = any(f, stems, "decoder_predp.");
+    f->codes = any(f, stems, "lm_head.");
     if (prefix[0]) { /* what is inside of it decides whose names they are */
         const char **inner = memory_new(count, sizeof *inner);
         if (!inner)

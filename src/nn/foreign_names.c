@@ -71,7 +71,7 @@ static const Rule timm_rules[] = {
     {"head_dist.*", head_words, PART_DROPPED},
     {"pre_logits.*", head_words, PART_DROPPED},
     {"predictor.*", head_words, PART_DROPPED},
-    {"lm_head.*", "the head that predicts codes", PART_DROPPED},
+    {"lm_head.", "decoders.0.pred.", PART_WHOLE},
     {"attn_pool.*", pool_words, PART_DROPPED},
     {0},
 };

@@ -28,7 +28,7 @@ ForeignPart foreign_rename(ForeignNames names, const char *theirs, Text *out);
 struct Foreign {
     const StateDict *state;
     ForeignNames names;
-    bool simmim, moco, dino, dbot; /* dbot: the student of one */
+    bool simmim, moco, dino, dbot, codes; /* dbot: the student of one; codes: with a head that predicts them */
     Weight *weights;
     size_t count, capacity;
     ForeignTensor *tensors; /* state_count() of them */

@@ -492,6 +492,25 @@ static bool describe_head(Foreign *f, Recipe *r)
     return need_map(f, "decoders.0.", "pred", numbers, r->encoder.width);
 }
 
+/* BEiT's: a map to codes. That of dBOT's CLIP branch has the same name and maps to the teacher's tokens. */
+static bool describe_codes(Foreign *f, Recipe *r)
+{
+    RecipeDecoder *d = &r->decoders[0];
+    const Weight *pred = foreign_weight(f, "decoders.0.pred.weight");
+    if (pred->ndim != 2 || pred->shape[0] < 2 || pred->shape[0] > 1 << 20)
+        return error_set("what maps to codes (lm_head) is of another form");
+    if (r->encoder.input != ENCODER_INPUT_MASK_TOKEN)
+        return error_set("it predicts from hidden patches without a token for them (mask_token)");
+    d->kind = DECODER_LINEAR;
+    d->width = d->depth = d->heads = 0;
+    d->target.kind = TARGET_TOKENS;
+    d->target.codes = (int)pred->shape[0];
+    snprintf(d->target.teacher, sizeof d->target.teacher, "random"); /* whose codes they are is not in the file */
+    d->loss.kind = r->loss.kind = LOSS_CROSS_ENTROPY;
+    text_add(&f->notes, "The %d numbers a patch that its head (lm_head) predicts are taken for codes. ", (int)pred->shape[0]);
+    return need_map(f, "decoders.0.", "pred", pred->shape[0], r->encoder.width);
+}
+
 static void describe_decoders(Foreign *f, Recipe *r)
 {
     static const int taps[] = {6, 8, 10, TAP_LAST}; /* DeepMIM's */
@@ -499,7 +518,8 @@ static void describe_decoders(Foreign *f, Recipe *r)
     int count = 0;
     bool ok = true;
     if (!has(f, "decoders.0.embed.weight") && has(f, "decoders.0.pred.weight")) {
-        ok = describe_head(f, r);
+        ok = f->codes ? describe_codes(f, r) : describe_head(f, r);
+        count = f->codes;
     } else {
         for (; ok && count < RECIPE_DECODERS_MAX; count++) {
             char prefix[NAME_BYTES], name[NAME_BYTES];

@@ -458,6 +458,31 @@ static void a_student_is_told_behind_a_prefix(void **unused)
     state_close(state);
 }
 
+/* BEiT's head is a linear decoder of codes; without the token of hidden patches it is left out, and said so. */
+static void a_head_of_codes_is_a_decoder(void **unused)
+{
+    (void)unused;
+    for (int with = 0; with < 2; with++) {
+        StateDict *state;
+        make_vit(&network);
+        ADD(&network, "lm_head.weight", 40, WIDTH);
+        ADD(&network, "lm_head.bias", 40);
+        if (with)
+            ADD(&network, "mask_token", 1, 1, WIDTH);
+        Foreign *f = open_network(&network, &state, &recipe);
+        if (!f)
+            fail_msg("%s", error_text());
+        assert_int_equal(foreign_find(f, "decoders.0.pred.weight") != NULL, with);
+        assert_int_equal(recipe.decoders[0].kind == DECODER_LINEAR && recipe.decoders[0].target.kind == TARGET_TOKENS &&
+                             recipe.decoders[0].target.codes == 40 && recipe.decoders[0].loss.kind == LOSS_CROSS_ENTROPY,
+                         with);
+        assert_non_null(
+            strstr(foreign_notes(f), with ? "(lm_head) predicts are taken for codes" : "Its decoders are left out"));
+        foreign_close(f);
+        state_close(state);
+    }
+}
+
 /* Ratios of an MLP that the default decoder cannot have do not make an encoder unreadable. */
 static void any_whole_mlp_is_read(void **unused)
 {
@@ -499,6 +524,7 @@ int main(void)
         cmocka_unit_test(heads_are_asked_for),
         cmocka_unit_test(prefixes_are_taken_off),
         cmocka_unit_test(a_student_is_told_behind_a_prefix),
+        cmocka_unit_test(a_head_of_codes_is_a_decoder),
         cmocka_unit_test(any_whole_mlp_is_read),
         cmocka_unit_test(keys_of_moco_are_for_moco),
     };
