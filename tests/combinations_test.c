@@ -56,10 +56,14 @@ static const Choice choices[] = {
     {"encoder.qkv_bias", {{"encoder.qkv_bias=false"}, {"encoder.qkv_bias=no_k"}}},
     {"encoder.layer_scale", {{"encoder.layer_scale=0.1"}}},
     {"encoder.drop_path", {{"encoder.drop_path=0.3"}}},
+    {"encoder.final_norm", {{"encoder.final_norm=false"}}},
+    {"encoder.norm_pre", {{"encoder.norm_pre=true"}}},
+    {"encoder.activation", {{"encoder.activation=quick_gelu"}}},
     {"encoder.init", {{"encoder.init=xavier"}, {"encoder.init=beit"}, {"encoder.init=maskfeat"}, {"encoder.init=moco"}}},
     {"mask.kind",
      {{"mask.kind=random"}, {"mask.kind=block"}, {"mask.kind=unit", "mask.unit=8", "mask.ratio=0.7"}, {"mask.kind=grid"}}},
     {"decoders.0.tap", {{"decoders.0.tap=1"}, {"decoders.0.tap=2"}}},
+    {"decoders.0.drop_path", {{"decoders.0.drop_path=0.3"}}},
     {"decoders.0.kind", {{"decoders.0.kind=linear"}, {"decoders.0.kind=pixel_shuffle"}}},
     {"target.kind",
      {{"target.kind=pixels"},
@@ -68,6 +72,7 @@ static const Choice choices[] = {
       {"target.kind=tokens", "target.teacher=random", "target.codes=7", "loss.kind=cross_entropy"}}},
     {"target.normalise",
      {{"target.normalise=patch"}, {"target.normalise=window", "target.window=5"}, {"target.normalise=token"}}},
+    {"target.teacher", {{"target.teacher=initial"}, {"target.teacher=" HOME "/wide"}}},
     {"target.class_token", {{"target.class_token=true"}}},
     {"target.final_norm", {{"target.final_norm=true"}}},
     {"target.image_size", {{"target.image_size=32", "target.teacher=" HOME "/large"}}},
@@ -84,7 +89,9 @@ static const Choice choices[] = {
     {"schedule.accumulate", {{"schedule.accumulate=2"}}},
     {"ema.decay", {{"ema.decay=0.9"}}},
     /* Methods without decoders, which are taken away again when those above have given them something. */
-    {"loss.kind", {{"loss.kind=cross_entropy", "decoders=[]", "head={classes: 3, pool: mean}"}}},
+    {"loss.kind",
+     {{"loss.kind=cross_entropy", "decoders=[]", "head={classes: 3, pool: mean}"},
+      {"loss.kind=cross_entropy", "decoders=[]", "head={classes: 3, pool: class_token}"}}},
     {"contrast.kind", {{"contrast={kind: mocov3, dim: 8, hidden: 16}", "decoders=[]", "data.val_every=0"}}},
 };
 enum { CHOICES = sizeof choices / sizeof *choices };
@@ -132,8 +139,9 @@ static void make_run(const char *out, const char *const *keys, int count)
 static int begin(void **state)
 {
     (void)state;
-    static const char *const input[] = {"encoder.input=mask_token"}, *const large[] = {"image.size=32", "encoder.patch=8",
-                                                                                       "encoder.position=learned"};
+    static const char *const input[] = {"encoder.input=mask_token"},
+                             *const large[] = {"image.size=32", "encoder.patch=8", "encoder.position=learned"},
+                             *const wide[] = {"encoder.width=24", "encoder.depth=2"};
     char here[4096], *cache = getcwd(here, sizeof here) ? file_join(here, HOME "/cache") : NULL;
     if (!cache || setenv("XDG_CACHE_HOME", cache, 1) || !file_remove(HOME) || !file_make_folder(HOME))
         return 1;
@@ -148,6 +156,7 @@ static int begin(void **state)
     make_run(HOME "/visible", NULL, 0);
     make_run(HOME "/mask_token", input, 1);
     make_run(HOME "/large", large, 3);
+    make_run(HOME "/wide", wide, 2);
     return 0;
 }
 
@@ -165,24 +174,35 @@ static bool apply(Recipe *r, const char *const *keys, int count)
     return true;
 }
 
-/* Two steps. False with the error set when the recipe is refused; fails the test when a step is not finite. */
-static bool trains(const Recipe *r, const char *what)
+/* The trainer of a stage, which takes the place of `before`, the one of the stage before, or NULL. NULL with the error set when
+ * the recipe is refused. */
+static Trainer *open_stage(const Recipe *r, int stage, Trainer *before)
 {
-    static uint8_t hidden[BATCH * PLACES], kept[64 * BATCH];
     MimTeacher teacher;
-    TrainerOptions options = {.batch = BATCH, .micro_batch = BATCH};
-    if (!recipe_check(r) || !recipe_check_idle(r, NULL, NULL) || !device_open("cpu", 1, &options.device))
-        return false;
+    TrainerOptions options = {.batch = BATCH, .micro_batch = BATCH, .stage = stage};
+    if (!device_open("cpu", 1, &options.device))
+        return NULL;
     if (r->schedule.accumulate > 1)
         options.micro_batch = BATCH / r->schedule.accumulate;
     if (mim_needs_teacher(r)) {
-        if (!teacher_of(r, 0, &teacher))
-            return false;
+        if (!teacher_of(r, stage, &teacher))
+            return NULL;
         options.teacher = &teacher;
     }
     Trainer *t = trainer_open(r, &options);
-    if (!t)
-        return false;
+    bool ok = t && (before ? trainer_retire(before) && teacher_succeed(before, t, r->stages.items[stage].reset)
+                           : teacher_begin(r, t));
+    trainer_close(before);
+    if (!ok) {
+        trainer_close(t);
+        return NULL;
+    }
+    return t;
+}
+
+static void train_two_steps(const Recipe *r, Trainer *t, const char *what)
+{
+    static uint8_t hidden[BATCH * PLACES], kept[64 * BATCH];
     memset(kept, 1, sizeof kept);
     assert_true(trainer_branches(t) * BATCH <= (int)sizeof kept);
     for (int step = 0; step < 2; step++) {
@@ -205,6 +225,22 @@ static bool trains(const Recipe *r, const char *what)
             fail_msg("%s: %s", what, error_text());
         if (!metrics.finite || !isfinite(metrics.loss) || !(metrics.grad_norm > 0))
             fail_msg("%s: loss %g, norm %g", what, metrics.loss, metrics.grad_norm);
+    }
+}
+
+/* Two steps of each stage. False with the error set when the recipe is refused; fails the test when a step is not finite. */
+static bool trains(const Recipe *r, const char *what)
+{
+    if (!recipe_check(r) || !recipe_check_idle(r, NULL, NULL))
+        return false;
+    Trainer *t = open_stage(r, 0, NULL);
+    if (!t)
+        return false;
+    train_two_steps(r, t, what);
+    for (int stage = 1; stage < r->stages.count; stage++) {
+        if (!(t = open_stage(r, stage, t)))
+            fail_msg("%s, stage %d: %s", what, stage, error_text());
+        train_two_steps(r, t, what);
     }
     trainer_close(t);
     return true;
@@ -386,7 +422,7 @@ static void each_pair_trains_with_its_gradient_or_is_refused_by_name(void **stat
             for (int i = 0; i < VALUES_MOST && choices[a].values[i][0]; i++)
                 for (int j = 0; j < VALUES_MOST && choices[b].values[j][0]; j++)
                     check_pair(&choices[a], i, &choices[b], j, &trained, &refused);
-    if (trained < 1000 || refused < 60 || refused > 140)
+    if (trained < 1350 || refused < 120 || refused > 190)
         fail_msg("%d pairs train, %d are refused", trained, refused);
 }
 
