@@ -101,7 +101,7 @@ static void add_schedule(Text *t, const Forecast *f)
              (double)f->steps * r->schedule.batch_size / 1e6, recipe_lr(r));
     text_add(t, "work        ");
     add_flops(t, f->step_flops / r->schedule.batch_size);
-    text_add(t, " a picture, forward and backward; ");
+    text_add(t, " a picture, forward and backward%s; ", r->stages.count > 1 ? ", the mean of the stages" : "");
     add_flops(t, all_flops(f));
     text_add(t, " in all\n");
 }

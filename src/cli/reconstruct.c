@@ -11,6 +11,7 @@
 #include "train/checkpoint.h"
 #include "train/pictures.h"
 #include "train/reconstruct.h"
+#include "train/weights.h"
 
 enum { PICTURES_MOST = 1000 };
 
@@ -143,6 +144,19 @@ static uint8_t *draw_masks(const Job *job)
     return hidden;
 }
 
+/* What has no decoder would paint noise. */
+static bool has_decoder(const char *from)
+{
+    Recipe *recipe = memory_new(1, sizeof *recipe);
+    Weights *w = recipe ? weights_open(from, recipe, NULL) : NULL;
+    bool has = w && (weights_find(w, "decoders.0.pred.weight") ||
+                     error_set("%s holds an encoder alone, and nothing that paints; the full model of a pre-training is needed",
+                               from));
+    weights_close(w);
+    memory_free(recipe);
+    return has;
+}
+
 static bool draw(Job *job)
 {
     Trainer *trainer = NULL;
@@ -150,8 +164,8 @@ static bool draw(Job *job)
     Image sheet = {0};
     Text note = {0};
     bool ok = false;
-    if (!checkpoint_recipe(job->from, &job->recipe) || !(job->files.count ? read_files(job) : read_source(job)) ||
-        !(trainer = reconstruct_open(&job->recipe, &job->opened)) ||
+    if (!checkpoint_recipe(job->from, &job->recipe) || !has_decoder(job->from) ||
+        !(job->files.count ? read_files(job) : read_source(job)) || !(trainer = reconstruct_open(&job->recipe, &job->opened)) ||
         !checkpoint_load_weights(job->from, &job->recipe, trainer, &note) || !(hidden = draw_masks(job)))
         goto done;
     if (note.length)

@@ -14,6 +14,7 @@
 #include "cli/show_weights.h"
 #include "train/checkpoint.h"
 #include "train/run_summary.h"
+#include "train/teacher.h"
 #include "train/weights.h"
 
 typedef struct {
@@ -132,6 +133,12 @@ static void add_checkpoints(Text *t, const char *run)
         text_add(t, "none");
 }
 
+static void add_stage(Text *t, const Recipe *r, int64_t per_epoch, int64_t step)
+{
+    if (r->stages.count)
+        text_add(t, ", stage %d of %d", stage_of(r, per_epoch, step) + 1, r->stages.count);
+}
+
 static void add_run(Text *t, const Subject *s)
 {
     const RunSummary *run = &s->run;
@@ -140,6 +147,8 @@ static void add_run(Text *t, const Subject *s)
     if (run->step)
         text_add(t, ", step %lld of %lld, epoch %.2f of %d", (long long)run->step, (long long)run->steps, run->epoch,
                  s->recipe.schedule.epochs);
+    if (run->step && run->steps)
+        add_stage(t, &s->recipe, run->steps / s->recipe.schedule.epochs, run->step);
     text_add(t, "\nmodel       ");
     add_model(t, &s->recipe, true);
     text_add(t, "\npictures    %s", s->recipe.data.train);
@@ -171,6 +180,8 @@ static void add_subject(Text *t, const Subject *s)
             text_add(t, ": after step %lld, epoch %.2f of %d, on %lld pictures", (long long)s->meta.step,
                      (double)s->meta.step / (double)s->meta.steps_per_epoch, s->recipe.schedule.epochs,
                      (long long)s->meta.pictures);
+        if (s->meta.step)
+            add_stage(t, &s->recipe, s->meta.steps_per_epoch, s->meta.step);
         if (s->foreign)
             text_add(t, ": %s", foreign_kind(weights_foreign(s->foreign)));
         text_add(t, "\nmodel       ");

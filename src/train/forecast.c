@@ -74,6 +74,33 @@ typedef struct {
     double flops; /* of a step */
 } Sizes;
 
+static double flops_of(Trainer *t, int parts)
+{
+    const Program *p = trainer_program(t);
+    return program_cost(p, SEGMENT_ONLY).flops + program_cost(p, SEGMENT_FIRST).flops +
+           (parts > 2 ? parts - 2 : 0) * program_cost(p, SEGMENT_MORE).flops + program_cost(p, SEGMENT_LAST).flops +
+           program_cost(p, SEGMENT_UPDATE).flops;
+}
+
+/* Of a step, the mean over the run: each stage has a teacher of its own. */
+static bool mean_flops(const Recipe *r, const Device *device, double *flops)
+{
+    TrainerOptions options = {
+        .device = *device, .batch = r->schedule.batch_size, .micro_batch = r->run.micro_batch, .plan_only = true};
+    *flops = 0;
+    for (int stage = 0; stage < r->stages.count; stage++) {
+        MimTeacher network;
+        options.stage = stage;
+        options.teacher = &network;
+        Trainer *t = teacher_of(r, stage, &network) ? trainer_open(r, &options) : NULL;
+        if (!t)
+            return false;
+        *flops += flops_of(t, options.batch / options.micro_batch) * r->stages.items[stage].epochs / r->schedule.epochs;
+        trainer_close(t);
+    }
+    return true;
+}
+
 /* Plans the programs of that micro-batch without taking their memory. With `f` also fills in what does not depend on it. */
 static bool plan_programs(const Recipe *r, const Device *device, int micro_batch, bool evaluates, Sizes *sizes, Forecast *f)
 {
@@ -92,9 +119,7 @@ static bool plan_programs(const Recipe *r, const Device *device, int micro_batch
         return false;
     const Program *p = trainer_program(t);
     sizes->arena = program_bytes(p);
-    sizes->flops = program_cost(p, SEGMENT_ONLY).flops + program_cost(p, SEGMENT_FIRST).flops +
-                   (parts > 2 ? parts - 2 : 0) * program_cost(p, SEGMENT_MORE).flops + program_cost(p, SEGMENT_LAST).flops +
-                   program_cost(p, SEGMENT_UPDATE).flops;
+    sizes->flops = flops_of(t, parts);
     const ParamSet *params = trainer_params(t);
     for (size_t i = 0; f && i < params->count; i++) {
         const Param *param = &params->params[i];
@@ -291,6 +316,8 @@ bool forecast_make(const Recipe *recipe, bool time, Forecast *f)
     f->parameters *= processes(f);
     f->evaluation = sizes.evaluation;
     f->step_flops = sizes.flops;
+    if (r->stages.count && mim_needs_teacher(r) && !mean_flops(&stood, &f->device, &f->step_flops))
+        goto done;
     f->ring = (int64_t)ring;
     f->codes = codes.device;
     f->memory = memory_with(f, f->arena, f->evaluation);
@@ -301,6 +328,7 @@ bool forecast_make(const Recipe *recipe, bool time, Forecast *f)
         goto done;
     f->micro_batch_most = f->free ? largest_micro_batch(f, evaluates) : 0;
     ok = !time || (f->free && f->arena + f->parameters + ring_of(f) > f->free) || time_steps(&stood, &pictures, f);
+    f->step_seconds *= f->step_flops / sizes.flops; /* steps of the largest teacher were timed */
 done:
     pictures_close(&pictures);
     return ok;

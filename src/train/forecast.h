@@ -14,7 +14,7 @@ typedef struct {
 
     int64_t encoder_parameters, decoder_parameters[RECIPE_DECODERS_MAX]; /* trained ones */
     int64_t head_parameters;                                             /* of methods without decoders */
-    double step_flops;                                                   /* forward, backward, update of a whole batch */
+    double step_flops; /* forward, backward, update of a whole batch; of several stages the mean over the run */
 
     /* Bytes that are taken as long as the run lasts, but for `codes`. */
     int64_t arena;        /* of the training program, for one micro-batch; of all run.devices of a processor */

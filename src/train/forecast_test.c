@@ -1,4 +1,5 @@
 /* What is forecast is what a run then takes. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -160,6 +161,26 @@ static void distillation_takes_more_of_the_disk(void **state)
     assert_true(forecast.checkpoint > 4 * 3 * trained + 3 * encoder);
 }
 
+/* A stage whose teacher has fewer blocks has less to compute, for as many epochs as it has. */
+static void each_stage_counts_for_itself(void **state)
+{
+    (void)state;
+    static const char *const stages[] = {"stages=[{epochs: 1, teacher_depth: 2}, {epochs: 1}]",
+                                         "stages=[{epochs: 1, teacher_depth: 0}, {epochs: 1}]",
+                                         "stages=[{epochs: 1, teacher_depth: 0}, {epochs: 1, teacher_depth: 0}]"};
+    double flops[3];
+    for (int i = 0; i < 3; i++) {
+        Recipe taught = recipe;
+        assert_true(recipe_set(&taught, "target.kind=features") && recipe_set(&taught, "target.normalise=token") &&
+                    recipe_set(&taught, stages[i]));
+        if (!forecast_make(&taught, false, &forecast))
+            fail_msg("%s", error_text());
+        flops[i] = forecast.step_flops;
+    }
+    assert_true(flops[2] < flops[1] && flops[1] < flops[0]);
+    assert_true(fabs(flops[1] - (flops[0] + flops[2]) / 2) <= 1e-12 * flops[0]);
+}
+
 static void a_run_that_cannot_start_is_told(void **state)
 {
     (void)state;
@@ -177,6 +198,7 @@ int main(void)
                                        cmocka_unit_test(time_is_measured),
                                        cmocka_unit_test(pictures_that_were_read_are_no_memory_in_use),
                                        cmocka_unit_test(distillation_takes_more_of_the_disk),
+                                       cmocka_unit_test(each_stage_counts_for_itself),
                                        cmocka_unit_test(a_run_that_cannot_start_is_told)};
     return cmocka_run_group_tests(tests, begin, end);
 }

@@ -168,6 +168,8 @@ bool run_log_step(Run *run, const TrainerMetrics *m, double lr, const StepTimes 
     line->length = 0;
     text_add(line, "{\"step\":%" PRId64, run->step);
     add_number(line, "epoch", epoch);
+    if (r->stages.count)
+        text_add(line, ",\"stage\":%d", run->stage + 1);
     add_losses(line, "loss", "accuracy", m, r->decoder_count);
     add_number(line, "lr", lr);
     add_number(line, "grad_norm", m->grad_norm);

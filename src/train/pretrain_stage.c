@@ -44,7 +44,7 @@ bool run_enter_stage(Run *run)
     run->guard.mean = run->guard.variance = 0;
     loader_close(run->loader);
     run->loader = NULL;
-    run_say(run, "stage %d begins: what was trained is the teacher of a new student", next);
+    run_say(run, "stage %d of %d begins: what was trained is the teacher of a new student", next + 1, r->stages.count);
     return run_open_loader(run);
 }
 
