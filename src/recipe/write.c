@@ -259,7 +259,7 @@ static void write_cell(const RecipeKey *row, Text *out)
 /* Values of a key that the vocabulary has and this version refuses. */
 static void write_refused(const RecipeKey *row, Text *out)
 {
-    if (row->type == KEY_COUNT && row->now_high) {
+    if (row->type == KEY_COUNT && row->now_high && row->now_high < row->high) {
         text_add(out, " Larger numbers are not carried out yet.");
         return;
     }
@@ -302,8 +302,8 @@ void recipe_print_markdown(Text *out)
             if (!same_group(&rows[i], row) || row->type == KEY_RESERVED || row->now == NOT_YET)
                 continue;
             if (!any)
-                text_add(out, "\n## %.*s\n\n| key | default | values | meaning |\n| --- | --- | --- | --- |\n", (int)length,
-                         row->key);
+                text_add(out, "\n## %.*s\n\n| key | default | values | meaning |\n| --- | --- | --- | --- |\n",
+                         (int)(length ? length : strlen(rows[i].key)), row->key);
             any = true;
             text_add(out, "| `%s` | `%s` | ", row->key, row->initial);
             write_cell(row, out);
