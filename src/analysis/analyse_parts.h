@@ -56,6 +56,10 @@ double analyse_cka(const Analysis *a, AnalysisTokens tokens, int m, int l, int k
 typedef enum { SHEET_ATTENTION, SHEET_LAYERS, SHEET_COMPONENTS, SHEET_RECONSTRUCTION, SHEETS } AnalysisSheet;
 bool analyse_sheet(const Analysis *a, int model, AnalysisSheet sheet, Image *out); /* *out is empty where it has none */
 
+/* The page's parts that compare layers, and weights. False after error_set(). */
+bool analyse_add_similarity(const Analysis *a, Text *out);
+bool analyse_add_weights(const Analysis *a, Text *out);
+
 /* OUT/report.html and OUT/pictures/. False after error_set(). */
 bool analyse_report(Analysis *a);
 

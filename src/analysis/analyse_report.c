@@ -3,65 +3,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "analysis/analyse_parts.h"
-#include "analysis/weights.h"
+#include "analysis/analyse_charts.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "image/draw.h"
-#include "report/chart.h"
-#include "report/heat.h"
 #include "report/page.h"
-
-enum { PAIRS_ALL = 3 /* models of which every pair is drawn; of more each beside the first */, BLOCK_ROOM = 1024 };
-
-static void begin_section(Text *out, const char *title, const char *lead)
-{
-    text_add(out, "<h2>%s</h2>\n<p class=\"lead\">%s</p>\n<div class=\"grid2\">\n", title, lead);
-}
-
-static void end_section(Text *out)
-{
-    text_add(out, "</div>\n");
-}
-
-/* Titles of charts of one model end with its name when there are several. */
-static void title_of(const Analysis *a, int m, const char *what, char *title, size_t size)
-{
-    if (a->count > 1)
-        snprintf(title, size, "%s: %s", what, a->models[m].name);
-    else
-        snprintf(title, size, "%s", what);
-}
-
-/* The same axes for a row of charts, zero included when asked for. */
-static void share_axes(Chart *charts, int count, bool zero)
-{
-    double low = zero ? 0 : INFINITY, high = -INFINITY;
-    for (int i = 0; i < count; i++)
-        for (size_t s = 0; s < charts[i].count; s++)
-            for (size_t k = 0; k < charts[i].series[s].count; k++) {
-                double y = charts[i].series[s].points[k].y;
-                low = isfinite(y) && y < low ? y : low;
-                high = isfinite(y) && y > high ? y : high;
-            }
-    for (int i = 0; i < count; i++) {
-        charts[i].fixed = low <= high;
-        charts[i].zero = zero;
-        charts[i].low = low;
-        charts[i].high = high;
-    }
-}
-
-/* Those without a single number are left out. */
-static bool draw_charts(Chart *charts, int count, bool ok, Text *out)
-{
-    for (int i = 0; ok && i < count; i++)
-        ok = !charts[i].fixed || chart_draw(&charts[i], out);
-    for (int i = 0; i < count; i++)
-        chart_free(&charts[i]);
-    return ok;
-}
 
 /* ---- heads */
 
@@ -126,12 +73,12 @@ static bool add_heads(const Analysis *a, HeadNumber which, const char *what, con
     Chart charts[ANALYSE_MODELS_MOST] = {0};
     bool ok = true;
     for (int m = 0; ok && m < a->count; m++) {
-        title_of(a, m, what, charts[m].title, sizeof charts[m].title);
+        charts_title(a, m, what, charts[m].title, sizeof charts[m].title);
         charts[m].note = note;
         ok = heads_chart(a, m, which, &charts[m]);
     }
-    share_axes(charts, a->count, true);
-    return draw_charts(charts, a->count, ok, out);
+    charts_share_axes(charts, a->count, true);
+    return charts_draw(charts, a->count, ok, out);
 }
 
 /* ---- a line a model */
@@ -156,16 +103,6 @@ static double delta_of(const Analysis *a, int m, int l)
     return inside_amplitude(a->models[m].inside, l, inside_frequencies(a->models[m].inside) - 1);
 }
 
-static double last_of(const Analysis *a, int m, int l)
-{
-    return analyse_cka(a, TOKENS_MEAN, m, l, m, inside_depth(a->models[m].inside));
-}
-
-static double last_class_of(const Analysis *a, int m, int l)
-{
-    return analyse_cka(a, TOKENS_CLASS, m, l, m, inside_depth(a->models[m].inside));
-}
-
 /* Mean over the heads. */
 static double class_mass_of(const Analysis *a, int m, int l)
 {
@@ -177,123 +114,6 @@ static double class_mass_of(const Analysis *a, int m, int l)
     for (int k = 0; k < h.heads; k++)
         sum += r.class_mass[k] / h.heads;
     return sum;
-}
-
-static bool add_common(const Analysis *a, const char *title, double (*value)(const Analysis *, int, int), bool zero,
-                       const char *x_name, const char *note, Text *out)
-{
-    Chart chart = {.x_name = x_name, .note = note};
-    bool ok = true;
-    snprintf(chart.title, sizeof chart.title, "%s", title);
-    for (int m = 0; ok && m < a->count; m++) {
-        int depth = inside_depth(a->models[m].inside);
-        ChartSeries *s = chart_series(&chart, (size_t)depth + 1, m, CHART_LINE, "%s", a->models[m].name);
-        for (int l = 0; s && l <= depth; l++)
-            s->points[s->count++] = (ChartPoint){l, value(a, m, l)};
-        ok = s != NULL;
-    }
-    share_axes(&chart, 1, zero);
-    return draw_charts(&chart, 1, ok, out);
-}
-
-static bool add_each(const Analysis *a, const char *what, bool (*make)(const Analysis *, int, Chart *), bool zero,
-                     const char *note, Text *out)
-{
-    Chart charts[ANALYSE_MODELS_MOST] = {0};
-    bool ok = true;
-    for (int m = 0; ok && m < a->count; m++) {
-        title_of(a, m, what, charts[m].title, sizeof charts[m].title);
-        charts[m].note = note;
-        ok = make(a, m, &charts[m]);
-    }
-    share_axes(charts, a->count, zero);
-    return draw_charts(charts, a->count, ok, out);
-}
-
-/* ---- similarity */
-
-static bool add_heat(const Analysis *a, int m, int k, Text *out)
-{
-    char title[2 * MODEL_NAME_BYTES + 64], rows[MODEL_NAME_BYTES + 16] = "layer", columns[MODEL_NAME_BYTES + 16] = "layer";
-    Heat heat = {.title = title,
-                 .rows = inside_depth(a->models[m].inside) + 1,
-                 .columns = inside_depth(a->models[k].inside) + 1,
-                 .row_name = rows,
-                 .column_name = columns};
-    double *values = memory_new((size_t)heat.rows * (size_t)heat.columns, sizeof *values);
-    for (int i = 0; values && i < heat.rows * heat.columns; i++)
-        values[i] = analyse_cka(a, TOKENS_MEAN, m, i / heat.columns, k, i % heat.columns);
-    heat.values = values;
-    if (m == k) {
-        title_of(a, m, "Similarity of layers (CKA)", title, sizeof title);
-        heat.note = "Each cell compares the mean patch tokens of two layers over the same pictures: 1 is the same up to "
-                    "rotation and scale, 0 unrelated. A square of strong colour is a run of layers that do much the same; the "
-                    "diagonal is 1 by definition.";
-    } else {
-        snprintf(title, sizeof title, "Between %s and %s (CKA)", a->models[m].name, a->models[k].name);
-        snprintf(rows, sizeof rows, "layer of %s", a->models[m].name);
-        snprintf(columns, sizeof columns, "layer of %s", a->models[k].name);
-        heat.note = "The same between two models: where the strong colours lie on the diagonal, they build up alike, depth by "
-                    "depth; where they lie off it, one reaches earlier what the other reaches later.";
-    }
-    if (values)
-        heat_draw(&heat, out);
-    memory_free(values);
-    return values != NULL;
-}
-
-/* One model beside all others, at the same depth. */
-static bool others_chart(const Analysis *a, int m, Chart *chart)
-{
-    int depth = inside_depth(a->models[m].inside);
-    chart->x_name = "layer";
-    for (int k = 0; k < a->count; k++) {
-        if (k == m)
-            continue;
-        int its = inside_depth(a->models[k].inside);
-        ChartSeries *s = chart_series(chart, (size_t)depth + 1, k, CHART_LINE, "%s", a->models[k].name);
-        for (int l = 0; s && l <= depth && l <= its; l++)
-            s->points[s->count++] = (ChartPoint){l, analyse_cka(a, TOKENS_MEAN, m, l, k, l)};
-        if (!s)
-            return false;
-    }
-    return true;
-}
-
-static bool add_similarity(const Analysis *a, Text *out)
-{
-    bool ok = true;
-    char lead[256];
-    if (a->batches)
-        snprintf(lead, sizeof lead,
-                 "Linear CKA, the unbiased estimate, summed over %d minibatch%s of %d pictures. Layer 0 is what enters the "
-                 "first block.",
-                 a->batches, a->batches == 1 ? "" : "es", a->cka_batch);
-    else
-        snprintf(lead, sizeof lead, "Linear CKA wants at least 4 pictures, and more to say much; these were %zu.", a->pictures);
-    begin_section(out, "How alike layers are", lead);
-    for (int m = 0; ok && m < a->count; m++)
-        ok = add_heat(a, m, m, out);
-    for (int m = 0; ok && m < a->count; m++)
-        for (int k = m + 1; ok && k < a->count && (a->count <= PAIRS_ALL || m == 0); k++)
-            ok = add_heat(a, m, k, out);
-    ok = ok && add_common(a, "Similarity to the last layer (CKA)", last_of, true, "layer",
-                          "Each layer beside the last one of its model. A line that is high early on belongs to a model whose "
-                          "middle layers are near to what it ends with.",
-                          out);
-    if (a->similarity[TOKENS_CLASS])
-        ok =
-            ok && add_common(a, "Class tokens: similarity to the last layer (CKA)", last_class_of, true, "layer",
-                             "The same of class tokens. It is the one to look at for models that train nothing else at their "
-                             "end, such as classifiers that read the class token: nothing asks anything of their last patches.",
-                             out);
-    if (a->count > PAIRS_ALL)
-        ok = ok && add_each(a, "Similarity to the other models (CKA)", others_chart, true,
-                            "The same layer of two models, by the mean patch tokens. High lines: both make the same of the "
-                            "pictures at that depth, whatever they were taught. All pairs of layers stand in cka.csv.",
-                            out);
-    end_section(out);
-    return ok;
 }
 
 /* ---- spectra */
@@ -332,64 +152,6 @@ static bool spectrum_chart(const Analysis *a, int m, Chart *chart)
     return true;
 }
 
-/* ---- weights */
-
-static bool weights_chart(const Analysis *a, int m, int k, Chart *chart, bool *any)
-{
-    static const char *const kinds[] = {"qkv", "proj", "fc1", "fc2", "norm"};
-    const Backbone *x = a->models[m].backbone, *y = a->models[k].backbone;
-    double sums[BLOCK_ROOM + 1];
-    int counts[BLOCK_ROOM + 1], depth = inside_depth(a->models[m].inside);
-    depth = depth < BLOCK_ROOM ? depth : BLOCK_ROOM;
-    chart->x_name = "block";
-    *any = false;
-    for (int i = 0; i < (int)(sizeof kinds / sizeof *kinds); i++) {
-        memset(sums, 0, sizeof sums);
-        memset(counts, 0, sizeof counts);
-        for (size_t p = 0; p < x->params.count; p++) {
-            WeightPair pair;
-            /* Matrices say more than biases, of which many are still near zero; a norm has nothing but vectors. */
-            if ((x->params.params[p].shape.n < 2 && i != 4) ||
-                !weights_compare(&x->params, x->weights, p, &y->params, y->weights, &pair) ||
-                strcmp(pair.kind, kinds[i]) != 0 || pair.block < 1 || pair.block > depth || !isfinite(pair.cosine))
-                continue;
-            sums[pair.block] += pair.cosine;
-            counts[pair.block]++;
-            *any = true;
-        }
-        ChartSeries *s = chart_series(chart, (size_t)depth, i, CHART_LINE, "%s", kinds[i]);
-        for (int b = 1; s && b <= depth; b++)
-            s->points[s->count++] = (ChartPoint){b, counts[b] ? sums[b] / counts[b] : NAN};
-        if (!s)
-            return false;
-    }
-    return true;
-}
-
-static bool add_weights(const Analysis *a, Text *out)
-{
-    bool ok = true, begun = false;
-    for (int m = 0; ok && m < a->count; m++)
-        for (int k = m + 1; ok && k < a->count && (a->count <= PAIRS_ALL || m == 0); k++) {
-            Chart chart = {
-                .note = "The cosine between weights of the same name. Near 1: one grew out of the other, as "
-                        "checkpoints of a run or a student from its teacher do. Near 0 is what independent runs have, "
-                        "whose neurons stand in another order: it does not mean that they compute other things. Norms begin "
-                        "alike, so their line is high in any case."};
-            bool any;
-            snprintf(chart.title, sizeof chart.title, "Weights of %.40s and %.40s", a->models[m].name, a->models[k].name);
-            ok = weights_chart(a, m, k, &chart, &any);
-            share_axes(&chart, 1, true);
-            if (ok && any && !begun)
-                begin_section(out, "How alike weights are", "Tensors of the same name and shape, block by block.");
-            begun = begun || any;
-            ok = any ? draw_charts(&chart, 1, ok, out) : draw_charts(&chart, 1, false, out) || ok;
-        }
-    if (begun)
-        end_section(out);
-    return ok;
-}
-
 /* ---- pictures */
 
 static bool add_sheet(const Analysis *a, int m, AnalysisSheet sheet, const char *file, const char *what, const char *note,
@@ -403,7 +165,7 @@ static bool add_sheet(const Analysis *a, int m, AnalysisSheet sheet, const char 
     char *path = file_join(a->options->out, name);
     bool ok = path && analyse_sheet(a, m, sheet, &image);
     if (ok && image.data) {
-        title_of(a, m, what, title, sizeof title);
+        charts_title(a, m, what, title, sizeof title);
         ok = (png = image_encode_png(&image, &size)) && file_write(path, png, size);
         text_add(out, "<figure><figcaption>");
         html_text(out, title);
@@ -440,11 +202,12 @@ static bool add_pictures(const Analysis *a, Text *out)
          "colour of patch-normalised targets are taken from the true patch."}};
     char *folder = file_join(a->options->out, "pictures");
     bool ok = folder && file_make_folder(folder);
-    begin_section(out, "Pictures", "The same pictures for all models, with every patch visible, but for reconstructions.");
+    charts_begin_section(out, "Pictures",
+                         "The same pictures for all models, with every patch visible, but for reconstructions.");
     for (size_t s = 0; ok && s < sizeof sheets / sizeof *sheets; s++)
         for (int m = 0; ok && m < a->count; m++)
             ok = add_sheet(a, m, sheets[s].sheet, sheets[s].file, sheets[s].title, sheets[s].note, out);
-    end_section(out);
+    charts_end_section(out);
     memory_free(folder);
     return ok;
 }
@@ -471,9 +234,9 @@ static void add_models(const Analysis *a, Text *out)
 
 static bool add_sections(const Analysis *a, Text *out)
 {
-    begin_section(out, "How far attention looks",
-                  "Means over pictures and patches, in pixels of the network's input. What is "
-                  "given to the class token counts as distance 0.");
+    charts_begin_section(out, "How far attention looks",
+                         "Means over pictures and patches, in pixels of the network's input. What is "
+                         "given to the class token counts as distance 0.");
     bool ok = add_heads(a, HEAD_DISTANCE, "Attention distance",
                         "Each dot is a head: the distance from a patch to what it looks at. Low dots are local, like small "
                         "convolutions; dots near the dashed line look everywhere alike. Models trained by masking tend to keep "
@@ -481,58 +244,61 @@ static bool add_sections(const Analysis *a, Text *out)
                         out);
     for (int m = 0, any = 0; m < a->count && !any; m++)
         if ((any = inside_layout(a->models[m].inside).class_tokens))
-            ok = ok &&
-                 add_common(a, "What the class token gets", class_mass_of, true, "block",
-                            "The share of a patch's attention that goes to the class token, mean of the heads. Where it is "
-                            "large, the distances above are small for that reason alone: look at distance_renormalised in "
-                            "heads.csv, which leaves it out.",
-                            out);
-    end_section(out);
-    begin_section(out, "How spread out attention is", "Entropy of a patch's attention to the patches, in nats.");
+            ok = ok && charts_add_common(
+                           a, "What the class token gets", class_mass_of, true, "block",
+                           "The share of a patch's attention that goes to the class token, mean of the heads. Where it is "
+                           "large, the distances above are small for that reason alone: look at distance_renormalised in "
+                           "heads.csv, which leaves it out.",
+                           out);
+    charts_end_section(out);
+    charts_begin_section(out, "How spread out attention is", "Entropy of a patch's attention to the patches, in nats.");
     ok = ok && add_heads(a, HEAD_ENTROPY, "Entropy of attention",
                          "Each dot is a head: 0 would be a single patch that is looked at, the dashed line all patches alike. "
                          "Dots far apart in a block mean that it has focused heads and broad ones at once.",
                          out);
-    end_section(out);
-    begin_section(out, "How heads differ",
-                  "Divergence between heads of one block, of each query and picture apart, then the mean.");
+    charts_end_section(out);
+    charts_begin_section(out, "How heads differ",
+                         "Divergence between heads of one block, of each query and picture apart, then the mean.");
     ok = ok && add_heads(a, HEAD_KL, "Divergence of each head from the others (KL)",
                          "Each dot is a head beside the others of its block. Dots near 0 are heads that look where the others "
                          "look, and could be spared.",
                          out);
-    ok =
-        ok && add_common(a, "Diversity of heads (KL)", kl_of, true, "block",
-                         "The mean over pairs of heads. A line that falls to 0 belongs to a model whose last blocks repeat one "
-                         "head; masking tends to keep it up.",
+    ok = ok && charts_add_common(
+                   a, "Diversity of heads (KL)", kl_of, true, "block",
+                   "The mean over pairs of heads. A line that falls to 0 belongs to a model whose last blocks repeat one "
+                   "head; masking tends to keep it up.",
+                   out);
+    ok = ok && charts_add_common(
+                   a, "Diversity of heads (1 - cosine)", cosine_of, true, "block",
+                   "The same by the cosine between rows of attention: 0 when all heads look alike, 1 when no two look at "
+                   "the same patches.",
+                   out);
+    charts_end_section(out);
+    ok = ok && analyse_add_similarity(a, out);
+    charts_begin_section(out, "Directions that tokens share", "Singular values of a picture's patch tokens, each of length 1.");
+    ok = ok && charts_add_each(
+                   a, "Share of the largest singular values", shares_chart, true,
+                   "How much of the sum of all singular values the largest have. High lines: tokens of a picture lie near "
+                   "a few directions, so they say much the same; low ones: every patch keeps something of its own.",
+                   out);
+    ok = ok && charts_add_common(a, "Effective rank of tokens", rank_of, true, "block",
+                                 "The same in one number: how many directions the patches of a picture use.", out);
+    charts_end_section(out);
+    charts_begin_section(out, "Frequencies",
+                         "Tokens as maps, one a channel: log amplitude along the diagonal of the Fourier "
+                         "transform, above that of the constant part.");
+    ok = ok &&
+         charts_add_each(a, "Log amplitude by frequency", spectrum_chart, false,
+                         "Cycles over the height of the grid, from coarse to fine; a line a layer. Lines that fall steeply "
+                         "belong to smooth features, flat ones to features with much detail.",
                          out);
-    ok =
-        ok && add_common(a, "Diversity of heads (1 - cosine)", cosine_of, true, "block",
-                         "The same by the cosine between rows of attention: 0 when all heads look alike, 1 when no two look at "
-                         "the same patches.",
-                         out);
-    end_section(out);
-    ok = ok && add_similarity(a, out);
-    begin_section(out, "Directions that tokens share", "Singular values of a picture's patch tokens, each of length 1.");
-    ok = ok && add_each(a, "Share of the largest singular values", shares_chart, true,
-                        "How much of the sum of all singular values the largest have. High lines: tokens of a picture lie near "
-                        "a few directions, so they say much the same; low ones: every patch keeps something of its own.",
-                        out);
-    ok = ok && add_common(a, "Effective rank of tokens", rank_of, true, "block",
-                          "The same in one number: how many directions the patches of a picture use.", out);
-    end_section(out);
-    begin_section(out, "Frequencies",
-                  "Tokens as maps, one a channel: log amplitude along the diagonal of the Fourier "
-                  "transform, above that of the constant part.");
-    ok = ok && add_each(a, "Log amplitude by frequency", spectrum_chart, false,
-                        "Cycles over the height of the grid, from coarse to fine; a line a layer. Lines that fall steeply "
-                        "belong to smooth features, flat ones to features with much detail.",
-                        out);
-    ok = ok && add_common(a, "Amplitude of the highest frequency", delta_of, false, "layer",
-                          "The last point of each line above, just below the highest frequency; compare only models with equal "
-                          "grids. Masking tends to keep fine detail to the end, contrastive learning loses it with depth.",
-                          out);
-    end_section(out);
-    return ok && add_weights(a, out) && add_pictures(a, out);
+    ok = ok && charts_add_common(
+                   a, "Amplitude of the highest frequency", delta_of, false, "layer",
+                   "The last point of each line above, just below the highest frequency; compare only models with equal "
+                   "grids. Masking tends to keep fine detail to the end, contrastive learning loses it with depth.",
+                   out);
+    charts_end_section(out);
+    return ok && analyse_add_weights(a, out) && add_pictures(a, out);
 }
 
 bool analyse_report(Analysis *a)
