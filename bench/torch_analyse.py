@@ -127,16 +127,21 @@ def head_numbers(a, distances, classes):
     return {k: v.double().sum(0) for k, v in out.items()}
 
 
-def token_numbers(x, rows, columns):
-    """Of patch tokens (N, L, D): sums over pictures of shares, effective rank, amplitudes."""
+def token_numbers(x):
+    """Of patch tokens (N, L, D): sums over pictures of shares, effective rank."""
     s = torch.linalg.svdvals(F.normalize(x, dim=-1))
     share = s.cumsum(-1)[:, :5] / s.sum(-1, keepdim=True)
     p = s / s.sum(-1, keepdim=True)
     rank = torch.exp(-(p * p.clamp_min(1e-30).log()).sum(-1))
+    return share.double().sum(0), rank.double().sum(0)
+
+
+def amplitude_sum(x, rows, columns):
+    """Of patch tokens (N, L, D): the sum over pictures of log amplitudes."""
     f = torch.fft.fft2(x.transpose(1, 2).reshape(len(x), -1, rows, columns)).abs().add(1e-6).log()
     i = torch.arange((rows + 1) // 2)
     diagonal = f[:, :, i, i * columns // rows].mean(1)
-    return share.double().sum(0), rank.double().sum(0), (diagonal - diagonal[:, :1]).double().sum(0)
+    return (diagonal - diagonal[:, :1]).double().sum(0)
 
 
 def hsic(k, l):
@@ -146,15 +151,34 @@ def hsic(k, l):
     return ((k * l).sum() + rows.sum() * columns.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (rows * columns).sum()) / (n * (n - 3))
 
 
-def add_similarity(sums, layers):
-    grams = []
-    for x in layers:
-        x = x.double() - x.double().mean(0)
-        grams.append((x @ x.T).fill_diagonal_(0))
-    for i, k in enumerate(grams):
-        for j in range(i, len(grams)):
-            sums[i, j] += hsic(k, grams[j])
-            sums[j, i] = sums[i, j]
+class Similarity:
+    """CKA of layers, its sums over minibatches of one size; what fills none at the end is left out."""
+
+    def __init__(self, batch):
+        self.batch, self.have, self.sums = batch, None, None
+
+    def add(self, layers):
+        new = torch.stack(layers)
+        self.have = new if self.have is None else torch.cat([self.have, new], 1)
+        if self.sums is None:
+            self.sums = torch.zeros(len(layers), len(layers), dtype=torch.double)
+        while self.have.shape[1] >= self.batch:
+            self.add_minibatch(self.have[:, : self.batch])
+            self.have = self.have[:, self.batch :]
+
+    def add_minibatch(self, layers):
+        grams = []
+        for x in layers:
+            x = x.double() - x.double().mean(0)
+            grams.append((x @ x.T).fill_diagonal_(0))
+        for i, k in enumerate(grams):
+            for j in range(i, len(grams)):
+                self.sums[i, j] += hsic(k, grams[j])
+                self.sums[j, i] = self.sums[i, j]
+
+    def result(self):
+        own = self.sums.diagonal()
+        return self.sums / (own[:, None] * own[None]).sqrt()
 
 
 def compare(result, path, count, tolerance=1e-3):
@@ -187,7 +211,9 @@ def compare(result, path, count, tolerance=1e-3):
     for row in theirs["frequencies"]:
         note("log_amplitude", float(result["amplitudes"][int(row["layer"])][int(row["frequency"])]), row["log_amplitude"])
     for row in theirs["cka"]:
-        note("cka", float(result["cka"][int(row["layer"]), int(row["other_layer"])]), row["cka"])
+        for name in ("cka", "cka_class"):
+            if name in result:
+                note(name, float(result[name][int(row["layer"]), int(row["other_layer"])]), row[name])
     for name, value in worst.items():
         print(f"{name:24s} {value:.2e}", file=sys.stderr)
     return all(value <= tolerance for value in worst.values())
@@ -223,7 +249,8 @@ def main():
     cka_batch = max(4, count // -(-count // args.cka_batch))
     pictures = Pictures(paths, side * patch, torch.tensor(args.mean), torch.tensor(args.std))
     loader = torch.utils.data.DataLoader(pictures, args.batch, num_workers=args.workers)
-    heads, shares, ranks, amplitudes, pooled, similarity = {}, {}, {}, {}, [], None
+    heads, shares, ranks, amplitudes = {}, {}, {}, {}
+    means, firsts = Similarity(cka_batch), Similarity(cka_batch)
     with torch.inference_mode():
         for batch in loader:
             states, maps = forward(w, batch, args.heads, args.eps)
@@ -232,26 +259,23 @@ def main():
                 for name, value in head_numbers(a, distances, classes).items():
                     heads.setdefault(b, {})[name] = heads.get(b, {}).get(name, 0) + value
             for layer, t in enumerate(tokens):
-                share, rank, amplitude = token_numbers(t, side, side)
-                shares[layer] = shares.get(layer, 0) + share
-                ranks[layer] = ranks.get(layer, 0) + rank
-                amplitudes[layer] = amplitudes.get(layer, 0) + amplitude
-            pooled.append(torch.stack([t.mean(1) for t in tokens]))
-            have = torch.cat(pooled, 1)
-            if similarity is None:
-                similarity = torch.zeros(len(tokens), len(tokens), dtype=torch.double)
-            while have.shape[1] >= cka_batch:
-                add_similarity(similarity, have[:, :cka_batch])
-                have = have[:, cka_batch:]
-            pooled = [have]
-    own = similarity.diagonal()
+                if layer:
+                    share, rank = token_numbers(t)
+                    shares[layer] = shares.get(layer, 0) + share
+                    ranks[layer] = ranks.get(layer, 0) + rank
+                amplitudes[layer] = amplitudes.get(layer, 0) + amplitude_sum(t, side, side)
+            means.add([t.mean(1) for t in tokens])
+            if classes:
+                firsts.add([s[:, 0] for s in states])
     result = {
         "heads": {b: {k: v / count for k, v in numbers.items()} for b, numbers in heads.items()},
         "shares": {k: v / count for k, v in shares.items()},
         "ranks": {k: v / count for k, v in ranks.items()},
         "amplitudes": {k: v / count for k, v in amplitudes.items()},
-        "cka": similarity / (own[:, None] * own[None]).sqrt(),
+        "cka": means.result(),
     }
+    if classes:
+        result["cka_class"] = firsts.result()
     seconds = time.perf_counter() - start
     good = not args.compare or compare(result, args.compare, count)
     about = {

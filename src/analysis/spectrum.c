@@ -8,7 +8,16 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-enum { LANES = 2, BLOCK = 4 /* rows that are multiplied with one at once */ };
+/* Compiled with -ffp-contract=off, and sums have one order: the same bits with any width of the processor's vectors. */
+#if defined(__x86_64__)
+#define ALL_WIDTHS __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define ALL_WIDTHS
+#endif
+
+enum { LANES = 8, BLOCK = 4 /* rows that are multiplied with one at once */ };
+
+typedef double Lanes __attribute__((vector_size(LANES * sizeof(double)), aligned(sizeof(double)), may_alias));
 
 struct Spectrum {
     int n, width, count;
@@ -57,73 +66,70 @@ int spectrum_count(const Spectrum *s)
     return s->count;
 }
 
-/* ---- sums of many products, in vectors that every processor has */
+/* ---- sums of many products. In every function of ALL_WIDTHS what it calls is inlined. */
 
-typedef double Two __attribute__((vector_size(16)));
+#define INLINE static inline __attribute__((always_inline))
 
-static double two_sum(Two x)
+INLINE double lanes_sum(const Lanes *x)
 {
-    return x[0] + x[1];
-}
-
-static Two two_load(const double *p)
-{
-    Two x;
-    memcpy(&x, p, sizeof x);
-    return x;
-}
-
-static void two_store(double *p, Two x)
-{
-    memcpy(p, &x, sizeof x);
-}
-
-/* products[k] = x . row k of y, of BLOCK rows `stride` apart; n is even. */
-static void dots(const double *x, const double *y, size_t stride, int n, double products[BLOCK])
-{
-    Two sums[BLOCK] = {{0}};
-    for (int i = 0; i < n; i += LANES) {
-        Two a = two_load(x + i);
-        for (int k = 0; k < BLOCK; k++)
-            sums[k] += a * two_load(y + (size_t)k * stride + i);
-    }
-    for (int k = 0; k < BLOCK; k++)
-        products[k] = two_sum(sums[k]);
+    const Lanes v = *x;
+    return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
 }
 
 /* Row r of the symmetric matrix (its part up to the diagonal, n = r numbers in front of that) times v, and its column added to
  * p: p[k] += a[k] v[r]. */
-static double row_times(const double *a, const double *v, double vr, double *p, int n)
+INLINE double row_times(const double *a, const double *v, double vr, double *p, int n)
 {
-    Two sum = {0}, factor = {vr, vr};
+    Lanes sum = {0}, factor = vr - (Lanes){0};
     int k = 0;
     for (; k + LANES <= n; k += LANES) {
-        Two x = two_load(a + k);
-        sum += x * two_load(v + k);
-        two_store(p + k, two_load(p + k) + x * factor);
+        Lanes x = *(const Lanes *)(a + k);
+        sum += x * *(const Lanes *)(v + k);
+        *(Lanes *)(p + k) += x * factor;
     }
     double rest = 0;
     for (; k < n; k++) {
         rest += a[k] * v[k];
         p[k] += a[k] * vr;
     }
-    return two_sum(sum) + rest;
+    return lanes_sum(&sum) + rest;
 }
 
 /* a[k] -= pr v[k] + vr p[k]. */
-static void row_update(double *a, const double *v, const double *p, double pr, double vr, int n)
+INLINE void row_update(double *a, const double *v, const double *p, double pr, double vr, int n)
 {
-    Two x = {pr, pr}, y = {vr, vr};
+    Lanes x = pr - (Lanes){0}, y = vr - (Lanes){0};
     int k = 0;
     for (; k + LANES <= n; k += LANES)
-        two_store(a + k, two_load(a + k) - (x * two_load(v + k) + y * two_load(p + k)));
+        *(Lanes *)(a + k) -= x * *(const Lanes *)(v + k) + y * *(const Lanes *)(p + k);
     for (; k < n; k++)
         a[k] -= pr * v[k] + vr * p[k];
 }
 
+/* The lower part of rows times rows; their length, the stride, is a multiple of LANES. A block of rows stays in the nearest
+ * cache while all others pass by. */
+ALL_WIDTHS static void make_gram(const double *rows, size_t stride, int m, double *gram)
+{
+    for (int j = 0; j < m; j += BLOCK)
+        for (int i = j; i < m; i++) {
+            const double *x = rows + (size_t)i * stride, *y = rows + (size_t)j * stride;
+            Lanes s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}; /* an array would not be kept in registers */
+            for (size_t c = 0; c < stride; c += LANES) {
+                Lanes a = *(const Lanes *)(x + c);
+                s0 += a * *(const Lanes *)(y + c);
+                s1 += a * *(const Lanes *)(y + stride + c);
+                s2 += a * *(const Lanes *)(y + 2 * stride + c);
+                s3 += a * *(const Lanes *)(y + 3 * stride + c);
+            }
+            const double products[BLOCK] = {lanes_sum(&s0), lanes_sum(&s1), lanes_sum(&s2), lanes_sum(&s3)};
+            for (int k = 0; k < BLOCK && j + k <= i; k++)
+                gram[(size_t)i * (size_t)m + (size_t)(j + k)] = products[k];
+        }
+}
+
 /* Householder's reduction of the symmetric matrix a (m, m), of which the part up to the diagonal is read, to its diagonal d and
  * what lies beside it, e[1..m-1]. a is used up. */
-static void tridiagonal(double *a, int m, double *d, double *e, double *p)
+ALL_WIDTHS static void tridiagonal(double *a, int m, double *d, double *e, double *p)
 {
     for (int i = m - 1; i > 1; i--) {
         double *v = a + (size_t)i * (size_t)m, scale = 0, length = 0;
@@ -214,7 +220,7 @@ static void eigenvalues(double *d, double *e, int m, double *out)
 }
 
 /* Tokens of length 1: rows of `unit` when these are fewer than columns, else its columns, since either has the squares of the
- * values. Rows of `unit` are padded with zeros to an even length, and their number to whole blocks. */
+ * values. Rows of `unit` are padded with zeros to whole vectors, and their number to whole blocks. */
 static void place_units(Spectrum *s, const float *tokens)
 {
     bool rows = s->n <= s->width;
@@ -232,13 +238,7 @@ static void place_units(Spectrum *s, const float *tokens)
 static const double *find_values(Spectrum *s)
 {
     int m = s->count;
-    for (int i = 0; i < m; i++)
-        for (int j = 0; j <= i; j += BLOCK) {
-            double products[BLOCK];
-            dots(s->unit + (size_t)i * s->stride, s->unit + (size_t)j * s->stride, s->stride, (int)s->stride, products);
-            for (int k = 0; k < BLOCK && j + k <= i; k++)
-                s->gram[(size_t)i * (size_t)m + (size_t)(j + k)] = products[k];
-        }
+    make_gram(s->unit, s->stride, m, s->gram);
     for (int i = 0; i < m; i++)
         if (!isfinite(s->gram[(size_t)i * (size_t)m + (size_t)i])) {
             for (int k = 0; k < m; k++)
