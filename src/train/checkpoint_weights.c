@@ -220,12 +220,18 @@ static bool load_frozen(const Weights *file, const Recipe *from, const Recipe *t
             continue;
         p.name += length;
         const Weight *t = weights_find(file, p.name);
+        if (!t && !strncmp(p.name, "norm.", 5))
+            return error_set("it has no final norm, which target.final_norm asks for");
         if (!t)
             return error_set("%s is missing", p.name);
         if (same_shape(t, &p))
             weight_to_f32(t, weights + p.offset);
         else if (!resize_table(t, from, &p, to, weights + p.offset))
-            return error_set("%s is of another shape", p.name);
+            return error_set("%s is of another shape%s", p.name,
+                             strstr(p.name, "rel_pos_bias")
+                                 ? ": its positions are relative ones of another grid of patches, which "
+                                   "pictures of its own size have (target.image_size)"
+                                 : "");
     }
     return true;
 }
