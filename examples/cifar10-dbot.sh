@@ -27,9 +27,9 @@ pretrain() {
     "$lacuna" pretrain "$here/$recipe.yaml" --data "$list" --val "$cifar/test" --out "$out/$run" --resume --seed "$seed" "$@"
 }
 
-# probe WEIGHTS NAME: linear and kNN on the last block, into OUT/probes/NAME.
+# probe WEIGHTS NAME: linear and kNN on the last block, into OUT/dbot-probes/NAME.
 probe() {
-    local kind folder=$out/probes/$2
+    local kind folder=$out/dbot-probes/$2
     mkdir -p "$folder"
     for kind in linear knn; do
         [ -e "$folder/$kind.txt" ] && continue
@@ -65,7 +65,7 @@ for chain in "${chains[@]}"; do
 done
 
 look() {
-    [ -e "$out/alike/$1/cka.csv" ] || "$lacuna" analyse "${@:2}" --data "$cifar/test" --out "$out/alike/$1"
+    [ -e "$out/alike/$1/report.html" ] || "$lacuna" analyse "${@:2}" --data "$cifar/test" --out "$out/alike/$1"
 }
 for stage in 0 1 2 3; do
     mapfile -t of_stage <<<"${models[stage]%$'\n'}"
@@ -95,7 +95,7 @@ alike() {
         }' "$out/alike/$1/heads.csv" "$out/alike/$1/layers.csv" "$out/alike/$1/cka.csv"
 }
 
-share() { awk '$2 ~ /%$/ { print $2 + 0; exit }' "$out/probes/$1.txt"; }
+share() { awk '$2 ~ /%$/ { print $2 + 0; exit }' "$out/dbot-probes/$1.txt"; }
 {
     echo '| first teacher | probe | of the teacher | stage 1 | stage 2 | stage 3 |'
     echo '| --- | --- | --- | --- | --- | --- |'

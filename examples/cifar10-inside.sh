@@ -4,7 +4,7 @@
 #
 #   [SET=blocks] examples/cifar10-inside.sh CIFAR OUT [RUN ..] [KEY=VALUE ..]
 #
-# CIFAR has the folders train and test, a folder of pictures a class. RUN: at most six; other runs want another SET. Stopped at any time,
+# CIFAR has the folders train and test, a folder of pictures a class. RUN: at most six, with a class token; other runs want another SET. Stopped at any time,
 # the same command goes on. Leaves the runs, OUT/SET/inside/report.html, OUT/SET.csv and OUT/SET.md: attention distance, difference of
 # heads, likeness of blocks, and linear probes of each block, by the mean of the patch tokens and by the class token, since a method
 # that trains one of them says nothing of the other. KEY=VALUE goes to both that are trained, so `mask.*` and `target.*` have no place there.

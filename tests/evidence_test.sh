@@ -13,7 +13,8 @@ ln -s ../world/train CIFAR/train
 ln -s ../world/val CIFAR/test
 more=(encoder.width=16 encoder.heads=2 schedule.batch_size=8 schedule.epochs=2 schedule.warmup_epochs=0.5 data.val_every=1 run.threads=1)
 timeout 100 "$source/examples/cifar10-deepmim.sh" CIFAR out "${more[@]}" --max-steps 3 >/dev/null 2>&1
-[ -e out/report.html ] && [ -e out/deepmim-1/checkpoints/latest ]
+[ -e out/report.html ]
+[ -e out/deepmim-1/checkpoints/latest ]
 # Gone on with, it comes to its end and has a line for each validation.
 timeout 100 "$source/examples/cifar10-deepmim.sh" CIFAR out "${more[@]}" >/dev/null 2>&1
 [ "$(grep -c '^| mae-0 ' out/table.md)" = 2 ]
@@ -33,12 +34,14 @@ inside() {
         { cat log; exit 1; }
 }
 inside --max-steps 3
-[ -e out/blocks/inside/report.html ] && [ -e out/mocov3-0/checkpoints/latest ]
+[ -e out/blocks/inside/report.html ]
+[ -e out/mocov3-0/checkpoints/latest ]
 # Gone on with, weights that are others are looked at anew, the same ones are not.
 touch -d 2001-01-01 out/probes/mae-0/linear-mean.json out/probes/supervised-0/linear-mean.json out/blocks/inside/numbers.json
 inside
 [ "$(stat -c %Y out/probes/mae-0/linear-mean.json)" = "$(date -d 2001-01-01 +%s)" ]
-[ out/probes/supervised-0/linear-mean.json -nt CIFAR ] && [ out/blocks/inside/numbers.json -nt CIFAR ]
+[ out/probes/supervised-0/linear-mean.json -nt CIFAR ]
+[ out/blocks/inside/numbers.json -nt CIFAR ]
 touch -d 2001-01-01 out/blocks/inside/numbers.json
 inside
 [ "$(stat -c %Y out/blocks/inside/numbers.json)" = "$(date -d 2001-01-01 +%s)" ]
@@ -51,7 +54,8 @@ inside
 [ "$(awk -F, '$1 == "mae-0" && $2 == 7 { print $8 }' out/blocks.csv)" = "$(awk -F, '$1 == "mae-0" && $2 == 7 { print $3 }' out/blocks/inside/layers.csv)" ]
 linear=$(awk -F, '$1 == "mocov3-0" && $2 == 12 { print $12 }' out/blocks.csv)
 grep -q "\"block\": 12, \"norm\": false, \"best\": {\"lr\": [0-9.]*, \"top1\": $linear," out/probes/mocov3-0/linear-mean.json
-[ "$(grep -c '^## ' out/blocks.md)" = 13 ] && [ "$(grep -c '^| 12 |' out/blocks.md)" = 10 ]
+[ "$(grep -c '^## ' out/blocks.md)" = 13 ]
+[ "$(grep -c '^| 12 |' out/blocks.md)" = 10 ]
 [ "$(grep -Ec '^\| (supervised|mocov3|mae)-0 (\| -?[0-9.]+ ){2}\|$' out/blocks.md)" = 3 ]
 [ "$(grep -Ec '^\| (supervised|mocov3|mae)-0 (\| [0-9.]+ ){7}\|$' out/blocks.md)" = 6 ]
 ! "$source/examples/cifar10-inside.sh" CIFAR out out/mae-0 out/mae-0 "${more[@]}" >log 2>&1

@@ -481,6 +481,17 @@ static void hostile_weights_cost_nothing(void **state)
     }
     text_add(&p, ".");
     expect_cheap_pickle("modules that hold one another", &p, 0, true, "modules lie too deep");
+    /* Many names of one large mapping, in one that names itself: each level would be their product. */
+    p.length = 0;
+    text_add_bytes(&p, "}q\2(X\1\0\0\0aq", 11);
+    text_add_bytes(&p, "\0}q\1(", 5);
+    for (int i = 0; i < 100000; i++)
+        text_add_bytes(&p, "h\0N", 3);
+    text_add(&p, "u");
+    for (int i = 0; i < 100000; i++)
+        text_add_bytes(&p, "h\0h\1", 4);
+    text_add_bytes(&p, "X\5\0\0\0modelh\2u.", 14);
+    expect_cheap_pickle("a mapping under many names that holds itself", &p, 0, false, "lie too deep in each other");
     text_free(&p);
 }
 

@@ -9,7 +9,7 @@
 #include "base/memory.h"
 
 /* Compiled with -ffp-contract=off, and sums have one order: the same bits with any width of the processor's vectors. */
-#if defined(__x86_64__)
+#if defined(__x86_64__) && defined(__GLIBC__)
 #define ALL_WIDTHS __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define ALL_WIDTHS

@@ -263,6 +263,27 @@ static void print_dense(const DenseResult *r, const DenseOptions *o)
     print_choice(o->lr_count, r->apart_count);
 }
 
+/* The run of a checkpoint's folder as its name has it, two parts less, where that is the run, else from the root. */
+static void add_run(Text *out, const char *from, const char *run)
+{
+    size_t length = strlen(from);
+    for (int part = 0; part < 2; part++) {
+        while (length > 0 && from[length - 1] == '/')
+            length--;
+        while (length > 0 && from[length - 1] != '/')
+            length--;
+    }
+    Text shorter = {0};
+    text_add(&shorter, "%.*s", (int)length, from);
+    char *real = length && !shorter.failed ? realpath(shorter.data, NULL) : NULL;
+    if (real && !strcmp(real, run))
+        text_add(out, "%s", shorter.data);
+    else
+        text_add(out, "%s/", run);
+    free(real);
+    text_free(&shorter);
+}
+
 /* RUN/probes; of a checkpoint RUN/checkpoints/STEP, which goes when there are newer ones, RUN/probes/STEP. What stands behind a
  * `#` is told apart by a `-`. Owned by the caller. */
 static char *default_folder(const char *given)
@@ -274,31 +295,29 @@ static char *default_folder(const char *given)
     char *key = file_exists(from) ? NULL : strrchr(from, '#');
     if (key)
         *key++ = '\0';
-    char *real = realpath(from, NULL), *step = real ? strrchr(real, '/') : NULL;
-    if (step)
-        *step = '\0';
-    char *parent = step ? strrchr(real, '/') : NULL;
-    size_t length = strlen(from);
-    if (!parent || strcmp(parent, "/checkpoints") != 0) {
-        text_add(&folder, "%s/probes", from);
+    char *real = realpath(from, NULL), *meta = real ? file_join(real, "meta.json") : NULL;
+    char *step = meta && file_exists(meta) ? strrchr(real, '/') : NULL, *between = NULL;
+    if (step) {
+        *step++ = '\0';
+        between = strrchr(real, '/');
+    }
+    if (between && !strcmp(between, "/checkpoints")) {
+        *between = '\0'; /* what is left is the run */
+        add_run(&folder, from, real);
+        text_add(&folder, "probes/%s", step);
     } else {
-        /* From the name as it was given, so that it stays relative: two parts less. */
-        for (int part = 0; part < 2; part++) {
-            while (length > 0 && from[length - 1] == '/')
-                length--;
-            while (length > 0 && from[length - 1] != '/')
-                length--;
-        }
-        if (length)
-            text_add(&folder, "%.*sprobes/%s", (int)length, from, step + 1);
-        else /* within RUN or its checkpoints */
-            text_add(&folder, "%.*s/probes/%s", (int)(parent - real), real, step + 1);
+        text_add(&folder, "%s/probes", from);
     }
     if (key)
         text_add(&folder, "-%s", key);
     free(real);
+    memory_free(meta);
     memory_free(from);
-    return folder.failed ? NULL : folder.data;
+    if (folder.failed) {
+        text_free(&folder);
+        return NULL;
+    }
+    return folder.data;
 }
 
 /* OUT/KIND.json, of pooled features OUT/KIND-FEATURES.json, and, when there is a curve, an .svg beside it; the curve of an
@@ -406,11 +425,14 @@ static const Option OPTIONS[] = {
      .wanted = "DIR, labelled pictures to learn from"},
     {"val", OPTION_PATH, AT(val), .value = "DIR", .help = "labelled pictures to judge by",
      .wanted = "DIR, labelled pictures to judge by"},
-    {"out", OPTION_PATH, AT(out), .value = "DIR", .help = "folder for the results (default: RUN/probes)"},
+    {"out", OPTION_PATH, AT(out), .value = "DIR",
+     .help = "folder for the results (default: RUN/probes, of a checkpoint RUN/probes/STEP)"},
     {"blocks", OPTION_TEXT, AT(blocks), .value = "N",
      .help = "the state behind block N, of `all` blocks, or of the `last` one behind the final norm", .initial = "last"},
     {"features", OPTION_TEXT, AT(features), .value = "WORD",
-     .help = "knn, linear: what a picture's tokens become: class_token, mean or concat (default: the run's probe.features)"},
+     .help =
+         "knn, linear: what a picture's tokens become: class_token, mean or concat (default: the run's probe.features, or mean "
+         "without a class token)"},
     {"k", OPTION_TEXT, AT(k), .value = "N,...",
      .help = "knn: numbers of neighbours, of which the first decides (default: the run's probe.k, then 10,20,100,200)"},
     {"temperature", OPTION_TEXT, AT(temperature), .value = "X",
@@ -459,12 +481,14 @@ const Verb probe_verb = {
         "map, on pictures of the built-in world (--train world --val world), whose truth is known: mIoU over the background "
         "and the world's classes; d1, the share of pixels whose depth is wrong by less than a quarter, and RMSE in metres.\n"
         "\n"
-        "RUN/probes/KIND.json holds every score with its interval, the classes' names, and the pictures that are in both sets "
+        "RUN/probes/KIND.json (of knn and linear KIND-FEATURES.json, of a checkpoint in RUN/probes/STEP) holds every score "
+        "with "
+        "its interval, the classes' names, and the pictures that are in both sets "
         "or nearly so. Which of several learning rates is taken, a tenth of the training pictures tells, of each class and "
         "always the same ones; with that rate the probe then learns from all, and is held against the held-out pictures once. "
         "With "
         "--choose val these choose too, as papers do it: shares and intervals are then a little high. Unreadable pictures are "
-        "named and left out. With --blocks all, RUN/probes/KIND.svg shows the quality "
+        "named and left out. With --blocks all, an .svg beside it shows the quality "
         "against the number of blocks kept.",
     .options = OPTIONS,
     .examples = "lacuna probe knn --from runs/mae --train cifar/train --val cifar/test\n"

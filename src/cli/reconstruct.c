@@ -164,7 +164,7 @@ static bool draw(Job *job)
     Image sheet = {0};
     Text note = {0};
     bool ok = false;
-    if (!checkpoint_recipe(job->from, &job->recipe) || !has_decoder(job->from) ||
+    if (!checkpoint_recipe(job->from, &job->recipe) || (job->recipe.decoder_count > 0 && !has_decoder(job->from)) ||
         !(job->files.count ? read_files(job) : read_source(job)) || !(trainer = reconstruct_open(&job->recipe, &job->opened)) ||
         !checkpoint_load_weights(job->from, &job->recipe, trainer, &note) || !(hidden = draw_masks(job)))
         goto done;

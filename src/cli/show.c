@@ -36,6 +36,8 @@ static bool ends_in(const char *path, size_t length, const char *end)
 static bool has_weights(const char *path)
 {
     const char *hash = strchr(path, '#');
+    if (weights_of_teacher(path))
+        return true;
     bool whole = !hash || file_exists(path);
     size_t length = whole ? strlen(path) : (size_t)(hash - path);
     char *file = memory_string(path);
@@ -185,7 +187,8 @@ static void add_subject(Text *t, const Subject *s)
         if (s->foreign)
             text_add(t, ": %s", foreign_kind(weights_foreign(s->foreign)));
         text_add(t, "\nmodel       ");
-        add_model(t, &s->recipe, !s->foreign || weights_find(s->foreign, "decoders.0.pred.weight"));
+        add_model(t, &s->recipe,
+                  s->foreign ? weights_find(s->foreign, "decoders.0.pred.weight") != NULL : !weights_of_teacher(s->name));
         text_add(t, "\n");
     }
 }

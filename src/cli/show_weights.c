@@ -140,10 +140,12 @@ void show_tensors(Text *out, const StateDict *s)
         rows[i] =
             (Row){.theirs = pattern_of(state_at(s, i)->name), .ours = memory_string(""), .tensor = state_at(s, i), .count = 1};
     text_add(out, "container   %s\ntensors     %zu\n", state_words(s), count);
+    for (size_t i = 0; rows && i < count; i++)
+        out->failed = out->failed || !rows[i].theirs || !rows[i].ours;
     out->failed = out->failed || !rows;
-    if (rows && count)
+    if (!out->failed && count)
         qsort(rows, count, sizeof *rows, by_pattern);
-    for (size_t i = 0; rows && i < count; i++) {
+    for (size_t i = 0; !out->failed && i < count; i++) {
         if (i > 0 && same_row(&rows[kept], &rows[i]))
             rows[kept].count++;
         else

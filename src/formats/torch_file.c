@@ -383,12 +383,18 @@ static bool no_tensors(const TorchFile *f, const PickleValue *pairs, const char 
     return false;
 }
 
-/* Networks beside the one that is taken. */
+/* Networks beside the one that is taken. Many names may mean one large mapping, so only beginnings are looked at. */
 static void add_siblings(TorchFile *f, const PickleValue *pairs, const PickleValue *taken)
 {
-    for (uint32_t i = 0; i + 1 < pairs->count; i += 2) {
+    enum { NAMES_MOST = 64, TENSORS_LOOKED = 8 };
+    for (uint32_t i = 0; i + 1 < pairs->count && i < 2 * NAMES_MOST; i += 2) {
         const PickleValue *inner = plain_mapping(pairs->items[i + 1]);
-        if (pairs->items[i]->kind == PICKLE_TEXT && pairs->items[i + 1] != taken && inner && holds_tensors(inner))
+        bool any = false;
+        if (pairs->items[i]->kind != PICKLE_TEXT || pairs->items[i + 1] == taken || !inner)
+            continue;
+        for (uint32_t k = 0; !any && k + 1 < inner->count && k < 2 * TENSORS_LOOKED; k += 2)
+            any = tensor_record(inner->items[k + 1]) != NULL;
+        if (any)
             add_other(f, pairs->items[i]);
     }
 }

@@ -142,6 +142,14 @@ static bool means_teacher(const char *path, char **of)
     return false;
 }
 
+bool weights_of_teacher(const char *path)
+{
+    char *of;
+    bool means = means_teacher(path, &of);
+    memory_free(of);
+    return means;
+}
+
 /* What was a student once, or drawn as one, is an encoder of the run's recipe with fewer blocks. */
 static bool describe_teacher(Weights *w, const char *folder, Recipe *r)
 {
@@ -154,10 +162,12 @@ static bool describe_teacher(Weights *w, const char *folder, Recipe *r)
         strcmp(first, "random") != 0 && strcmp(first, "initial") != 0)
         return error_set("its teacher is that of a file: name %s itself", first);
     for (size_t i = 0; i < w->count; i++)
-        if (sscanf(w->weights[i].name, "blocks.%d.", &block) == 1 && block >= blocks)
+        if (sscanf(w->weights[i].name, "blocks.%4d.", &block) == 1 && block >= blocks)
             blocks = block + 1;
     if (!blocks)
         return error_set("it has no teacher with blocks");
+    for (int k = 0; k < r->decoder_count; k++)
+        r->decoders[k].tap = TAP_LAST; /* it has none */
     if (blocks < recipe_depth(r))
         r->encoder.keep_blocks = blocks;
     r->encoder.final_norm = r->encoder.final_norm && weights_find(w, "norm.weight");

@@ -10,10 +10,13 @@
 typedef struct Weights Weights;
 
 /* Opens what `path` means: a run (its newest checkpoint), a checkpoint's folder or its model.safetensors; behind a run or
- * checkpoint `#teacher`, the frozen network that its student learnt from; else whatever state_open() reads. *recipe becomes that of the model: image.mean and image.std are lists or words, its name is "". What is
- * worth knowing is appended to `note` (may be NULL). NULL after error_set(). */
+ * checkpoint `#teacher`, the frozen network that its student learnt from; else whatever state_open() reads. *recipe becomes that
+ * of the model: image.mean and image.std are lists or words, its name is "". What is worth knowing is appended to `note` (may be NULL). NULL after error_set(). */
 Weights *weights_open(const char *path, Recipe *recipe, Text *note);
 void weights_close(Weights *weights);
+
+/* Whether a path means the teacher of a run or a checkpoint. */
+bool weights_of_teacher(const char *path);
 
 /* What is to be opened: a file, or a folder of another project. Fresh string; NULL after error_set(). */
 char *weights_file(const char *path, Text *note);
