@@ -166,6 +166,7 @@ static void maskfeat(void **state)
     (void)state;
     static Recipe r;
     load("maskfeat-vit-b16", &r);
+    assert_true(r.augment.crop_ratio[0] == 0.75 && r.augment.crop_ratio[1] == 1.3333);
     assert_true(r.encoder.width == 768 && r.encoder.depth == 12 && r.encoder.class_token == 1 && r.encoder.drop_path == 0);
     assert_true(r.encoder.input == ENCODER_INPUT_MASK_TOKEN && r.encoder.position == ENCODER_POSITION_LEARNED);
     assert_true(r.encoder.qkv_bias == QKV_BIAS_TRUE && r.encoder.init == ENCODER_INIT_MASKFEAT);
