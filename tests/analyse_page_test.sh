@@ -34,10 +34,12 @@ expect 4 '<img '
 expect 0 'There is nothing to measure'
 expect 17 '<p class="note">'
 
-# Two models: a plot each, and what they share; 9, 16 and 12 cells; weights of the two blocks both have.
+# Two models: a plot each, and what they share but for two, of class tokens, that the second has none of; 9, 16 and 12 cells;
+# weights of the two blocks both have.
 browse --dump-dom "file://$work/both/report.html" >page
 expect 18 '<div class="value"'
-expect 7 'data-name="two"'
+expect 5 'data-name="two"'
+expect 0 ' d=""'
 expect 30 '<circle'
 expect 37 '<rect class="cell"'
 expect 1 'data-name="qkv"'

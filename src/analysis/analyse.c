@@ -115,11 +115,18 @@ static bool choose_samples(Analysis *a)
     return true;
 }
 
+/* Of a picture that several models cannot read one tells: they go through the pictures batch by batch. */
 static void tell_bad(void *context, const char *key, const char *reason)
 {
-    const AnalyseOptions *o = ((Analysis *)context)->options;
-    if (o->bad)
-        o->bad(o->context, key, reason);
+    Analysis *a = context;
+    Text line = {0};
+    text_add(&line, "\n%s\n", key);
+    bool told = a->told.length && line.length && strstr(a->told.data, line.data);
+    if (!told && a->options->bad)
+        a->options->bad(a->options->context, key, reason);
+    if (!told)
+        text_add(&a->told, "\n%s\n", key);
+    text_free(&line);
 }
 
 /* Minibatches of CKA are alike, and the rest that fills none is as small as can be. */
@@ -139,12 +146,8 @@ static bool open_pass(Analysis *a)
         Model *model = &a->models[m];
         size_t width = (size_t)inside_width(model->inside), layer = width * (size_t)a->cka_batch;
         int depth = inside_depth(model->inside);
-        FeaturesPass pass = {.source = model->source,
-                             .samples = a->samples,
-                             .count = a->wanted,
-                             .max_bad = 1,
-                             .bad = m ? NULL : tell_bad,
-                             .context = a};
+        FeaturesPass pass = {
+            .source = model->source, .samples = a->samples, .count = a->wanted, .max_bad = 1, .bad = tell_bad, .context = a};
         if (!(model->loader = features_loader(inside_features(model->inside), &pass)))
             return false;
         for (int t = 0; t < TOKENS; t++) {
@@ -202,12 +205,14 @@ static void close_minibatch(Analysis *a)
         if (a->similarity[t])
             similarity_add(a->similarity[t], a->layers[t], a->filled);
     a->batches++;
+    a->cka_pictures += (size_t)a->filled;
     a->filled = 0;
 }
 
 /* One batch through all models; *end: there was none. */
 static bool run_batch(Analysis *a, uint64_t step, bool *end)
 {
+    text_free(&a->told);
     for (int m = 0; m < a->count; m++)
         if (!loader_next(a->models[m].loader, &a->models[m].batch))
             return false;
@@ -250,8 +255,10 @@ static bool run_pass(Analysis *a)
     for (uint64_t step = 0; !end; step++)
         if (!run_batch(a, step, &end))
             return false;
-    if (!a->batches && a->filled >= 4) { /* unreadable pictures are missing: all that there are */
-        a->cka_batch = a->filled;
+    /* What is left where unreadable pictures are missing. Of a few pictures an estimate is mostly noise. */
+    if (a->filled >= 4 && (!a->batches || a->filled >= a->cka_batch / 2)) {
+        if (!a->batches)
+            a->cka_batch = a->filled;
         close_minibatch(a);
     }
     return a->pictures > 0 || error_set("%s: not one of %zu pictures could be read", a->options->data, a->wanted);
@@ -358,8 +365,8 @@ static bool write_json(const Analysis *a)
     char *path = file_join(a->options->out, "numbers.json");
     text_add(&out, "{\n\"lacuna\": \"" LACUNA_VERSION "\",\n\"data\": ");
     text_add_json_string(&out, a->options->data);
-    text_add(&out, ",\n\"pictures\": %zu,\n\"cka_batch\": %d,\n\"cka_batches\": %d,\n\"models\": [", a->pictures, a->cka_batch,
-             a->batches);
+    text_add(&out, ",\n\"pictures\": %zu,\n\"cka_batch\": %d,\n\"cka_batches\": %d,\n\"cka_pictures\": %zu,\n\"models\": [",
+             a->pictures, a->cka_batch, a->batches, a->cka_pictures);
     for (int m = 0; m < a->count; m++) {
         const Model *model = &a->models[m];
         HeadLayout h = inside_layout(model->inside);
@@ -419,6 +426,7 @@ static void close_all(Analysis *a)
         similarity_free(a->similarity[t]);
         memory_free(a->layers[t]);
     }
+    text_free(&a->told);
     memory_free(a->own);
     memory_free(a->samples);
     for (int t = 0; t < TABLES; t++)
@@ -448,10 +456,11 @@ bool analyse_write(const AnalyseOptions *o, Text *notes, size_t *pictures)
     for (int m = 0; m < a->count; m++)
         a->models[m].from = o->from[m];
     name_models(a);
-    bool ok = file_make_folder(o->out);
+    bool ok = true;
     for (int m = 0; ok && m < a->count; m++)
         ok = open_model(a, m, notes);
-    ok = ok && choose_samples(a) && open_pass(a) && run_pass(a) && write_tables(a) && analyse_report(a);
+    ok = ok && choose_samples(a) && open_pass(a) && file_make_folder(o->out) && run_pass(a) && write_tables(a) &&
+         analyse_report(a);
     *pictures = a->pictures;
     close_all(a);
     return ok;

@@ -73,12 +73,12 @@ static double last_class_of(const Analysis *a, int m, int l)
 bool analyse_add_similarity(const Analysis *a, Text *out)
 {
     bool ok = true;
-    char lead[256];
+    char lead[320];
     if (a->batches)
         snprintf(lead, sizeof lead,
-                 "Linear CKA, the unbiased estimate, summed over %d minibatch%s of %d pictures. Layer 0 is what enters the "
-                 "first block.",
-                 a->batches, a->batches == 1 ? "" : "es", a->cka_batch);
+                 "Linear CKA, the unbiased estimate, summed over %d minibatch%s of up to %d pictures, %zu of %zu in all. Layer "
+                 "0 is what enters the first block.",
+                 a->batches, a->batches == 1 ? "" : "es", a->cka_batch, a->cka_pictures, a->pictures);
     else
         snprintf(lead, sizeof lead, "Linear CKA wants at least 4 pictures, and more to say much; these were %zu.", a->pictures);
     charts_begin_section(out, "How alike layers are", lead);

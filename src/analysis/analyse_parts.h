@@ -37,12 +37,14 @@ typedef struct {
     int count;
     uint64_t *samples; /* (wanted) */
     size_t wanted, pictures;
+    Text told; /* the unreadable pictures of this batch, each between line ends */
     bool *own; /* (batch) */
     uint64_t looked_samples[LOOKED_MOST];
     int looked;
     Similarity *similarity[TOKENS]; /* NULL where no model has such */
     LayerFeatures *layers[TOKENS];  /* (layer_count) */
     int layer_count[TOKENS], cka_batch, filled, batches;
+    size_t cka_pictures; /* of all minibatches */
     NumbersTable tables[TABLES];
 } Analysis;
 

@@ -24,6 +24,7 @@
 enum { PICTURES = 9 };
 
 static Device device;
+static int cka_batch = 256, told_of; /* of the analyses below; unreadable pictures */
 
 /* A run with its first weights. */
 static void save_run(const char *run, const char *text)
@@ -81,6 +82,7 @@ static int end(void **state)
 static void forget(void *context, const char *key, const char *reason)
 {
     (void)reason;
+    told_of++;
     snprintf(context, 64, "%s", key);
 }
 
@@ -93,7 +95,7 @@ static bool analyse(const char *const *from, int count, const char *out, int bat
                                               .out = out,
                                               .device = device,
                                               .batch = batch,
-                                              .cka_batch = 256,
+                                              .cka_batch = cka_batch,
                                               .bad = forget,
                                               .context = bad},
                             &notes, pictures);
@@ -229,10 +231,21 @@ static void unreadable_pictures_are_left_out(void **state)
     same_file(HOME "/clean/cka.csv", HOME "/dirty/cka.csv");
     same_file(HOME "/clean/numbers.json", HOME "/dirty/numbers.json");
     char *page = read_text(HOME "/dirty/report.html"), minibatches[64];
-    snprintf(minibatches, sizeof minibatches, "over 1 minibatch of %d pictures", PICTURES);
+    snprintf(minibatches, sizeof minibatches, "over 1 minibatch of up to %d pictures, %d of %d in all", PICTURES, PICTURES,
+             PICTURES);
     assert_non_null(strstr(page, minibatches));
     assert_non_null(strstr(page, "Diversity of heads (KL)"));
     memory_free(page);
+    /* What fills no minibatch since one is missing counts, and two models tell of it once. */
+    const char *both[] = {one, HOME "/two"};
+    cka_batch = 5;
+    told_of = 0;
+    assert_true(analyse(both, 2, HOME "/rest", 4, bad, &pictures));
+    cka_batch = 256;
+    assert_int_equal(told_of, 1);
+    char *text = read_text(HOME "/rest/numbers.json");
+    assert_non_null(strstr(text, "\"cka_batch\": 5,\n\"cka_batches\": 2,\n\"cka_pictures\": 9,"));
+    memory_free(text);
     const char *two = HOME "/two";
     assert_true(analyse(&two, 1, HOME "/single", 4, bad, &pictures));
     page = read_text(HOME "/single/report.html");

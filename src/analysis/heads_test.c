@@ -12,7 +12,7 @@
 #include "analysis/heads.h"
 #include "base/error.h"
 
-enum { MOST = 16 * 17 * 17 };
+enum { MOST = 256 * 256 };
 
 static HeadStats *open_stats(HeadLayout layout)
 {
@@ -36,6 +36,8 @@ static void uniform_attention_looks_as_far_as_the_grid(void **state)
         double distance, renormalised, mass;
     } cases[] = {{{1, 2, 2, 0, 16}, 13.656854, 13.656854, 0},
                  {{1, 2, 3, 0, 16}, 18.781325, 18.781325, 0},
+                 {{1, 14, 14, 0, 16}, 116.492227, 116.492227, 0},
+                 {{1, 16, 16, 0, 14}, 116.565053, 116.565053, 0},
                  {{1, 2, 2, 1, 16}, 10.925483, 13.656854, 0.2}};
     static float map[MOST];
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -53,6 +55,64 @@ static void uniform_attention_looks_as_far_as_the_grid(void **state)
         assert_near(r.entropy_keep[0], log(tokens));
         heads_free(s);
     }
+}
+
+/* Nothing to themselves, the same to all others. */
+static void uniform_attention_to_others_looks_farther(void **state)
+{
+    (void)state;
+    static const double distances[] = {18.209139, 117.089623};
+    static const int sides[] = {2, 14};
+    static float map[MOST];
+    for (int i = 0; i < 2; i++) {
+        int tokens = sides[i] * sides[i];
+        for (int k = 0; k < tokens * tokens; k++)
+            map[k] = k % (tokens + 1) ? 1.0f / (float)(tokens - 1) : 0;
+        HeadStats *s = open_stats((HeadLayout){1, sides[i], sides[i], 0, 16});
+        heads_add(s, map);
+        assert_near(heads_result(s).distance[0], distances[i]);
+        heads_free(s);
+    }
+}
+
+/* Logits that fall with the distance: a corner, an edge and the middle of 3 x 3 look in ways of their own. */
+static void near_ones_are_looked_at_most(void **state)
+{
+    (void)state;
+    static const double corner[] = {0.396447, 0.145845, 0.053653, 0.145845, 0.096383, 0.042371, 0.053653, 0.042371, 0.023432},
+                        entropies[] = {1.823589, 1.942280, 2.063228};
+    static const int queries[] = {0, 1, 4};
+    static float map[81], rows[81];
+    for (int q = 0; q < 9; q++) {
+        double weight[9], sum = 0;
+        for (int k = 0; k < 9; k++)
+            sum += weight[k] = exp(-hypot(q % 3 - k % 3, q / 3 - k / 3)); /* in patches: -D/8 of 8 pixels */
+        for (int k = 0; k < 9; k++)
+            map[q * 9 + k] = (float)(weight[k] / sum);
+    }
+    for (int k = 0; k < 9; k++)
+        assert_near(map[k], corner[k]);
+    HeadStats *s = open_stats((HeadLayout){1, 3, 3, 0, 8});
+    heads_add(s, map);
+    HeadResult r = heads_result(s);
+    assert_near(r.distance[0], 7.001770);
+    assert_near(r.entropy[0], 1.902967);
+    heads_free(s);
+    for (int i = 0; i < 3; i++) { /* every query in the place of that one */
+        for (int q = 0; q < 9; q++)
+            memcpy(rows + 9 * q, map + 9 * queries[i], 9 * sizeof *rows);
+        s = open_stats((HeadLayout){1, 3, 3, 0, 8});
+        heads_add(s, rows);
+        assert_near(heads_result(s).entropy[0], entropies[i]);
+        heads_free(s);
+    }
+    static const float row[] = {0.5f, 0.25f, 0.125f, 0.125f};
+    for (int q = 0; q < 4; q++)
+        memcpy(rows + 4 * q, row, sizeof row);
+    s = open_stats((HeadLayout){1, 2, 2, 0, 8});
+    heads_add(s, rows);
+    assert_near(heads_result(s).entropy[0], 1.213008);
+    heads_free(s);
 }
 
 static void queries_are_weighed_alike(void **state)
@@ -145,6 +205,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(uniform_attention_looks_as_far_as_the_grid),
+        cmocka_unit_test(uniform_attention_to_others_looks_farther),
+        cmocka_unit_test(near_ones_are_looked_at_most),
         cmocka_unit_test(queries_are_weighed_alike),
         cmocka_unit_test(heads_differ_as_their_rows_do),
         cmocka_unit_test(pictures_are_averaged_last),

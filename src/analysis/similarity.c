@@ -64,11 +64,24 @@ static double product(const float *x, const float *y, int width)
     return sum;
 }
 
+static bool all_alike(const LayerFeatures *f, int n)
+{
+    size_t width = (size_t)f->width;
+    for (int i = 1; i < n; i++)
+        if (memcmp(f->data, f->data + (size_t)i * width, width * sizeof *f->data) != 0)
+            return false;
+    return true;
+}
+
 /* Products of all pairs of samples, as if the features' mean had been taken off: HSIC does not change with it, and what is
- * summed is small. */
+ * summed is small. Of samples that are all alike nothing is left, not even what rounding would leave. */
 static void gram(const LayerFeatures *f, int n, double *row, double *k)
 {
     double all = 0;
+    if (all_alike(f, n)) {
+        memset(k, 0, (size_t)n * (size_t)n * sizeof *k);
+        return;
+    }
     for (int i = 0; i < n; i++) {
         row[i] = 0;
         for (int j = 0; j < n; j++) {

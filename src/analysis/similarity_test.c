@@ -112,6 +112,27 @@ static void a_square_and_its_column(void **state)
     assert_null(similarity_new(2, 3, 1));
 }
 
+/* Class tokens before the first block are the same in every picture. Whatever their number, rounding makes nothing of it. */
+static void samples_that_are_all_alike(void **state)
+{
+    (void)state;
+    enum { MOST = 60, WIDTH = 5 };
+    static float same[MOST * WIDTH], other[MOST * WIDTH];
+    for (int i = 0; i < MOST * WIDTH; i++) {
+        same[i] = (float)cos(1.3 * (i % WIDTH) + 0.2);
+        other[i] = (float)cos(0.9 * i + 0.017 * i * i);
+    }
+    const LayerFeatures layers[] = {{same, WIDTH}, {other, WIDTH}};
+    for (int n = 4; n <= MOST; n++) {
+        double cka;
+        Similarity *s = of(layers, 2, n, n);
+        assert_true(isnan(similarity_cka(s, 0, 0)) && isnan(similarity_cka(s, 0, 1)) && isnan(similarity_biased_cka(s, 0, 1)));
+        assert_near(similarity_cka(s, 1, 1), 1);
+        similarity_free(s);
+        assert_true(similarity_biased(&layers[0], &layers[1], n, &cka) && isnan(cka));
+    }
+}
+
 /* Layers and pairs of them are cut among threads. */
 static void threads_change_no_bit(void **state)
 {
@@ -147,6 +168,7 @@ static void threads_change_no_bit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(estimates), cmocka_unit_test(what_changes_nothing),
-                                       cmocka_unit_test(a_square_and_its_column), cmocka_unit_test(threads_change_no_bit)};
+                                       cmocka_unit_test(a_square_and_its_column), cmocka_unit_test(samples_that_are_all_alike),
+                                       cmocka_unit_test(threads_change_no_bit)};
     return cmocka_run_group_tests(tests, begin, NULL);
 }

@@ -27,6 +27,12 @@ static void show_bad(void *context, const char *key, const char *reason)
     cli_note_bad(key, "cannot be read, its numbers are NaN", reason);
 }
 
+/* What `lacuna probe` takes where nothing is said. */
+static FeaturePool pool_of(const Job *job, const Recipe *r)
+{
+    return job->pool >= 0 ? (FeaturePool)job->pool : r->encoder.class_token ? (FeaturePool)r->probe.features : FEATURE_MEAN;
+}
+
 static bool embed(const Job *job)
 {
     Text note = {0};
@@ -38,7 +44,7 @@ static bool embed(const Job *job)
     options.progress = !job->json && isatty(STDERR_FILENO) ? show_progress : NULL;
     Backbone *b = backbone_open(job->from, &note);
     bool ok = b && (source = features_source(job->data, &b->recipe, false)) &&
-              features_wants(&b->recipe, job->block, (FeaturePool)job->pool, false, &wants, &options.count) &&
+              features_wants(&b->recipe, job->block, pool_of(job, &b->recipe), false, &wants, &options.count) &&
               device_open(job->device, job->threads, &options.device);
     if (ok && note.length)
         fprintf(stderr, "lacuna: note: %s\n", note.data);
@@ -92,7 +98,8 @@ static const Option OPTIONS[] = {
     {"block", OPTION_TEXT, AT(block), .value = "N",
      .help = "the state behind block N, of `all` blocks, or of the `last` one behind the final norm", .initial = "last"},
     {"pool", OPTION_CHOICE, AT(pool), .choices = POOLS,
-     .help = "what a picture's tokens become; `none` keeps a row for each patch", .initial = "class_token"},
+     .help = "what a picture's tokens become; `none` keeps a row for each patch (default: the run's probe.features, or mean "
+             "without a class token)"},
     {"precision", OPTION_CHOICE, AT(precision), .choices = PRECISIONS,
      .help = "what is multiplied; features are written in f32 in any case", .initial = "f32"},
     {"batch-size", OPTION_INT, AT(batch), .value = "N", .help = "pictures at a time", .initial = "32", .low = 1,

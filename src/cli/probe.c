@@ -320,65 +320,118 @@ static char *default_folder(const char *given)
     return folder.data;
 }
 
-/* OUT/KIND.json, of pooled features OUT/KIND-FEATURES.json, and, when there is a curve, an .svg beside it; the curve of an
- * earlier call goes when there is none. */
-static bool write_results(const Job *job, ProbeKind kind, const char *features, Text *json, const Text *svg)
+/* Where results go. */
+typedef struct {
+    const Job *job;
+    ProbeKind kind;
+    char *folder;
+    const char *features; /* NULL: it takes all tokens */
+    const void *options;  /* ProbeOptions or DenseOptions */
+} Place;
+
+/* FOLDER/KIND.json, of pooled features FOLDER/KIND-FEATURES.json, and, when there is a curve, an .svg beside it; the curve of
+ * an earlier call goes when there is none. */
+static bool write_files(const Place *p, Text *json, const Text *svg)
 {
     char name[64];
-    char *folder = job->out ? memory_string(job->out) : default_folder(job->from);
-    bool ok = folder && file_make_folder(folder);
-    if (ok && job->json)
-        ok = !json->failed && printf("%s\n", json->data) > 0;
     text_add(json, "\n");
-    snprintf(name, sizeof name, "%s%s%s.json", probe_kind_name(kind), features ? "-" : "", features ? features : "");
-    ok = ok && write_text(folder, name, json);
-    snprintf(name, sizeof name, "%s%s%s.svg", probe_kind_name(kind), features ? "-" : "", features ? features : "");
+    snprintf(name, sizeof name, "%s%s%s.json", probe_kind_name(p->kind), p->features ? "-" : "",
+             p->features ? p->features : "");
+    bool ok = write_text(p->folder, name, json);
+    snprintf(name, sizeof name, "%s%s%s.svg", probe_kind_name(p->kind), p->features ? "-" : "", p->features ? p->features : "");
     if (ok && svg->length) {
-        ok = write_text(folder, name, svg);
+        ok = write_text(p->folder, name, svg);
     } else if (ok) {
-        char *old = file_join(folder, name);
+        char *old = file_join(p->folder, name);
         ok = old && file_remove(old);
         memory_free(old);
     }
-    if (ok && !job->json)
-        printf("results: %s\n", folder);
-    memory_free(folder);
     return ok;
 }
 
-static bool run_pictures(const Job *job, ProbeKind kind, const Device *device, Backbone *b, Text *json, Text *svg,
-                         const char **features)
+static bool write_pictures(const Place *p, const ProbeResult *r)
 {
+    Text json = {0}, svg = {0};
+    probe_json(r, p->options, p->job->from, &json);
+    if (r->block_count > 1)
+        probe_svg(r, p->options, p->job->from, &svg);
+    bool ok = write_files(p, &json, &svg);
+    text_free(&json);
+    text_free(&svg);
+    return ok;
+}
+
+static bool write_dense(const Place *p, const DenseResult *r)
+{
+    Text json = {0}, svg = {0};
+    dense_json(r, p->options, p->job->from, &json);
+    if (r->block_count > 1)
+        dense_svg(r, p->options, p->job->from, &svg);
+    bool ok = write_files(p, &json, &svg);
+    text_free(&json);
+    text_free(&svg);
+    return ok;
+}
+
+/* What a probe of many blocks has so far outlives it. Whether the files could be written is told at the end. */
+static void keep_pictures(void *context, const ProbeResult *so_far)
+{
+    if (!write_pictures(context, so_far))
+        error_clear();
+}
+
+static void keep_dense(void *context, const DenseResult *so_far)
+{
+    if (!write_dense(context, so_far))
+        error_clear();
+}
+
+static bool run_pictures(Place *p, const Device *device, Backbone *b)
+{
+    const Job *job = p->job;
     ProbeOptions o;
     ProbeResult result = {0};
-    bool ok = read_options(job, &b->recipe, kind, device, &o);
+    bool ok = read_options(job, &b->recipe, p->kind, device, &o);
     o.bad = show_bad;
     o.progress = !job->json && isatty(STDERR_FILENO) ? show_progress : NULL;
-    ok = ok && probe_run(b, &o, &result);
-    if (ok && !job->json)
+    o.block = keep_pictures;
+    o.context = p;
+    p->options = &o;
+    p->features = p->kind == PROBE_ATTENTIVE ? NULL : feature_pool_name(o.pool);
+    ok = ok && file_make_folder(p->folder) && probe_run(b, &o, &result);
+    if (ok && job->json) {
+        Text json = {0};
+        probe_json(&result, &o, job->from, &json);
+        ok = !json.failed && printf("%s\n", json.data) > 0;
+        text_free(&json);
+    } else if (ok) {
         print_table(&result, &o);
-    if (ok)
-        probe_json(&result, &o, job->from, json);
-    if (ok && result.block_count > 1)
-        probe_svg(&result, &o, job->from, svg);
-    *features = kind == PROBE_ATTENTIVE ? NULL : feature_pool_name(o.pool);
+    }
+    ok = ok && write_pictures(p, &result);
     probe_free(&result);
     return ok;
 }
 
-static bool run_dense(const Job *job, ProbeKind kind, const Device *device, Backbone *b, Text *json, Text *svg)
+static bool run_dense(Place *p, const Device *device, Backbone *b)
 {
+    const Job *job = p->job;
     DenseOptions o;
     DenseResult result = {0};
-    bool ok = read_dense(job, &b->recipe, kind, device, &o);
+    bool ok = read_dense(job, &b->recipe, p->kind, device, &o);
     o.progress = !job->json && isatty(STDERR_FILENO) ? show_progress : NULL;
-    ok = ok && dense_run(b, &o, &result);
-    if (ok && !job->json)
+    o.block = keep_dense;
+    o.context = p;
+    p->options = &o;
+    ok = ok && file_make_folder(p->folder) && dense_run(b, &o, &result);
+    if (ok && job->json) {
+        Text json = {0};
+        dense_json(&result, &o, job->from, &json);
+        ok = !json.failed && printf("%s\n", json.data) > 0;
+        text_free(&json);
+    } else if (ok) {
         print_dense(&result, &o);
-    if (ok)
-        dense_json(&result, &o, job->from, json);
-    if (ok && result.block_count > 1)
-        dense_svg(&result, &o, job->from, svg);
+    }
+    ok = ok && write_dense(p, &result);
     dense_free(&result);
     return ok;
 }
@@ -387,7 +440,7 @@ static int run_probe(void *options, const Arguments *arguments)
 {
     const Job *job = options;
     Device device;
-    Text note = {0}, json = {0}, svg = {0};
+    Text note = {0};
     ProbeKind kind;
     bool ok = read_kind(arguments->words[0], &kind) && fits_kind(job, kind) && device_open(job->device, job->threads, &device);
     if (ok && !job->out && file_exists(job->from) && !file_is_folder(job->from))
@@ -398,15 +451,15 @@ static int run_probe(void *options, const Arguments *arguments)
     ok = b != NULL;
     if (ok && note.length)
         fprintf(stderr, "lacuna: note: %s\n", note.data);
-    const char *features = NULL;
-    ok = ok && (is_dense(kind) ? run_dense(job, kind, &device, b, &json, &svg)
-                               : run_pictures(job, kind, &device, b, &json, &svg, &features));
-    ok = ok && write_results(job, kind, features, &json, &svg);
+    Place place = {.job = job, .kind = kind};
+    ok = ok && (place.folder = job->out ? memory_string(job->out) : default_folder(job->from)) &&
+         (is_dense(kind) ? run_dense(&place, &device, b) : run_pictures(&place, &device, b));
+    if (ok && !job->json)
+        printf("results: %s\n", place.folder);
+    memory_free(place.folder);
     backbone_close(b);
     device_close(&device);
     text_free(&note);
-    text_free(&json);
-    text_free(&svg);
     return ok ? EXIT_DONE : cli_failed();
 }
 
@@ -484,7 +537,8 @@ const Verb probe_verb = {
         "RUN/probes/KIND.json (of knn and linear KIND-FEATURES.json, of a checkpoint in RUN/probes/STEP) holds every score "
         "with "
         "its interval, the classes' names, and the pictures that are in both sets "
-        "or nearly so. Which of several learning rates is taken, a tenth of the training pictures tells, of each class and "
+        "or nearly so; it is written anew after every block, so what a stopped probe of all blocks has is kept. Which of "
+        "several learning rates is taken, a tenth of the training pictures tells, of each class and "
         "always the same ones; with that rate the probe then learns from all, and is held against the held-out pictures once. "
         "With "
         "--choose val these choose too, as papers do it: shares and intervals are then a little high. Unreadable pictures are "

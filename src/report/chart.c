@@ -178,16 +178,30 @@ static void add_dots(const Chart *c, const ChartSeries *s, Text *out)
     text_add(out, "</g>");
 }
 
+/* A series without a number is not shown, nor named. */
+static bool is_seen(const ChartSeries *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (isfinite(s->points[i].y))
+            return true;
+    return false;
+}
+
+static bool is_named(const ChartSeries *s)
+{
+    return s->style != CHART_FAINT && is_seen(s);
+}
+
 static void add_legend(const Chart *c, Text *out)
 {
     size_t named = 0;
     for (size_t s = 0; s < c->count; s++)
-        named += c->series[s].style != CHART_FAINT;
+        named += is_named(&c->series[s]);
     if (named < 2)
         return;
     text_add(out, "<div class=\"legend\">");
     for (size_t s = 0; s < c->count; s++) {
-        if (c->series[s].style == CHART_FAINT)
+        if (!is_named(&c->series[s]))
             continue;
         text_add(out, "<span><i class=\"%s c%d\"></i>",
                  c->series[s].style == CHART_DOTS     ? "dot"
@@ -234,7 +248,7 @@ bool chart_draw(Chart *c, Text *out)
     for (int faint = 1; faint >= 0; faint--)
         for (size_t s = 0; s < c->count; s++) {
             const ChartSeries *series = &c->series[s];
-            if ((series->style == CHART_FAINT) != (faint == 1))
+            if ((series->style == CHART_FAINT) != (faint == 1) || !is_seen(series))
                 continue;
             if (series->style == CHART_DOTS)
                 add_dots(c, series, out);

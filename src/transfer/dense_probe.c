@@ -498,8 +498,11 @@ bool dense_run(Backbone *backbone, const DenseOptions *o, DenseResult *result)
          side_open(&d, &d.val, true, o->val);
     if (ok && o->kind == PROBE_DEPTH)
         find_middle(&d);
-    for (int b = 0; ok && b < count; b++)
+    for (int b = 0; ok && b < count; b++) {
         ok = probe_block(&d, &wants[b]);
+        if (ok && o->block)
+            o->block(o->context, result);
+    }
     side_close(&d.train);
     side_close(&d.val);
     memory_free(d.found);

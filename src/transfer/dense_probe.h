@@ -9,6 +9,8 @@
 #include "transfer/features.h"
 #include "transfer/token_heads.h"
 
+typedef struct DenseResult DenseResult;
+
 typedef struct {
     ProbeKind kind; /* PROBE_SEGMENTATION or PROBE_DEPTH */
     Device device;
@@ -23,6 +25,7 @@ typedef struct {
     int train_batch;
     int seeds;
     void (*progress)(void *context, const char *what);
+    void (*block)(void *context, const DenseResult *so_far); /* told of each block when it is done; may be NULL */
     void *context;
 } DenseOptions;
 
@@ -48,14 +51,14 @@ typedef struct {
     double *iou; /* (classes) mean over the seeds; NaN: not there. NULL of PROBE_DEPTH */
 } DenseBlock;
 
-typedef struct {
+struct DenseResult {
     DenseBlock *blocks;
     int block_count;
     uint64_t weights;      /* as in ProbeResult */
     int depth, full_depth; /* likewise */
     int classes;           /* the background, then the world's */
     size_t apart_count;    /* training pictures set apart to choose the learning rate by; or 0 */
-} DenseResult;
+};
 
 /* The result is owned by the caller (dense_free()), also after a failure. False after error_set(): a recipe whose pictures the
  * world cannot be. */

@@ -479,6 +479,8 @@ static bool probe_blocks(Probe *p)
         tell(o, what);
         if (!(o->kind == PROBE_KNN ? knn_block(p, b, block) : trained_block(p, b, block)))
             return false;
+        if (o->block)
+            o->block(o->context, p->result);
     }
     return true;
 }

@@ -8,6 +8,8 @@
 
 enum { PROBE_NEIGHBOURS_MAX = 8, PROBE_PAIRS_SHOWN = 100 };
 
+typedef struct ProbeResult ProbeResult;
+
 typedef struct {
     ProbeKind kind; /* PROBE_KNN, PROBE_LINEAR or PROBE_ATTENTIVE */
     Device device;
@@ -26,6 +28,7 @@ typedef struct {
     int seeds; /* runs of a trained probe, seeds 0.. */
     void (*progress)(void *context, const char *what);
     void (*bad)(void *context, const char *key, const char *reason);
+    void (*block)(void *context, const ProbeResult *so_far); /* told of each block when it is done; may be NULL */
     void *context;
 } ProbeOptions;
 
@@ -62,7 +65,7 @@ typedef struct {
     float similarity;
 } ProbePair;
 
-typedef struct {
+struct ProbeResult {
     ProbeBlock *blocks;
     int block_count;
     uint64_t weights;      /* backbone_hash() of what was probed */
@@ -77,7 +80,7 @@ typedef struct {
     ProbePair shown[PROBE_PAIRS_SHOWN];
     char *shown_names[PROBE_PAIRS_SHOWN][2]; /* val, train */
     int shown_count;
-} ProbeResult;
+};
 
 #define PROBE_ALIKE 0.99
 

@@ -83,6 +83,14 @@ static int make_pictures(void **state)
     return 0;
 }
 
+/* Blocks that are done, and their scores, can be kept while others are still to come. */
+static void count_block(void *context, const ProbeResult *so_far)
+{
+    int *blocks = context;
+    assert_int_equal(so_far->block_count, ++*blocks);
+    assert_true(so_far->blocks[*blocks - 1].best.top1 > 0.7);
+}
+
 static void blocks_are_probed(void **state)
 {
     (void)state;
@@ -98,8 +106,12 @@ static void blocks_are_probed(void **state)
                 o.lrs[0] = 0.01, o.lrs[1] = 0.03;
             ProbeResult r;
             Text json = {0}, svg = {0};
+            int told = 0;
+            o.block = count_block;
+            o.context = &told;
             if (!probe_run(b, &o, &r))
                 fail_msg("%s", error_text());
+            assert_int_equal(told, 3);
             assert_true(r.block_count == 3 && r.train_count == 40 && r.val_count == 16 && r.class_count == 2);
             assert_string_equal(r.classes[1], "red"); /* by the training folder, whatever the held-out one's order */
             for (int l = 0; l < 3; l++) {
