@@ -12,6 +12,6 @@ list=$2
 [ ! -e "$list" ] || exit 0
 mkdir -p "$(dirname "$list")"
 for class in "$cifar"/train/*/; do
-    find "$class" -type f | LC_ALL=C sort | head -n 2000 | sed "s|\$|,$(basename "$class")|"
+    find "$class" -type f | LC_ALL=C sort | sed -n "1,2000s|\$|,$(basename "$class")|p"
 done >"$list.part"
 mv "$list.part" "$list"

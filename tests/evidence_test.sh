@@ -11,6 +11,14 @@ export XDG_CACHE_HOME=$PWD/cache LACUNA=$lacuna
 mkdir CIFAR
 ln -s ../world/train CIFAR/train
 ln -s ../world/val CIFAR/test
+# Of each class the first 2,000 names, which is more than a pipe holds.
+mkdir -p many/train/{a,b}
+(cd many/train/a && seq -f 'a-picture-with-a-rather-long-name-%05g.png' 3000 | xargs touch)
+touch many/train/b/{2,1}.png
+"$source/examples/cifar10-list.sh" many list.csv
+[ "$(wc -l <list.csv)" = 2002 ]
+[ "$(sed -n 2000p list.csv)" = "$PWD/many/train/a/a-picture-with-a-rather-long-name-02000.png,a" ]
+[ "$(tail -n 1 list.csv)" = "$PWD/many/train/b/2.png,b" ]
 more=(encoder.width=16 encoder.heads=2 schedule.batch_size=8 schedule.epochs=2 schedule.warmup_epochs=0.5 data.val_every=1 run.threads=1)
 timeout 100 "$source/examples/cifar10-deepmim.sh" CIFAR out "${more[@]}" --max-steps 3 >/dev/null 2>&1
 [ -e out/report.html ]

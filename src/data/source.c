@@ -174,6 +174,22 @@ char *source_key(const Source *source, size_t i, char *room, size_t size)
     return room;
 }
 
+uint64_t source_names(const Source *source, const uint64_t *samples, size_t count)
+{
+    static const char SHARD[] = ".tar#";
+    char *room = memory_new(SOURCE_KEY_SIZE, 1);
+    uint64_t hash = room ? HASH_START : 0;
+    for (size_t i = 0; room && i < count; i++) {
+        const char *key = source_key(source, (size_t)samples[i], room, SOURCE_KEY_SIZE), *member = strstr(key, SHARD);
+        int32_t label = source_label(source, (size_t)samples[i]);
+        key = member ? member + strlen(SHARD) : key;
+        hash = hash_bytes(hash, key, strlen(key) + 1);
+        hash = hash_bytes(hash, &label, sizeof label);
+    }
+    memory_free(room);
+    return hash;
+}
+
 int source_label(const Source *source, size_t i)
 {
     return source->kind->label && source->class_count ? source->kind->label(source, i) : -1;

@@ -133,8 +133,10 @@ static bool write_meta(const char *folder, Trainer *t, const CheckpointMeta *met
     text_add(&out, "{\n  \"lacuna\": \"%s\",\n  \"step\": %" PRId64 ",\n  \"optimizer_steps\": %" PRId64 ",\n", LACUNA_VERSION,
              meta->step, trainer_steps(t));
     text_add(&out, "  \"epoch\": %.17g,\n", (double)meta->step / (double)meta->steps_per_epoch);
-    text_add(&out, "  \"steps_per_epoch\": %" PRId64 ",\n  \"pictures\": %" PRId64 ",\n  \"seed\": %" PRIu64 ",\n",
-             meta->steps_per_epoch, meta->pictures, meta->seed);
+    text_add(&out,
+             "  \"steps_per_epoch\": %" PRId64 ",\n  \"pictures\": %" PRId64 ",\n  \"names\": \"%016" PRIx64
+             "\",\n  \"seed\": %" PRIu64 ",\n",
+             meta->steps_per_epoch, meta->pictures, meta->names, meta->seed);
     add_floats(&out, "mean", meta->mean, meta->channels);
     text_add(&out, ",\n");
     add_floats(&out, "std", meta->std, meta->channels);

@@ -26,6 +26,7 @@ typedef struct {
     int64_t optimizer_steps; /* AdamW's t */
     int64_t steps_per_epoch;
     int64_t pictures; /* that are trained on, held-out ones left out */
+    uint64_t names;   /* source_names() of these; 0: not known, as of checkpoints of earlier versions */
     uint64_t seed;
     int channels;
     float mean[RECIPE_CHANNELS_MAX], std[RECIPE_CHANNELS_MAX]; /* of the pictures, as the model saw them */

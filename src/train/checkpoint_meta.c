@@ -2,6 +2,7 @@
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 
 #include <jansson.h>
 
@@ -50,6 +51,18 @@ static bool meta_guard(const json_t *root, const char *path, CheckpointGuard *gu
            meta_real(object, path, "variance", &guard->variance);
 }
 
+/* Checkpoints of earlier versions have none. */
+static bool meta_names(const json_t *root, const char *path, uint64_t *names)
+{
+    const json_t *word = json_object_get(root, "names");
+    char end;
+    *names = 0;
+    return !word ||
+           (json_is_string(word) && json_string_length(word) == 16 &&
+            sscanf(json_string_value(word), "%" SCNx64 "%c", names, &end) == 1) ||
+           error_set("%s: \"names\" is not a number of 16 hexadecimal digits", path);
+}
+
 bool checkpoint_meta_parse(const char *text, size_t size, const char *path, CheckpointMeta *meta)
 {
     json_error_t error;
@@ -64,8 +77,8 @@ bool checkpoint_meta_parse(const char *text, size_t size, const char *path, Chec
     ok = meta_number(root, path, "step", 0, &meta->step) &&
          meta_number(root, path, "optimizer_steps", 0, &meta->optimizer_steps) &&
          meta_number(root, path, "steps_per_epoch", 1, &meta->steps_per_epoch) &&
-         meta_number(root, path, "pictures", 1, &meta->pictures) && meta_number(root, path, "seed", 0, &seed) &&
-         meta_floats(root, path, "mean", &meta->channels, meta->mean) &&
+         meta_number(root, path, "pictures", 1, &meta->pictures) && meta_names(root, path, &meta->names) &&
+         meta_number(root, path, "seed", 0, &seed) && meta_floats(root, path, "mean", &meta->channels, meta->mean) &&
          meta_floats(root, path, "std", &meta->channels, meta->std) && meta_guard(root, path, &meta->guard);
     if (ok) {
         meta->seed = (uint64_t)seed;

@@ -118,6 +118,11 @@ static bool load_checkpoint(Run *run, const char *checkpoint)
     if (meta.pictures != (int64_t)run->pictures.train.count || meta.steps_per_epoch != run->per_epoch)
         return error_set("the run was trained on %" PRId64 " pictures, but %s now gives %zu: it can only go on with the same",
                          meta.pictures, source_where(run->pictures.source), run->pictures.train.count);
+    if (meta.names && meta.names != run->names)
+        return error_set(
+            "the run was trained on other pictures than %s: as many, but of other names, labels or in another order. "
+            "It can only go on with the same; give them with --data, or begin another run with --out",
+            source_where(run->pictures.source));
     if (meta.seed != r->run.seed || meta.channels != r->image.channels)
         return error_set("%s belongs to another run: its seed or channels are not those of recipe.yaml", checkpoint);
     run->step = run->saved = meta.step;
@@ -202,7 +207,8 @@ bool run_open(Run *run)
     }
     Recipe *r = &run->recipe;
     if (!recipe_check(r) || !pictures_open(r, &run->pictures) || !count_steps(run) || !pictures_classes(&run->pictures, r) ||
-        !pictures_statistics(&run->pictures, r))
+        !pictures_statistics(&run->pictures, r) ||
+        !(run->names = source_names(run->pictures.source, run->pictures.train.samples, run->pictures.train.count)))
         goto done;
     if (run_is_stopped(run)) {
         run->stopped = ok = true;

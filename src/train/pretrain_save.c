@@ -119,6 +119,7 @@ CheckpointMeta run_meta(const Run *run)
     CheckpointMeta meta = {.step = run->step,
                            .steps_per_epoch = run->per_epoch,
                            .pictures = (int64_t)run->pictures.train.count,
+                           .names = run->names,
                            .seed = r->run.seed,
                            .channels = r->image.channels,
                            .guard = run->guard,

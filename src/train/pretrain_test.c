@@ -462,6 +462,24 @@ static void a_finished_run_needs_no_pictures(void **state)
     expect_said("the run is finished: all its 8 steps are done");
 }
 
+/* Wherever they lie, but not others, be they as many. */
+static void a_run_goes_on_with_its_own_pictures(void **state)
+{
+    (void)state;
+    write_photos(HOME "/photos", 40, 99, 40);
+    snprintf(recipe.data.train, sizeof recipe.data.train, "%s", HOME "/photos");
+    recipe.data.val_share = 0;
+    expect_run(PRETRAIN_STOPPED, &recipe, HOME "/run", false, 0, 2);
+    assert_int_equal(rename(HOME "/photos", HOME "/moved"), 0);
+    snprintf(recipe.data.train, sizeof recipe.data.train, "%s", HOME "/moved");
+    expect_run(PRETRAIN_STOPPED, &recipe, HOME "/run", true, 0, 3);
+    assert_int_equal(rename(HOME "/moved/00.png", HOME "/moved/other.png"), 0);
+    expect_run(PRETRAIN_FAILED, &recipe, HOME "/run", true, 0, 0);
+    expect_said("other pictures");
+    assert_int_equal(rename(HOME "/moved/other.png", HOME "/moved/00.png"), 0);
+    expect_run(PRETRAIN_DONE, &recipe, HOME "/run", true, 0, 0);
+}
+
 static void a_failing_validation_saves_and_unreadable_ones_are_listed(void **state)
 {
     (void)state;
@@ -609,6 +627,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(stopped_while_opening_nothing_is_left, begin, end),
         cmocka_unit_test_setup_teardown(the_link_to_the_newest_is_mended, begin, end),
         cmocka_unit_test_setup_teardown(a_finished_run_needs_no_pictures, begin, end),
+        cmocka_unit_test_setup_teardown(a_run_goes_on_with_its_own_pictures, begin, end),
         cmocka_unit_test_setup_teardown(a_failing_validation_saves_and_unreadable_ones_are_listed, begin, end),
         cmocka_unit_test_setup_teardown(unreadable_pictures_are_listed, begin, end),
         cmocka_unit_test_setup_teardown(pictures_taken_ahead_are_told_of_in_time, begin, end),

@@ -41,6 +41,7 @@ typedef struct {
     const PretrainOptions *options;
     Recipe recipe; /* settled */
     Pictures pictures;
+    uint64_t names; /* source_names() of those trained on */
     RunFolder *folder;
     Trainer *trainer;
     Device device;
