@@ -405,6 +405,15 @@ static void hostile_weights_cost_nothing(void **state)
         text_add(&lists, "1,");
     text_add(&lists, "1]}}");
     expect_cheap_header("safetensors with a million sizes", lists.data, 0, "more values than such a file does");
+    lists.length = 0;
+    text_add(&lists, "{");
+    for (int i = 0; i < 20000; i++)
+        text_add(&lists, "\"%d\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]},", i);
+    lists.data[lists.length - 1] = '}';
+    expect_cheap_header("safetensors with 20,000 tensors", lists.data, 0, "more values than such a file does");
+    lists.length = 0;
+    text_add(&lists, "{\"__metadata__\":{\"a\":\"%*s\"}}", 40 << 20, "");
+    expect_cheap_header("safetensors with a text of 40 MB", lists.data, 0, "at most 16777216 are accepted");
     text_free(&lists);
     expect_cheap_header("safetensors with a tensor outside", "{\"a\":{\"dtype\":\"U8\",\"shape\":[9],\"data_offsets\":[0,9]}}",
                         3, "do not lie in the 3 bytes");
@@ -492,6 +501,13 @@ static void hostile_weights_cost_nothing(void **state)
         text_add_bytes(&p, "h\0h\1", 4);
     text_add_bytes(&p, "X\5\0\0\0modelh\2u.", 14);
     expect_cheap_pickle("a mapping under many names that holds itself", &p, 0, false, "lie too deep in each other");
+    /* A large mapping that is its own network: each level would look through it for every name a network may have. */
+    p.length = 0;
+    text_add_bytes(&p, "}q\0(X\1\0\0\0aq\1N", 13);
+    for (int i = 0; i < 170000; i++)
+        text_add_bytes(&p, "h\1N", 3);
+    text_add_bytes(&p, "X\3\0\0\0neth\0u.", 12);
+    expect_cheap_pickle("a large mapping that is its own network", &p, 0, false, "lie too deep in each other");
     text_free(&p);
 }
 

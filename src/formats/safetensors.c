@@ -502,6 +502,8 @@ bool safetensors_header(const char *path, const SafeTensor *tensors, size_t coun
 {
     bool ok = false;
     Text json = {0};
+    if (count > SAFETENSORS_MOST)
+        return error_set("cannot write %s: it would hold %zu tensors, at most %d are accepted", path, count, SAFETENSORS_MOST);
     const char **names = memory_new(count > metadata_count ? count : metadata_count, sizeof *names);
     if (!names)
         return false;

@@ -15,7 +15,7 @@
 
 #include "base/text.h"
 
-enum { SAFETENSORS_DIMS_MAX = 8, SAFETENSORS_HEADER_MAX = 100000000, SAFETENSORS_MOST = 30000 };
+enum { SAFETENSORS_DIMS_MAX = 8, SAFETENSORS_HEADER_MAX = 16 << 20, SAFETENSORS_MOST = 10000 };
 
 /* The most that the sizes of a shape may multiply to, also when those that are 0 are left out: products of a few of them and of
  * small numbers then fit. */

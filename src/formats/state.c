@@ -82,9 +82,10 @@ static bool is_part_of_names(const char *key)
     return !strcmp(key, "base_encoder") || !strcmp(key, "momentum_encoder");
 }
 
+static const char safe_words[] = "safetensors file";
+
 static bool open_bytes(StateDict *s, Part *part, const void *data, size_t size)
 {
-    static const char safe_words[] = "safetensors file";
     const unsigned char *bytes = data;
     if (torch_is_file(data, size))
         part->torch = torch_open(data, size, part->path, s->key && is_part_of_names(s->key) ? NULL : s->key);
@@ -235,6 +236,23 @@ StateDict *state_open(const char *path)
     if (ok)
         ok = file_is_folder(s->path) ? open_folder(s, s->path) : open_file(s, memory_string(s->path));
     if (!ok || !sort_tensors(s) || s->words.failed) {
+        state_close(s);
+        return NULL;
+    }
+    return s;
+}
+
+StateDict *state_of_safetensors(SafeTensors *file, const char *path)
+{
+    StateDict *s = memory_new(1, sizeof *s);
+    Part *part = s && (s->path = memory_string(path)) ? add_part(s, memory_string(path)) : NULL;
+    if (part)
+        part->safe = file;
+    else
+        safetensors_close(file);
+    if (part)
+        text_add(&s->words, "%s", safe_words);
+    if (!part || !add_part_tensors(s, part) || !sort_tensors(s) || s->words.failed) {
         state_close(s);
         return NULL;
     }

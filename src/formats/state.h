@@ -13,6 +13,9 @@ typedef struct StateDict StateDict;
  * error_set(). */
 StateDict *state_open(const char *path);
 
+/* As state_open() of a safetensors file that is open; it is taken over, also on failure. */
+StateDict *state_of_safetensors(SafeTensors *file, const char *path);
+
 /* As state_open() of a file's bytes in memory, which must outlive the result; `origin` names them in errors. */
 StateDict *state_open_memory(const void *data, size_t size, const char *origin);
 

@@ -399,10 +399,33 @@ static void add_siblings(TorchFile *f, const PickleValue *pairs, const PickleVal
     }
 }
 
+/* What holds a network's tensors in files of many projects, the likeliest first. */
+static const char *const network_keys[] = {"model",          "state_dict", "module",    "teacher",        "student",
+                                           "target_encoder", "encoder",    "model_ema", "state_dict_ema", "net"};
+enum { NETWORK_KEYS = sizeof network_keys / sizeof *network_keys, SHORTEST = 3, LONGEST = 14 /* of them, in bytes */ };
+
+/* The first of them that pairs have and that is a mapping, by one walk; *which names it. NULL: there is none. */
+static const PickleValue *find_network(const PickleValue *pairs, int *which)
+{
+    const PickleValue *found[NETWORK_KEYS] = {0};
+    for (size_t i = pairs->count; i >= 2; i -= 2) { /* of a key that occurs twice the last */
+        const PickleValue *key = pairs->items[i - 2];
+        if (key->kind != PICKLE_TEXT || key->count < SHORTEST || key->count > LONGEST)
+            continue;
+        for (int k = 0; k < NETWORK_KEYS; k++)
+            if (!found[k] && key->bytes[0] == network_keys[k][0] && pickle_is_text(key, network_keys[k]))
+                found[k] = pairs->items[i - 1];
+    }
+    for (int k = 0; k < NETWORK_KEYS; k++)
+        if (found[k] && !tensor_record(found[k]) && (found[k]->kind == PICKLE_DICT || found[k]->kind == PICKLE_RECORD)) {
+            *which = k;
+            return found[k];
+        }
+    return NULL;
+}
+
 static bool add_weights(TorchFile *f, const char *key)
 {
-    static const char *const keys[] = {"model",          "state_dict", "module",    "teacher",        "student",
-                                       "target_encoder", "encoder",    "model_ema", "state_dict_ema", "net"};
     const PickleValue *at = pickle_root(f->pickle);
     char where[64] = "the object of the file";
     if (key && key[0]) {
@@ -414,20 +437,15 @@ static bool add_weights(TorchFile *f, const char *key)
         text_add(&f->words, ", tensors under '%s'", key);
     }
     for (int level = 0; level < LEVELS_MOST; level++) {
-        const PickleValue *next = NULL, *pairs = plain_mapping(at);
+        const PickleValue *pairs = plain_mapping(at);
+        int which;
         if (!pairs)
             return not_a_mapping(f, at, where);
-        for (size_t i = 0; !next && i < sizeof keys / sizeof *keys; i++) {
-            next = pickle_get(at, keys[i]);
-            if (next && (tensor_record(next) || (next->kind != PICKLE_DICT && next->kind != PICKLE_RECORD)))
-                next = NULL;
-            if (next) {
-                snprintf(where, sizeof where, "what stands under '%s'", keys[i]);
-                text_add(&f->words, "%s '%s'", level || key ? "," : ", tensors under", keys[i]);
-            }
-        }
+        const PickleValue *next = find_network(pairs, &which);
         if (!next)
             return holds_tensors(pairs) ? add_mapping(f, pairs) : no_tensors(f, pairs, where);
+        snprintf(where, sizeof where, "what stands under '%s'", network_keys[which]);
+        text_add(&f->words, "%s '%s'", level || key ? "," : ", tensors under", network_keys[which]);
         add_siblings(f, pairs, next);
         at = next;
     }

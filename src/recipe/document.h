@@ -7,7 +7,7 @@
 
 #include <yaml.h>
 
-enum { DOCUMENT_BYTES_MAX = 1 << 20, DOCUMENT_DEPTH_MAX = 16 };
+enum { DOCUMENT_BYTES_MAX = 1 << 17, DOCUMENT_DEPTH_MAX = 16 };
 
 /* Parses one document. Refused: more than one document, aliases, nesting deeper than DOCUMENT_DEPTH_MAX, an empty text.
  * `origin` names it in errors. On true the document is to be freed with yaml_document_delete(). */

@@ -194,7 +194,9 @@ static bool open_teacher(Weights *w, const char *of, Recipe *recipe, Text *note)
 
 static bool open_foreign(Weights *w, Recipe *recipe, Text *note)
 {
-    if (!(w->state = state_open(w->path)))
+    SafeTensors *file = w->own; /* of another program */
+    w->own = NULL;
+    if (!(w->state = file ? state_of_safetensors(file, w->path) : state_open(w->path)))
         return false;
     if (!(w->foreign = foreign_open(w->state, recipe)))
         return error_context("%s", w->path);
@@ -211,8 +213,6 @@ static bool open_file(Weights *w, Recipe *recipe, Text *note)
             return false;
         if (is_own(w->own))
             return (read_recipe(w, recipe) || error_context("%s", w->path)) && list_own(w, false);
-        safetensors_close(w->own);
-        w->own = NULL;
     }
     return open_foreign(w, recipe, note);
 }
