@@ -264,7 +264,7 @@ static bool find_grid(const Foreign *f, int64_t places, int patch, int64_t grid[
     return grid[0] > 0;
 }
 
-static bool is_sincos(const Recipe *r, const Weight *table)
+static bool is_sincos(const Recipe *r, const Weight *table, bool row_first)
 {
     size_t count = (size_t)weight_count(table);
     if (r->encoder.width % 4 || r->encoder.class_token > 1)
@@ -276,6 +276,8 @@ static bool is_sincos(const Recipe *r, const Weight *table)
         recipe_grid(r, &rows, &columns);
         weight_to_f32(table, given);
         position_sincos(rows, columns, r->encoder.width, r->encoder.class_token > 0, made);
+        if (row_first)
+            position_swap_halves(made, (long)(count / (size_t)r->encoder.width), r->encoder.width);
         for (size_t i = 0; same && i < count; i++)
             same = fabsf(given[i] - made[i]) <= SINCOS_ERROR;
     }
@@ -359,10 +361,14 @@ static bool describe_positions(Foreign *f, Recipe *r)
                              r->encoder.patch);
         r->image.size[i] = (int)grid[i] * r->encoder.patch;
     }
-    if (table && is_sincos(r, table))
+    if (table && is_sincos(r, table, false)) {
         r->encoder.position = ENCODER_POSITION_SINCOS;
-    else if (!table && !relative)
+    } else if (table && is_sincos(r, table, true)) { /* MoCo v3's */
+        r->encoder.position = ENCODER_POSITION_SINCOS;
+        r->encoder.init = ENCODER_INIT_MOCO;
+    } else if (!table && !relative) {
         text_add(&f->notes, "Nothing tells the size of its pictures: %d x %d is assumed. ", r->image.size[0], r->image.size[1]);
+    }
     if (relative || has(f, "mask_token")) {
         r->encoder.input = ENCODER_INPUT_MASK_TOKEN;
         if (has(f, "mask_token") && !need(f, "mask_token", 3, (int64_t[]){1, 1, r->encoder.width}))

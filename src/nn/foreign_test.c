@@ -197,6 +197,14 @@ static void sines_are_recognised(void **unused)
     Foreign *f = open_network(&network, &state, &recipe);
     assert_non_null(f);
     assert_int_equal(recipe.encoder.position, ENCODER_POSITION_SINCOS);
+    assert_int_equal(recipe.encoder.init, ENCODER_INIT_AUTO);
+    foreign_close(f);
+    state_close(state);
+    position_swap_halves(table, GRID * GRID + 1, WIDTH); /* MoCo v3's */
+    f = open_network(&network, &state, &recipe);
+    assert_non_null(f);
+    assert_int_equal(recipe.encoder.position, ENCODER_POSITION_SINCOS);
+    assert_int_equal(recipe.encoder.init, ENCODER_INIT_MOCO);
     foreign_close(f);
     state_close(state);
     table[WIDTH + 5] += 1e-3f;

@@ -98,17 +98,6 @@ static void draw(const Param *p, Random *random, float *to)
     }
 }
 
-/* The halves of each row change places: columns before rows, or rows before columns. */
-static void swap_halves(float *table, int64_t rows, int width)
-{
-    for (int64_t i = 0; i < rows; i++, table += width)
-        for (int k = 0; k < width / 2; k++) {
-            float kept = table[k];
-            table[k] = table[width / 2 + k];
-            table[width / 2 + k] = kept;
-        }
-}
-
 void init_params(const ParamSet *set, uint64_t seed, uint32_t stage, float *trained, float *fixed)
 {
     memset(trained, 0, (size_t)set->trained_count * sizeof *trained);
@@ -121,7 +110,7 @@ void init_params(const ParamSet *set, uint64_t seed, uint32_t stage, float *trai
             int64_t places = (int64_t)rows * columns * width; /* rows of class tokens stay zero */
             position_sincos(rows, columns, width, false, to + p->count - places);
             if (p->init.a < 0)
-                swap_halves(to + p->count - places, (int64_t)rows * columns, width);
+                position_swap_halves(to + p->count - places, (long)rows * columns, width);
             continue;
         }
         Random random = random_stream(seed, RANDOM_INIT, stage, 0, random_hash(p->name));

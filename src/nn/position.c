@@ -62,3 +62,13 @@ void position_resize(const float *table, int rows, int columns, int width, bool 
         }
     }
 }
+
+void position_swap_halves(float *row, long places, int width)
+{
+    for (long i = 0; i < places; i++, row += width)
+        for (int k = 0; k < width / 2; k++) {
+            float kept = row[k];
+            row[k] = row[width / 2 + k];
+            row[width / 2 + k] = kept;
+        }
+}

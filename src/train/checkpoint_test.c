@@ -444,6 +444,32 @@ static void weights_start_another_run(void **state)
     trainer_close(t);
 }
 
+/* MoCo v3's order of the sines is not MAE's. */
+static void sines_of_another_order_are_refused(void **state)
+{
+    (void)state;
+    Recipe other = recipe;
+    Text note = {0};
+    assert_true(recipe_set(&recipe, "encoder.init=moco"));
+    Trainer *t = open_trainer(&recipe), *u = open_trainer(&other);
+    CheckpointMeta meta = meta_of(1);
+    assert_true(checkpoint_save(RUN, t, &recipe, &meta, 2));
+    assert_false(checkpoint_load_weights(RUN, &other, u, &note));
+    assert_non_null(strstr(error_text(), "encoder.init=moco, or encoder.position=learned"));
+    trainer_close(u);
+    assert_true(recipe_set(&other, "encoder.position=learned"));
+    u = open_trainer(&other);
+    if (!checkpoint_load_weights(RUN, &other, u, &note))
+        fail_msg("%s", error_text());
+    const ParamSet *set = trainer_params(t);
+    const Param *table = &set->params[param_find(set, "pos_embed")];
+    assert_int_equal(table->kind, PARAM_FIXED);
+    assert_memory_equal(named(u, "pos_embed"), trainer_fixed(t) + table->offset, 17 * 16 * sizeof(float));
+    trainer_close(u);
+    trainer_close(t);
+    text_free(&note);
+}
+
 /* The run that begins has fewer blocks (docs/spec/transfer.md A.12); drop path and layers are those of the blocks that are
  * left. */
 static void last_blocks_are_left_out(void **state)
@@ -495,6 +521,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(others_are_refused_by_name, begin, end),
         cmocka_unit_test_setup_teardown(a_checkpoint_alone_tells_its_recipe, begin, end),
         cmocka_unit_test_setup_teardown(weights_start_another_run, begin, end),
+        cmocka_unit_test_setup_teardown(sines_of_another_order_are_refused, begin, end),
         cmocka_unit_test_setup_teardown(last_blocks_are_left_out, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -109,6 +109,25 @@ static bool decoder_differs(const Weights *file, const ParamSet *set, int k, Tex
     return false;
 }
 
+/* Tables of sines are never read: one that differs would give other features without a word. */
+static bool same_sines(const Recipe *from, const Recipe *to, Text *note)
+{
+    int rows, columns, to_rows, to_columns;
+    bool moco = from->encoder.init == ENCODER_INIT_MOCO;
+    if (from->encoder.position != ENCODER_POSITION_SINCOS || to->encoder.position != ENCODER_POSITION_SINCOS)
+        return true;
+    if (moco != (to->encoder.init == ENCODER_INIT_MOCO))
+        return error_set(
+            "its table of positions is in %s order, rows before columns or columns before rows, and here it would be "
+            "in the other one: give encoder.init=%s, or encoder.position=learned, which takes the table as it is",
+            moco ? "MoCo v3's" : "MAE's", moco ? "moco" : "xavier");
+    recipe_grid(from, &rows, &columns);
+    recipe_grid(to, &to_rows, &to_columns);
+    if (rows != to_rows || columns != to_columns)
+        text_add(note, "Positions are computed anew for the grid of %d x %d patches. ", to_rows, to_columns);
+    return true;
+}
+
 static bool load_encoder(const Weights *file, const Recipe *from, const Recipe *to, const ParamSet *set, float *weights,
                          Text *note)
 {
@@ -126,6 +145,8 @@ static bool load_encoder(const Weights *file, const Recipe *from, const Recipe *
     if (from->encoder.position != to->encoder.position)
         text_add(note, "Positions were %s, here they are %s. ", recipe_word("encoder.position", (int)from->encoder.position),
                  recipe_word("encoder.position", (int)to->encoder.position));
+    if (!same_sines(from, to, note))
+        return false;
     for (size_t i = 0; i < set->count; i++) {
         const Param *p = &set->params[i];
         if (p->kind != PARAM_TRAINED || decoder_of(p->name) >= 0)
