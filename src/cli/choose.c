@@ -79,13 +79,20 @@ static bool load(const char *name, const Arguments *arguments, Recipe *recipe, T
     Text keys = {0};
     Recipe *file = memory_new(1, sizeof *file);
     bool ok = file && recipe_load_keys(recipe, name, &keys);
-    if (!ok && file && arguments->count && file_is_folder(name))
+    char *own = file_join(name, "recipe.yaml");
+    if (!ok && file && own && file_exists(own))
+        error_set("%s is a run, not a recipe: to go on with it give --out %s --resume, to start another with its weights a "
+                  "recipe and "
+                  "--from %s",
+                  name, name, name);
+    else if (!ok && file && arguments->count && file_is_folder(name))
         error_set("%s is a folder, not a recipe: pictures are named with --data %s", name, name);
     if (ok) {
         *file = *recipe;
         ok = apply(arguments, recipe);
     }
     ok = ok && note_idle(name, file, recipe, &keys, notes);
+    memory_free(own);
     memory_free(file);
     text_free(&keys);
     return ok;

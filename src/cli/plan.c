@@ -137,7 +137,8 @@ static void add_memory(Text *t, const Forecast *f)
         text_add(t, "fits        %s: ", f->memory <= f->free ? "yes" : "no");
         add_bytes(t, f->free);
         if (f->micro_batch_most)
-            text_add(t, " are free, and up to %d pictures at once would fit (run.micro_batch)\n", f->micro_batch_most);
+            text_add(t, " are free, and up to %d pictures at once would fit (%s)\n", f->micro_batch_most,
+                     recipe_method(r) == METHOD_CONTRAST ? "contrast.group, which gives other results" : "run.micro_batch");
         else
             text_add(t, " are free, too little for one picture at a time: choose a smaller batch, encoder or image.size\n");
     }

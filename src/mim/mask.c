@@ -74,6 +74,10 @@ int mask_blocks(Random *random, int rows, int columns, int wanted, int least, ui
             break;
         count += fresh;
     }
+    if (!count) { /* ten tries found no place: a picture of which nothing is hidden teaches nothing (docs/decisions.md) */
+        hidden[random_below(random, (uint32_t)(rows * columns))] = 1;
+        count = 1;
+    }
     return count;
 }
 

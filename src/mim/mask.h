@@ -19,8 +19,8 @@ void mask_random(Random *random, int places, int visible, uint8_t *hidden);
  * sides of the grid. */
 void mask_units(Random *random, int rows, int columns, int side, int count, uint8_t *hidden);
 
-/* 4.3: rectangles of at least about `least` patches until `wanted` are hidden. Never more, often fewer: the number differs from
- * picture to picture. Returns it. */
+/* 4.3: rectangles of at least about `least` patches until `wanted` are hidden. Never more, often fewer, at least one: the
+ * number differs from picture to picture. Returns it. */
 int mask_blocks(Random *random, int rows, int columns, int wanted, int least, uint8_t *hidden);
 
 /* 4.4: the patches stay whose row and column `step` divides. */

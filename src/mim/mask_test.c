@@ -90,14 +90,23 @@ static void blocks_fall_short_as_often_as_they_should(void **state)
     }
 }
 
-/* No block is as high or as wide as the grid, so one that small has none. */
-static void a_tiny_grid_has_no_block(void **state)
+/* No block is as high or as wide as the grid, so one that small has none. A patch is hidden all the same, of large grids too
+ * where no try finds a place. */
+static void something_is_always_hidden(void **state)
 {
     (void)state;
-    uint8_t hidden[2];
-    Random random = stream(0);
-    assert_int_equal(mask_blocks(&random, 1, 2, 1, 1, hidden), 0);
-    assert_int_equal(hidden_count(hidden, 2), 0);
+    uint8_t hidden[16];
+    int lone = 0;
+    for (uint32_t i = 0; i < 20000; i++) {
+        Random random = random_stream(5, RANDOM_MASK, 0, i, 0);
+        assert_int_equal(mask_blocks(&random, 1, 2, 1, 1, hidden), 1);
+        assert_int_equal(hidden_count(hidden, 2), 1);
+        int count = mask_blocks(&random, 4, 4, 12, 4, hidden);
+        assert_true(count >= 1 && count <= 12);
+        assert_int_equal(hidden_count(hidden, 16), count);
+        lone += count == 1;
+    }
+    assert_true(lone > 0);
 }
 
 static void a_grid_keeps_every_second_patch(void **state)
@@ -140,7 +149,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_masks_have_no_favourites),           cmocka_unit_test(units_are_hidden_whole),
-        cmocka_unit_test(blocks_fall_short_as_often_as_they_should), cmocka_unit_test(a_tiny_grid_has_no_block),
+        cmocka_unit_test(blocks_fall_short_as_often_as_they_should), cmocka_unit_test(something_is_always_hidden),
         cmocka_unit_test(a_grid_keeps_every_second_patch),           cmocka_unit_test(recipes_draw_their_kind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -235,7 +235,12 @@ static bool check_masks(const Recipe *r)
 {
     if (!check_mask_kind(r))
         return false;
-    int patches = recipe_patches(r), visible = recipe_visible(r);
+    int patches = recipe_patches(r), visible = recipe_visible(r), side = r->mask.unit / r->encoder.patch;
+    if (r->mask.kind == MASK_UNIT && (visible < 1 || visible >= patches))
+        return error_set("mask.ratio %g %s of the %d units of mask.unit %d pixels in image.size %d x %d; at least 1 is needed: "
+                         "give a smaller mask.unit or another mask.ratio",
+                         r->mask.ratio, visible < 1 ? "leaves none visible" : "hides none", patches / (side * side),
+                         r->mask.unit, r->image.size[0], r->image.size[1]);
     if (visible < 1)
         return error_set(
             "mask.ratio %g leaves none of the %d patches of image.size and encoder.patch visible; at least 1 is needed",
@@ -266,6 +271,22 @@ static bool same_teacher(const RecipeTarget *a, const RecipeTarget *b)
            !memcmp(a->image_size, b->image_size, sizeof a->image_size) && a->codes == b->codes;
 }
 
+/* The largest divisor of a patch's side up to `most`. */
+static int largest_cell(int patch, int most)
+{
+    int cell = most < patch ? most : patch;
+    while (patch % cell)
+        cell--;
+    return cell;
+}
+
+/* Numbers of a patch's target, as far as the recipe alone tells: of a network's features many. */
+static int target_numbers(const Recipe *r, const RecipeTarget *t)
+{
+    int cells = t->kind == TARGET_HOG ? r->encoder.patch / t->cell : r->encoder.patch;
+    return t->kind == TARGET_FEATURES ? 2 : cells * cells * r->image.channels * (t->kind == TARGET_HOG ? t->bins : 1);
+}
+
 static bool check_target(const Recipe *r, int k)
 {
     const RecipeDecoder *d = &r->decoders[k];
@@ -274,15 +295,21 @@ static bool check_target(const Recipe *r, int k)
                                     [TARGET_HOG] = 1u << NORMALISE_NONE,
                                     [TARGET_FEATURES] = 1u << NORMALISE_NONE | 1u << NORMALISE_TOKEN,
                                     [TARGET_TOKENS] = 1u << NORMALISE_NONE | 1u << NORMALISE_PATCH | 1u << NORMALISE_TOKEN};
+    static const char *const alternatives[] = {[TARGET_PIXELS] = "none, patch or window",
+                                               [TARGET_HOG] = "none",
+                                               [TARGET_FEATURES] = "none or token",
+                                               [TARGET_TOKENS] = "none, patch or token"};
     const char *kind = recipe_word("target.kind", (int)t->kind),
                *normalise = recipe_word("target.normalise", (int)t->normalise);
     if (!(fits[t->kind] >> t->normalise & 1))
-        return error_set("decoders.%d: target.normalise %s does not go with target.kind %s", k, normalise, kind);
+        return error_set("decoders.%d: target.normalise %s does not go with target.kind %s: give target.normalise=%s", k,
+                         normalise, kind, alternatives[t->kind]);
     if (d->kind == DECODER_PIXEL_SHUFFLE && t->kind != TARGET_PIXELS)
         return error_set("decoders.%d.kind pixel_shuffle predicts pixels: target.kind %s needs kind linear or transformer", k,
                          kind);
     if (t->kind == TARGET_HOG && r->encoder.patch % t->cell)
-        return error_set("decoders.%d: target.cell %d does not divide encoder.patch %d", k, t->cell, r->encoder.patch);
+        return error_set("decoders.%d: target.cell %d does not divide encoder.patch %d: give target.cell=%d", k, t->cell,
+                         r->encoder.patch, largest_cell(r->encoder.patch, t->cell));
     if (t->kind == TARGET_HOG && t->gaussian == 1)
         return error_set("decoders.%d: target.gaussian 1 is no window; give 0 or at least 2", k);
     if (t->normalise == NORMALISE_WINDOW && (t->window < 3 || t->window % 2 == 0))
@@ -330,8 +357,10 @@ static bool check_decoder(const Recipe *r, int k)
         return error_set("%s needs more than one number in a patch; encoder.patch and image.channels are 1",
                          d->target.normalise == NORMALISE_PATCH ? "target.normalise patch"
                                                                 : "target.teacher random of target.kind tokens");
-    if (d->loss.kind == LOSS_COSINE && numbers < 2)
-        return error_set("loss.kind cosine needs more than one number in a patch; encoder.patch and image.channels are 1");
+    if (d->loss.kind == LOSS_COSINE && target_numbers(r, &d->target) < 2)
+        return error_set(
+            "decoders.%d: loss.kind cosine compares directions, and a patch of target.kind %s is a single number here", k,
+            recipe_word("target.kind", (int)d->target.kind));
     return true;
 }
 

@@ -146,6 +146,20 @@ static void the_student_becomes_the_teacher(void **state)
     safetensors_close(second);
 }
 
+/* A teacher of fewer blocks than a later stage's. */
+static void a_shallow_teacher_can_be_named(void **state)
+{
+    (void)state;
+    Recipe its;
+    assert_true(recipe_set(&recipe, "stages=[{epochs: 1, teacher_depth: 1}, {epochs: 1, teacher_depth: 2}]"));
+    run_until(&recipe, HOME "/shallow", false, 4, PRETRAIN_STOPPED);
+    Weights *teacher = weights_open(HOME "/shallow/checkpoints/step-00000004#teacher", &its, NULL);
+    if (!teacher)
+        fail_msg("%s", error_text());
+    assert_int_equal(recipe_depth(&its), 1);
+    weights_close(teacher);
+}
+
 static void a_stopped_run_comes_to_the_same(void **state)
 {
     (void)state;
@@ -402,6 +416,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(stages_lie_one_behind_the_other, begin, end),
         cmocka_unit_test_setup_teardown(the_student_becomes_the_teacher, begin, end),
+        cmocka_unit_test_setup_teardown(a_shallow_teacher_can_be_named, begin, end),
         cmocka_unit_test_setup_teardown(a_stopped_run_comes_to_the_same, begin, end),
         cmocka_unit_test_setup_teardown(a_teacher_of_another_width_gives_way, begin, end),
         cmocka_unit_test_setup_teardown(a_new_stage_is_no_leap, begin, end),

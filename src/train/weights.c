@@ -167,7 +167,9 @@ static bool describe_teacher(Weights *w, const char *folder, Recipe *r)
     if (!blocks)
         return error_set("it has no teacher with blocks");
     for (int k = 0; k < r->decoder_count; k++)
-        r->decoders[k].tap = TAP_LAST; /* it has none */
+        r->decoders[k].tap = TAP_LAST; /* it has none, nor what decoders learn */
+    r->stages.count = 0;
+    r->hybrid.from[0] = 0;
     if (blocks < recipe_depth(r))
         r->encoder.keep_blocks = blocks;
     r->encoder.final_norm = r->encoder.final_norm && weights_find(w, "norm.weight");
