@@ -126,4 +126,12 @@ bool source_split(const Source *source, double share, SampleList *train, SampleL
 bool source_statistics(const Source *source, const uint64_t *samples, size_t count, int channels, int threads, float *mean,
                        float *std);
 
+/* The same, and tells of every few seconds that it takes, on the calling thread. */
+typedef struct {
+    void (*tell)(void *context, size_t done, size_t all);
+    void *context;
+} SourceWatch;
+bool source_statistics_watched(const Source *source, const uint64_t *samples, size_t count, int channels, int threads,
+                               const SourceWatch *watch, float *mean, float *std);
+
 #endif

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
@@ -19,13 +20,27 @@ typedef struct {
     atomic_size_t next;
     pthread_mutex_t lock;
     PixelSums sums;
-    char reason[512]; /* why a picture could not be read */
-    atomic_bool stop; /* something failed that is no fault of a picture: `reason` tells what */
+    char reason[512];         /* why a picture could not be read */
+    const SourceWatch *watch; /* NULL: nobody is told */
+    atomic_bool stop;         /* something failed that is no fault of a picture: `reason` tells what */
 } Work;
 
-static void *work(void *argument)
+static void tell(const Work *w, size_t done, double *next)
 {
-    Work *w = argument;
+    enum { FIRST = 3, SECONDS = 5 };
+    double now = clock_seconds();
+    if (!*next)
+        *next = now + FIRST;
+    if (now < *next)
+        return;
+    w->watch->tell(w->watch->context, done < w->count ? done : w->count, w->count);
+    *next = now + SECONDS;
+}
+
+/* `tells`: the calling thread. */
+static void measure(Work *w, bool tells)
+{
+    double next = 0;
     PixelSums own = {0};
     char reason[sizeof w->reason] = "";
     ImageRequest request = {.channels = w->channels, .deep = true};
@@ -42,6 +57,8 @@ static void *work(void *argument)
         pixel_sums_add_picture(&own, &image);
         if (!view)
             image_free(&image);
+        if (tells)
+            tell(w, i + 1, &next);
     }
     bool stop = reason[0] && error_is_machine();
     pthread_mutex_lock(&w->lock);
@@ -51,6 +68,11 @@ static void *work(void *argument)
     if (stop)
         atomic_store(&w->stop, true);
     pthread_mutex_unlock(&w->lock);
+}
+
+static void *work(void *argument)
+{
+    measure(argument, false);
     return NULL;
 }
 
@@ -115,12 +137,18 @@ static void finish(const PixelSums *s, int channels, float *mean, float *std)
 bool source_statistics(const Source *source, const uint64_t *samples, size_t count, int channels, int threads, float *mean,
                        float *std)
 {
+    return source_statistics_watched(source, samples, count, channels, threads, NULL, mean, std);
+}
+
+bool source_statistics_watched(const Source *source, const uint64_t *samples, size_t count, int channels, int threads,
+                               const SourceWatch *watch, float *mean, float *std)
+{
     enum { MOST = 64 };
     pthread_t started[MOST];
     uint64_t *all = NULL, hash;
     char *path = NULL, kind[32];
     snprintf(kind, sizeof kind, "statistics%d", channels);
-    Work w = {.source = source, .channels = channels, .lock = PTHREAD_MUTEX_INITIALIZER};
+    Work w = {.source = source, .channels = channels, .watch = watch, .lock = PTHREAD_MUTEX_INITIALIZER};
     bool ok = false;
     if (!samples) {
         count = source->count;
@@ -142,7 +170,7 @@ bool source_statistics(const Source *source, const uint64_t *samples, size_t cou
     int others = 0, wanted = (threads > MOST ? MOST : threads) - 1;
     while (others < wanted && pthread_create(&started[others], NULL, work, &w) == 0)
         others++;
-    work(&w);
+    measure(&w, watch != NULL);
     for (int t = 0; t < others; t++)
         pthread_join(started[t], NULL);
     ok = w.sums.pixels > 0 && !atomic_load(&w.stop);

@@ -160,12 +160,12 @@ bool pictures_classes(Pictures *p, Recipe *r)
     return true;
 }
 
-bool pictures_statistics(const Pictures *p, Recipe *r)
+bool pictures_statistics(const Pictures *p, const SourceWatch *watch, Recipe *r)
 {
     float mean[RECIPE_CHANNELS_MAX], std[RECIPE_CHANNELS_MAX];
     int channels = r->image.channels;
     if (r->image.mean.kind == STATISTICS_AUTO || r->image.std.kind == STATISTICS_AUTO) {
-        if (!source_statistics(p->source, p->train.samples, p->train.count, channels, cpu_count(), mean, std))
+        if (!source_statistics_watched(p->source, p->train.samples, p->train.count, channels, cpu_count(), watch, mean, std))
             return error_context("measuring image.mean and image.std");
     }
     if (r->image.mean.kind != STATISTICS_AUTO && !recipe_statistics(&r->image.mean, false, channels, mean))

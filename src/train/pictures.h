@@ -28,8 +28,9 @@ void pictures_close(Pictures *p);
 /* How the recipe wants pictures of their source: channels, image.exif, image.draft. */
 ImageRequest pictures_form(const Recipe *recipe);
 
-/* Replaces `auto` in image.mean and image.std by what the training pictures have (1.5), and anything else by its numbers. */
-bool pictures_statistics(const Pictures *p, Recipe *recipe);
+/* Replaces `auto` in image.mean and image.std by what the training pictures have (1.5), and anything else by its numbers.
+ * `watch`, which may be NULL, is told of every few seconds that it takes. */
+bool pictures_statistics(const Pictures *p, const SourceWatch *watch, Recipe *recipe);
 
 /* For a recipe with a head: replaces `auto` in head.classes by the number of the training pictures' classes, and finds the
  * held-out pictures' classes among these by name. False after error_set(): unlabelled pictures, more classes than the head has,

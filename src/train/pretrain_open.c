@@ -1,4 +1,5 @@
 /* Opening a run: anew, or where it stood. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -88,6 +89,22 @@ static bool resume_recipe(Run *run, const char *checkpoint)
     return ok;
 }
 
+/* A run that has a log and no checkpoint ended before its first one, or was robbed of them: what it has is kept. */
+static bool begin_again(Run *run)
+{
+    char *log = file_join(run_folder_path(run->folder), "log.jsonl"),
+         *old = file_join(run_folder_path(run->folder), "log.old.jsonl");
+    bool ok = log && old;
+    if (ok && file_exists(log)) {
+        run_say(run, "%s has no checkpoint: it begins again at step 1, and its log so far is kept as log.old.jsonl",
+                run_folder_path(run->folder));
+        ok = rename(log, old) == 0 || error_set("cannot rename %s: %s", log, strerror(errno));
+    }
+    memory_free(log);
+    memory_free(old);
+    return ok;
+}
+
 /* Looks for the run's newest checkpoint. A finished run does not need its pictures any more: *finished is then set. */
 static bool find_start(Run *run, char **checkpoint, bool *finished)
 {
@@ -99,6 +116,8 @@ static bool find_start(Run *run, char **checkpoint, bool *finished)
     text_free(&passed_over);
     ok = ok && resume_recipe(run, *checkpoint) &&
          (!*checkpoint || (checkpoint_meta(*checkpoint, &meta) && checkpoint_point_latest(run->options->out, meta.step)));
+    if (ok && !*checkpoint)
+        ok = begin_again(run);
     if (ok && *checkpoint) {
         set_steps(run, meta.steps_per_epoch);
         run->stage = stage_of(&run->recipe, meta.steps_per_epoch, meta.step);
@@ -179,6 +198,11 @@ bool run_open_loader(Run *run)
     return run->loader != NULL;
 }
 
+static void say_measured(void *context, size_t done, size_t all)
+{
+    run_say(context, "measuring image.mean and image.std: %zu of %zu pictures", done, all);
+}
+
 bool run_open(Run *run)
 {
     const PretrainOptions *o = run->options;
@@ -207,7 +231,7 @@ bool run_open(Run *run)
     }
     Recipe *r = &run->recipe;
     if (!recipe_check(r) || !pictures_open(r, &run->pictures) || !count_steps(run) || !pictures_classes(&run->pictures, r) ||
-        !pictures_statistics(&run->pictures, r) ||
+        !pictures_statistics(&run->pictures, &(SourceWatch){say_measured, run}, r) ||
         !(run->names = source_names(run->pictures.source, run->pictures.train.samples, run->pictures.train.count)))
         goto done;
     if (run_is_stopped(run)) {

@@ -462,6 +462,22 @@ static void a_finished_run_needs_no_pictures(void **state)
     expect_said("the run is finished: all its 8 steps are done");
 }
 
+/* Its log is not lost with them. */
+static void without_checkpoints_a_run_begins_again(void **state)
+{
+    (void)state;
+    size_t size;
+    expect_run(PRETRAIN_DONE, &recipe, HOME "/run", false, 0, 0);
+    char *before = read_in(HOME "/run", "log.jsonl", &size);
+    assert_true(file_remove(HOME "/run/checkpoints"));
+    expect_run(PRETRAIN_STOPPED, &recipe, HOME "/run", true, 0, 2);
+    expect_said("begins again at step 1");
+    char *old = read_in(HOME "/run", "log.old.jsonl", &size);
+    assert_string_equal(old, before);
+    memory_free(before);
+    memory_free(old);
+}
+
 /* Wherever they lie, but not others, be they as many. */
 static void a_run_goes_on_with_its_own_pictures(void **state)
 {
@@ -628,6 +644,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_link_to_the_newest_is_mended, begin, end),
         cmocka_unit_test_setup_teardown(a_finished_run_needs_no_pictures, begin, end),
         cmocka_unit_test_setup_teardown(a_run_goes_on_with_its_own_pictures, begin, end),
+        cmocka_unit_test_setup_teardown(without_checkpoints_a_run_begins_again, begin, end),
         cmocka_unit_test_setup_teardown(a_failing_validation_saves_and_unreadable_ones_are_listed, begin, end),
         cmocka_unit_test_setup_teardown(unreadable_pictures_are_listed, begin, end),
         cmocka_unit_test_setup_teardown(pictures_taken_ahead_are_told_of_in_time, begin, end),
