@@ -316,7 +316,8 @@ static const char *const PRECISIONS[] = {"f32", "bf16", NULL};
          .low = 1,     .high = 1 << 20},                                                                                      \
         {"threads", OPTION_INT,  AT(threads), .value = "N", .help = "threads (default: as many as processors)",               \
          .low = 1,  .high = 1024},                                                                                            \
-        {"plain", OPTION_SWITCH, AT(plain), .help = "without the exact savings"},                                             \
+        {"plain", OPTION_SWITCH, AT(plain),                                                                                   \
+         .help = "compute everything the long way: slower, the same up to rounding; to check the program"},                   \
     {                                                                                                                         \
         "json", OPTION_SWITCH, AT(json), .help = "one JSON object on standard output"                                         \
     }

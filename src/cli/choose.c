@@ -19,7 +19,7 @@ static bool are_readable(const PictureSurvey *s, const char *where, const Recipe
     return (double)s->unreadable <= r->data.max_bad * (double)s->looked_at ||
            error_set(
                "%zu of the %zu pictures of %s that were tried cannot be read, more than data.max_bad (%g) allows: `lacuna "
-               "data check` names them all; a larger data.max_bad (data.max_bad=0.05) leaves more of them out",
+               "data check` names them all; a larger data.max_bad leaves more of them out",
                s->unreadable, s->looked_at, where, r->data.max_bad);
 }
 

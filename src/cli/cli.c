@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -106,4 +107,11 @@ int cli_main(int argc, char **argv)
         return finish_output(EXIT_DONE);
     }
     return finish_output(run_verb(verb, argc - 1 - used, argv + 1 + used));
+}
+
+bool cli_names_png(const char *flag, const char *path)
+{
+    size_t n = strlen(path);
+    return (n > 4 && !strcasecmp(path + n - 4, ".png")) ||
+           error_set("--%s %s: a sheet is a PNG file; give a name that ends in .png", flag, path);
 }

@@ -47,4 +47,7 @@ void cli_print_safely(FILE *to, const char *text, bool lines);
 /* Prints "lacuna: note: KEY WHAT: REASON" about a picture that cannot be read on standard error. */
 void cli_note_bad(const char *key, const char *what, const char *reason);
 
+/* Whether a sheet may be written there, which is always a PNG file. False after error_set(). */
+bool cli_names_png(const char *flag, const char *path);
+
 #endif

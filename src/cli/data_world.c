@@ -72,6 +72,8 @@ static int run_world(void *options, const Arguments *arguments)
         error_set("data world wants --out DIR, a folder for the pictures, or --sheet FILE.png");
         return cli_usage(arguments->verb);
     }
+    if (job->sheet && !cli_names_png("sheet", job->sheet))
+        return cli_usage(arguments->verb);
     bool ok = (!job->out || write_files(job, &world)) && (!job->sheet || write_sheet(job, &world));
     return ok ? EXIT_DONE : cli_failed();
 }

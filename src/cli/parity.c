@@ -103,7 +103,8 @@ static const Option OPTIONS[] = {
      .choices = PRECISIONS},
     {"threads", OPTION_INT, AT(threads), .value = "N", .help = "threads (default: as many as processors)", .low = 1,
      .high = 1024},
-    {"plain", OPTION_SWITCH, AT(plain), .help = "without the exact savings"},
+    {"plain", OPTION_SWITCH, AT(plain),
+     .help = "compute everything the long way: slower, the same up to rounding; to check the program"},
     {"out", OPTION_PATH, AT(out), .value = "DIR",
      .help = "write DIR/NAME.safetensors with what was computed, under the names of the case"},
     {0}};

@@ -262,7 +262,8 @@ static int run_pretrain(void *options, const Arguments *arguments)
 static const Option OPTIONS[] = {
     {"out", OPTION_PATH, AT(out), .value = "RUN", .help = "the run directory (default runs/RECIPE-N)"},
     {"resume", OPTION_SWITCH, AT(resume), .help = "go on in --out from its newest checkpoint"},
-    {"plain", OPTION_SWITCH, AT(plain), .help = "without the exact savings"},
+    {"plain", OPTION_SWITCH, AT(plain),
+     .help = "compute everything the long way: slower, the same up to rounding; to check the program"},
     {"quiet", OPTION_SWITCH, AT(quiet), .help = "no progress"},
     {"json", OPTION_SWITCH, AT(json), .help = "one JSON object a line on standard output"},
     {0}};

@@ -190,6 +190,7 @@ static int run_reconstruct(void *options, const Arguments *arguments)
         ok = error_set("--images and --data both name pictures: use one of them");
     else if (job->files.count > PICTURES_MOST)
         ok = error_set("--images takes at most %d files", PICTURES_MOST);
+    ok = ok && cli_names_png("out", job->out);
     if (!ok || !device_open(job->device, job->threads, &job->opened))
         return cli_usage(arguments->verb);
     ok = draw(job);

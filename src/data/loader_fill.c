@@ -205,7 +205,7 @@ static bool are_few(const Loader *l, const char *last)
         return true;
     return error_set(
         "%zu of the %zu pictures at %.160s cannot be read, more than data.max_bad (%g) allows: `lacuna data check` "
-        "names them all; a larger data.max_bad (data.max_bad=0.05) allows more%s%.160s",
+        "names them all; a larger data.max_bad allows more%s%.160s",
         l->bad_counted, l->count, source_where(l->o.source), l->o.max_bad, *last ? "; the last is " : "", last);
 }
 

@@ -291,7 +291,7 @@ void recipe_print_markdown(Text *out)
                   "decoder may hold\n"
                   "`target` and `loss` mappings of its own: keys in them replace those of the recipe for that decoder. Lists "
                   "are written\n"
-                  "`[a, b]`. `auto` is computed and then stored in the run.\n");
+                  "`[a, b]`. `auto` is computed; what depends on the pictures or the machine is then stored in the run.\n");
     for (size_t i = 0; i < count; i++) {
         size_t length = group_length(rows[i].key);
         if (!is_first_of_group(rows, i) || rows[i].type == KEY_RESERVED || (!length && rows[i].now == NOT_YET))
