@@ -342,6 +342,81 @@ static void hybrid(void **state)
     assert_true(recipe_is_mixed(&r, 2) && !recipe_is_mixed(&r, 3));
 }
 
+/* Columns of section 16 that every recipe in a paper's size has. */
+static const struct {
+    const char *name;
+    char size; /* B, L or H */
+    EncoderPosition position;
+    double beta, eps, decay;
+    int epochs;
+} sized[] = {
+    {"mae-vit-b16", 'B', ENCODER_POSITION_SINCOS, 0.95, 1e-8, 0.05, 800},
+    {"mae-vit-l16", 'L', ENCODER_POSITION_SINCOS, 0.95, 1e-8, 0.05, 800},
+    {"mae-vit-h14", 'H', ENCODER_POSITION_SINCOS, 0.95, 1e-8, 0.05, 800},
+    {"mae-hog-vit-b16", 'B', ENCODER_POSITION_SINCOS, 0.95, 1e-8, 0.05, 300},
+    {"mae-dino-vit-b16", 'B', ENCODER_POSITION_SINCOS, 0.95, 1e-8, 0.05, 300},
+    {"mae-clip-vit-b16", 'B', ENCODER_POSITION_SINCOS, 0.95, 1e-8, 0.05, 1600},
+    {"deepmim-vit-b16-300", 'B', ENCODER_POSITION_SINCOS, 0.95, 1e-8, 0.05, 300},
+    {"deepmim-vit-b16-1600", 'B', ENCODER_POSITION_SINCOS, 0.95, 1e-8, 0.05, 1600},
+    {"deepmim-hog-vit-b16", 'B', ENCODER_POSITION_SINCOS, 0.95, 1e-8, 0.05, 300},
+    {"deepmim-dino-vit-b16", 'B', ENCODER_POSITION_SINCOS, 0.95, 1e-8, 0.05, 300},
+    {"deepmim-clip-vit-b16", 'B', ENCODER_POSITION_SINCOS, 0.95, 1e-8, 0.05, 1600},
+    {"deepmim-hybrid-vit-b16", 'B', ENCODER_POSITION_SINCOS, 0.95, 1e-8, 0.05, 300},
+    {"dbot-vit-b16", 'B', ENCODER_POSITION_SINCOS, 0.95, 1e-8, 0.05, 1600},
+    {"dbot-vit-l16", 'L', ENCODER_POSITION_SINCOS, 0.95, 1e-8, 0.05, 1600},
+    {"dbot-vit-h14", 'H', ENCODER_POSITION_SINCOS, 0.95, 1e-8, 0.05, 1600},
+    {"dbot-clip-vit-b16", 'B', ENCODER_POSITION_RELATIVE, 0.98, 1e-6, 0.05, 1600},
+    {"dbot-clip-vit-l16", 'L', ENCODER_POSITION_RELATIVE, 0.98, 1e-6, 0.05, 1600},
+    {"dbot-clip-vit-h14", 'H', ENCODER_POSITION_RELATIVE, 0.98, 1e-6, 0.05, 1600},
+    {"simmim-vit-b16", 'B', ENCODER_POSITION_RELATIVE, 0.999, 1e-8, 0.05, 800},
+    {"maskfeat-vit-b16", 'B', ENCODER_POSITION_LEARNED, 0.999, 1e-8, 0.05, 300},
+    {"beit-codes-vit-b16", 'B', ENCODER_POSITION_RELATIVE, 0.98, 1e-8, 0.05, 800},
+    {"supervised-vit-b16", 'B', ENCODER_POSITION_LEARNED, 0.95, 1e-8, 0.3, 300},
+    {"mocov3-vit-b16", 'B', ENCODER_POSITION_SINCOS, 0.999, 1e-8, 0.1, 300},
+};
+enum { SIZED = sizeof sized / sizeof *sized };
+
+static void sizes_and_optimizers(void **state)
+{
+    (void)state;
+    static Recipe r;
+    for (size_t i = 0; i < SIZED; i++) {
+        char size = sized[i].size;
+        int width = size == 'B' ? 768 : size == 'L' ? 1024 : 1280, depth = size == 'B' ? 12 : size == 'L' ? 24 : 32;
+        load(sized[i].name, &r);
+        if (r.image.size[0] != 224 || r.image.size[1] != 224 || r.encoder.patch != (size == 'H' ? 14 : 16) ||
+            r.encoder.width != width || r.encoder.depth != depth || r.encoder.heads != (size == 'B' ? 12 : 16) ||
+            r.encoder.mlp_ratio != 4 || r.encoder.class_token != 1 || r.encoder.norm_eps != 1e-6 ||
+            r.encoder.position != sized[i].position)
+            fail_msg("%s: its encoder is not ViT-%c of section 16", sized[i].name, size);
+        if (r.optimizer.betas[0] != 0.9 || r.optimizer.betas[1] != sized[i].beta || r.optimizer.eps != sized[i].eps ||
+            r.optimizer.weight_decay != sized[i].decay || r.schedule.epochs != sized[i].epochs)
+            fail_msg("%s: its optimizer or epochs are not those of section 16", sized[i].name);
+    }
+}
+
+/* So a recipe that is added is held against the table too. */
+static void is_sized(void *context, const char *name, const char *path)
+{
+    (void)path;
+    int *count = context;
+    if (!strstr(name, "-vit-"))
+        return;
+    ++*count;
+    for (size_t i = 0; i < SIZED; i++)
+        if (!strcmp(sized[i].name, name))
+            return;
+    fail_msg("%s is in no row of the table", name);
+}
+
+static void none_is_left_out(void **state)
+{
+    (void)state;
+    int count = 0;
+    assert_true(recipe_each_name(is_sized, &count));
+    assert_int_equal(count, SIZED);
+}
+
 static void check_named(void *context, const char *name, const char *path)
 {
     (void)path;
@@ -381,6 +456,8 @@ int main(void)
                                        cmocka_unit_test(dbot_clip),
                                        cmocka_unit_test(features_beside_pixels),
                                        cmocka_unit_test(hybrid),
+                                       cmocka_unit_test(sizes_and_optimizers),
+                                       cmocka_unit_test(none_is_left_out),
                                        cmocka_unit_test(every_recipe_is_whole),
                                        cmocka_unit_test(examples_set_nothing_in_vain)};
     return cmocka_run_group_tests(tests, NULL, NULL);
