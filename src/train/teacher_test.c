@@ -95,6 +95,33 @@ static void assert_same_file(const char *a, const char *b, const char *file)
     memory_free(bytes[1]);
 }
 
+static int64_t arena_with(int teacher_depth)
+{
+    char stages[64];
+    MimTeacher *model = memory_new(1, sizeof *model);
+    TrainerOptions options = {.batch = 8, .micro_batch = 8, .teacher = model, .plan_only = true};
+    snprintf(stages, sizeof stages, "stages=[{epochs: 2, teacher_depth: %d}]", teacher_depth);
+    assert_true(model && recipe_set(&recipe, stages) && device_open("cpu", 1, &options.device));
+    if (!teacher_of(&recipe, 0, model))
+        fail_msg("%s", error_text());
+    assert_int_equal(model->vit.depth, teacher_depth);
+    Trainer *t = trainer_open(&recipe, &options);
+    if (!t)
+        fail_msg("%s", error_text());
+    int64_t bytes = program_arena_bytes(trainer_program(t));
+    trainer_close(t);
+    memory_free(model);
+    return bytes;
+}
+
+/* Beside its weights it takes one block's values, however many blocks it has: none of them is kept. */
+static void a_deep_teacher_takes_no_more_room_than_a_shallow_one(void **state)
+{
+    (void)state;
+    assert_true(recipe_set(&recipe, "encoder.depth=12"));
+    assert_int_equal(arena_with(12), arena_with(1));
+}
+
 static void stages_lie_one_behind_the_other(void **state)
 {
     (void)state;
@@ -414,6 +441,7 @@ static void what_cannot_teach_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_deep_teacher_takes_no_more_room_than_a_shallow_one, begin, end),
         cmocka_unit_test_setup_teardown(stages_lie_one_behind_the_other, begin, end),
         cmocka_unit_test_setup_teardown(the_student_becomes_the_teacher, begin, end),
         cmocka_unit_test_setup_teardown(a_shallow_teacher_can_be_named, begin, end),
