@@ -87,6 +87,10 @@ static const Choice choices[] = {
     {"stages", {{"stages=[{epochs: 1, teacher_depth: 0}, {epochs: 1}]"}}},
     {"schedule.kind", {{"schedule.kind=multistep", "schedule.steps=[1]"}}},
     {"schedule.accumulate", {{"schedule.accumulate=2"}}},
+    {"optimizer.layer_decay", {{"optimizer.layer_decay=0.7"}}},
+    {"optimizer.decay_all", {{"optimizer.decay_all=true"}}},
+    {"loss.", {{"decoders.0.loss={kind: smooth_l1, beta: 0.5}"}}},
+    {"target.", {{"decoders.0.target={kind: hog, normalise: none, cell: 4}"}}},
     {"ema.decay", {{"ema.decay=0.9"}}},
     /* Methods without decoders, which are taken away again when those above have given them something. */
     {"loss.kind",
@@ -100,6 +104,7 @@ enum { CHOICES = sizeof choices / sizeof *choices };
  */
 static const char *const grounds[][6] = {
     {"encoder.input=visible", NULL},
+    {"encoder.input=mask_token", NULL},
     {"encoder.input=mask_token", "decoders.0.kind=linear", NULL},
     {"target.kind=features", "target.teacher=random", NULL},
     {"encoder.input=mask_token", "decoders.0.kind=linear", "target.kind=features", "target.teacher=random", NULL},
@@ -388,10 +393,10 @@ static void check_gradient(const Recipe *r, const char *what)
     param_set_free(&frozen_set);
 }
 
-static void check_pair(const Choice *a, int i, const Choice *b, int j, int *trained, int *refused)
+static void check_pair(const Choice *a, int i, const Choice *b, int j, int *trained, int *refused, int *by_third)
 {
     char what[600], reasons[8192] = "";
-    bool ok = false;
+    bool ok = false, one = false;
     snprintf(what, sizeof what, "%s with %s", a->values[i][0], b->values[j][0]);
     for (int g = 0; g < GROUNDS && !ok; g++) {
         static Recipe r;
@@ -404,26 +409,29 @@ static void check_pair(const Choice *a, int i, const Choice *b, int j, int *trai
             check_gradient(&r, what);
             break;
         }
+        one = one || (strstr(error_text(), a->key) && strstr(error_text(), b->key));
         snprintf(reasons + strlen(reasons), sizeof reasons - strlen(reasons), "\n  %s", error_text());
     }
     *trained += ok;
     *refused += !ok;
-    /* Two that exclude each other by way of a third (pixel_shuffle has no token of a teacher) are named one by one. */
+    /* One sentence has both, but for two that exclude each other by way of a third (pixel_shuffle and target.normalise window
+     * of what only a teacher has, heads of classifiers, frozen models of visible patches): these are named one by one. */
     if (!ok && !(strstr(reasons, a->key) && strstr(reasons, b->key)))
         fail_msg("%s is refused without both keys:%s", what, reasons);
+    *by_third += !ok && !one;
 }
 
 static void each_pair_trains_with_its_gradient_or_is_refused_by_name(void **state)
 {
     (void)state;
-    int trained = 0, refused = 0;
+    int trained = 0, refused = 0, by_third = 0;
     for (int a = 0; a < CHOICES; a++)
         for (int b = a + 1; b < CHOICES; b++)
             for (int i = 0; i < VALUES_MOST && choices[a].values[i][0]; i++)
                 for (int j = 0; j < VALUES_MOST && choices[b].values[j][0]; j++)
-                    check_pair(&choices[a], i, &choices[b], j, &trained, &refused);
-    if (trained < 1350 || refused < 120 || refused > 190)
-        fail_msg("%d pairs train, %d are refused", trained, refused);
+                    check_pair(&choices[a], i, &choices[b], j, &trained, &refused, &by_third);
+    print_message("%d pairs train, %d are refused, %d of them by way of a third\n", trained, refused, by_third);
+    assert_true(trained >= 1600 && refused >= 150 && refused <= 175 && by_third <= 39);
 }
 
 int main(void)

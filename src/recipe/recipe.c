@@ -315,8 +315,8 @@ static bool check_target(const Recipe *r, int k)
     if (t->normalise == NORMALISE_WINDOW && (t->window < 3 || t->window % 2 == 0))
         return error_set("decoders.%d: target.window %d is not an odd number from 3 on", k, t->window);
     if (d->kind != DECODER_TRANSFORMER && d->drop_path > 0)
-        return error_set("decoders.%d.drop_path: kind %s has no blocks that could be dropped", k,
-                         recipe_word("decoders.K.kind", (int)d->kind));
+        return error_set("decoders.%d.drop_path %g: decoders.%d.kind %s has no blocks that could be dropped", k, d->drop_path,
+                         k, recipe_word("decoders.K.kind", (int)d->kind));
     if (t->class_token && (t->kind != TARGET_FEATURES || r->encoder.class_token == 0))
         return error_set("decoders.%d: target.class_token needs target.kind features and an encoder.class_token", k);
     if ((d->loss.kind == LOSS_CROSS_ENTROPY) != (t->kind == TARGET_TOKENS))
