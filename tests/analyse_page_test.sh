@@ -35,14 +35,14 @@ expect 0 'There is nothing to measure'
 expect 17 '<p class="note">'
 
 # Two models: a plot each, and what they share but for two, of class tokens, that the second has none of; 9, 16 and 12 cells;
-# weights of the two blocks both have.
+# weights of the two blocks both have, and the rank of each model's.
 browse --dump-dom "file://$work/both/report.html" >page
-expect 18 '<div class="value"'
+expect 20 '<div class="value"'
 expect 5 'data-name="two"'
 expect 0 ' d=""'
 expect 30 '<circle'
 expect 37 '<rect class="cell"'
-expect 1 'data-name="qkv"'
+expect 3 'data-name="qkv"'
 expect 8 '<img '
 expect 0 'There is nothing to measure'
 

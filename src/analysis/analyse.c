@@ -359,6 +359,25 @@ static void tabulate_weights(Analysis *a)
         }
 }
 
+/* What several models can be compared by. */
+static bool tabulate_matrices(Analysis *a)
+{
+    for (int m = 0; a->count > 1 && m < a->count; m++) {
+        Model *model = &a->models[m];
+        const Backbone *b = model->backbone;
+        if (!matrices_measure(&b->params, b->weights, a->options->device.threads, &model->matrices, &model->matrix_count))
+            return false;
+        for (size_t i = 0; i < model->matrix_count; i++) {
+            const Matrix *x = &model->matrices[i];
+            char block[16];
+            const double numbers[] = {x->norm, x->share, x->effective_rank};
+            snprintf(block, sizeof block, "%d", x->block);
+            numbers_row(&a->tables[TABLE_MATRICES], (const char *[]){model->name, x->name, block, x->kind, NULL}, numbers, 3);
+        }
+    }
+    return true;
+}
+
 static bool write_json(const Analysis *a)
 {
     Text out = {0};
@@ -400,6 +419,8 @@ static bool write_tables(Analysis *a)
         tabulate_layers(a, m);
     tabulate_similarity(a);
     tabulate_weights(a);
+    if (!tabulate_matrices(a))
+        return false;
     for (int t = 0; t < TABLES; t++)
         if (!numbers_write_csv(&a->tables[t], a->options->out))
             return false;
@@ -418,6 +439,7 @@ static void close_all(Analysis *a)
         backbone_close(model->backbone);
         for (int t = 0; t < TOKENS; t++)
             memory_free(model->pooled[t]);
+        memory_free(model->matrices);
         memory_free(model->images);
         memory_free(model->rows);
         memory_free(model->tokens);
@@ -444,7 +466,8 @@ bool analyse_write(const AnalyseOptions *o, Text *notes, size_t *pictures)
                     "high_frequency"},
         {.name = "frequencies", .columns = "model,layer,frequency,log_amplitude"},
         {.name = "cka", .columns = "model,layer,other_model,other_layer,cka,cka_biased,cka_class"},
-        {.name = "weights", .columns = "model,other_model,tensor,block,kind,cosine,relative_distance,norm_ratio"}};
+        {.name = "weights", .columns = "model,other_model,tensor,block,kind,cosine,relative_distance,norm_ratio"},
+        {.name = "matrices", .columns = "model,tensor,block,kind,norm,share_1,effective_rank"}};
     if (o->count < 1 || o->count > ANALYSE_MODELS_MOST)
         return error_set("an analysis is of 1 to %d models, not of %d", ANALYSE_MODELS_MOST, o->count);
     Analysis *a = memory_new(1, sizeof *a);

@@ -142,6 +142,41 @@ static bool weights_chart(const Analysis *a, int m, int k, Chart *chart, bool *a
     return true;
 }
 
+static bool matrices_chart(const Analysis *a, int m, Chart *chart)
+{
+    static const char *const kinds[] = {"qkv", "proj", "fc1", "fc2"};
+    const Model *model = &a->models[m];
+    chart->x_name = "block";
+    for (int i = 0; i < (int)(sizeof kinds / sizeof *kinds); i++) {
+        ChartSeries *s = chart_series(chart, model->matrix_count, i, CHART_LINE, "%s", kinds[i]);
+        if (!s)
+            return false;
+        for (size_t k = 0; k < model->matrix_count; k++) {
+            const Matrix *x = &model->matrices[k];
+            if (!strcmp(x->kind, kinds[i]))
+                s->points[s->count++] = (ChartPoint){x->block, x->effective_rank / x->full};
+        }
+    }
+    return true;
+}
+
+/* What independent runs can be compared by. */
+static bool add_matrices(const Analysis *a, Text *out)
+{
+    if (a->count < 2)
+        return true;
+    charts_begin_section(out, "How many directions weights use",
+                         "Singular values of the matrices of each block. The order of neurons does not change them, so "
+                         "independent runs can be compared by them.");
+    bool ok = charts_add_each(
+        a, "Effective rank of weights", matrices_chart, true,
+        "The effective rank as a share of what the matrix could have: near 1 all directions weigh alike, as they do when a "
+        "network begins; a low line is a matrix that a few directions rule. The largest value's share is in matrices.csv.",
+        out);
+    charts_end_section(out);
+    return ok;
+}
+
 bool analyse_add_weights(const Analysis *a, Text *out)
 {
     bool ok = true, begun = false;
@@ -163,5 +198,5 @@ bool analyse_add_weights(const Analysis *a, Text *out)
         }
     if (begun)
         charts_end_section(out);
-    return ok;
+    return ok && add_matrices(a, out);
 }

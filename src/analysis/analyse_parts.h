@@ -4,12 +4,22 @@
 
 #include "analysis/analyse.h"
 #include "analysis/inside.h"
+#include "analysis/matrices.h"
 #include "analysis/numbers.h"
 #include "analysis/similarity.h"
 
 enum { LOOKED_MOST = 4, MODEL_NAME_BYTES = 96 };
 
-typedef enum { TABLE_HEADS, TABLE_PAIRS, TABLE_LAYERS, TABLE_FREQUENCIES, TABLE_CKA, TABLE_WEIGHTS, TABLES } AnalysisTable;
+typedef enum {
+    TABLE_HEADS,
+    TABLE_PAIRS,
+    TABLE_LAYERS,
+    TABLE_FREQUENCIES,
+    TABLE_CKA,
+    TABLE_WEIGHTS,
+    TABLE_MATRICES,
+    TABLES
+} AnalysisTable;
 
 /* What stands for a picture where layers are compared. Methods that train a class token alone say little by the patches of
  * their last block, and others little by a class token that nothing trains. */
@@ -23,6 +33,8 @@ typedef struct {
     Inside *inside;
     Loader *loader;
     LoaderBatch batch;
+    Matrix *matrices; /* (matrix_count) of its blocks; of a lone model none */
+    size_t matrix_count;
     int first[TOKENS];     /* number of its layer 0 in a similarity; -1: it is not in it */
     float *pooled[TOKENS]; /* (layers, cka_batch, width): of the minibatch that is being filled */
     /* Of the pictures that are shown: (LOOKED_MOST, ...) */

@@ -219,9 +219,9 @@ static void eigenvalues(double *d, double *e, int m, double *out)
     qsort(out, (size_t)m, sizeof *out, falling);
 }
 
-/* Tokens of length 1: rows of `unit` when these are fewer than columns, else its columns, since either has the squares of the
- * values. Rows of `unit` are padded with zeros to whole vectors, and their number to whole blocks. */
-static void place_units(Spectrum *s, const float *tokens)
+/* Tokens, of length 1 if so wished: rows of `unit` when these are fewer than columns, else its columns, since either has the
+ * squares of the values. Rows of `unit` are padded with zeros to whole vectors, and their number to whole blocks. */
+static void place(Spectrum *s, const float *tokens, bool units)
 {
     bool rows = s->n <= s->width;
     for (int i = 0; i < s->n; i++) {
@@ -229,7 +229,7 @@ static void place_units(Spectrum *s, const float *tokens)
         double length = 0;
         for (int k = 0; k < s->width; k++)
             length += (double)token[k] * token[k];
-        double scale = length > 0 ? 1 / sqrt(length) : 0;
+        double scale = !units ? 1 : length > 0 ? 1 / sqrt(length) : 0;
         for (int k = 0; k < s->width; k++)
             s->unit[rows ? (size_t)i * s->stride + (size_t)k : (size_t)k * s->stride + (size_t)i] = token[k] * scale;
     }
@@ -254,13 +254,19 @@ static const double *find_values(Spectrum *s)
 
 const double *spectrum_values(Spectrum *s, const float *tokens)
 {
-    place_units(s, tokens);
+    place(s, tokens, true);
+    return find_values(s);
+}
+
+const double *spectrum_plain(Spectrum *s, const float *rows)
+{
+    place(s, rows, false);
     return find_values(s);
 }
 
 const double *spectrum_centred(Spectrum *s, const float *rows)
 {
-    place_units(s, rows);
+    place(s, rows, true);
     size_t along = s->n <= s->width ? s->stride : 1, across = s->n <= s->width ? 1 : s->stride;
     for (size_t k = 0; k < (size_t)s->width; k++) {
         double sum = 0;

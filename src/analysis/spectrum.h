@@ -15,6 +15,9 @@ void spectrum_free(Spectrum *s);
 const double *spectrum_values(Spectrum *s, const float *tokens);
 int spectrum_count(const Spectrum *s);
 
+/* The same of rows as they are: the singular values of a matrix. */
+const double *spectrum_plain(Spectrum *s, const float *rows);
+
 /* The same of features of n pictures, whose mean is taken off once they have length 1 (docs/spec/transfer.md B.7). */
 const double *spectrum_centred(Spectrum *s, const float *rows);
 

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *kind_of(const char *name)
+const char *weights_kind(const char *name)
 {
     static const char *const kinds[][2] = {{".attn.qkv.", "qkv"},   {".attn.q_bias", "qkv"}, {".attn.v_bias", "qkv"},
                                            {".attn.proj.", "proj"}, {".mlp.fc1.", "fc1"},    {".mlp.fc2.", "fc2"},
@@ -15,10 +15,16 @@ static const char *kind_of(const char *name)
     return "other";
 }
 
+int weights_block(const char *name)
+{
+    int block;
+    return sscanf(name, "blocks.%d.", &block) == 1 ? block + 1 : 0;
+}
+
 bool weights_compare(const ParamSet *first, const float *w, size_t i, const ParamSet *second, const float *v, WeightPair *pair)
 {
     const Param *p = &first->params[i];
-    int other = param_find(second, p->name), block;
+    int other = param_find(second, p->name);
     if (p->kind != PARAM_TRAINED || other < 0 || second->params[other].kind != PARAM_TRAINED ||
         !shape_equal(&p->shape, &second->params[other].shape))
         return false;
@@ -33,8 +39,8 @@ bool weights_compare(const ParamSet *first, const float *w, size_t i, const Para
         apart += (y - x) * (y - x);
     }
     *pair = (WeightPair){.name = p->name,
-                         .block = sscanf(p->name, "blocks.%d.", &block) == 1 ? block + 1 : 0,
-                         .kind = kind_of(p->name),
+                         .block = weights_block(p->name),
+                         .kind = weights_kind(p->name),
                          .cosine = ww > 0 && vv > 0 ? wv / sqrt(ww * vv) : NAN,
                          .relative = ww > 0 ? sqrt(apart / ww) : NAN,
                          .ratio = ww > 0 ? sqrt(vv / ww) : NAN};

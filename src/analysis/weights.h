@@ -13,6 +13,10 @@ typedef struct {
     double ratio;     /* |V| / |W| */
 } WeightPair;
 
+/* The kind of a parameter of that name, as above, and its block. */
+const char *weights_kind(const char *name);
+int weights_block(const char *name);
+
 /* Parameter i of `first` beside that of the same name in `second`. False, without an error, when there is none of its shape, or
  * it is not trained. */
 bool weights_compare(const ParamSet *first, const float *w, size_t i, const ParamSet *second, const float *v, WeightPair *pair);

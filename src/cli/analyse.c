@@ -102,7 +102,7 @@ const Verb analyse_verb = {
         "Sends pictures, all of their patches visible, through the encoders of runs, checkpoints or files of weights, and "
         "measures every block: how far attention looks, how heads differ (KL, cosine) and how spread out they are (entropy), "
         "how alike layers are within and between models (CKA), the share of the largest singular values, the spectrum of "
-        "frequencies, and how alike weights of the same name are.\n"
+        "frequencies, how alike weights of the same name are and, of several models, the singular values of weights.\n"
         "\n"
         "DIR/report.html is one page with all plots, attention maps, components and reconstructions; each says how to read "
         "it. DIR/numbers.json and the CSV files hold every number. Unreadable pictures are named and left out.",
