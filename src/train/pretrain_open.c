@@ -203,6 +203,21 @@ static void say_measured(void *context, size_t done, size_t all)
     run_say(context, "measuring image.mean and image.std: %zu of %zu pictures", done, all);
 }
 
+/* A run goes on wherever it is called from, but its recipe may name pictures as seen from where it began. */
+static bool open_pictures(Run *run)
+{
+    const Recipe *r = &run->recipe;
+    if (pictures_open(r, &run->pictures))
+        return true;
+    char *why = run->options->resume && r->data.train[0] != '/' ? memory_string(error_text()) : NULL;
+    if (why && !error_is_machine())
+        error_set(
+            "%s (the run names its pictures from the folder that it was begun in; --data and --val say where they are now)",
+            why);
+    memory_free(why);
+    return false;
+}
+
 bool run_open(Run *run)
 {
     const PretrainOptions *o = run->options;
@@ -230,7 +245,7 @@ bool run_open(Run *run)
         }
     }
     Recipe *r = &run->recipe;
-    if (!recipe_check(r) || !pictures_open(r, &run->pictures) || !count_steps(run) || !pictures_classes(&run->pictures, r) ||
+    if (!recipe_check(r) || !open_pictures(run) || !count_steps(run) || !pictures_classes(&run->pictures, r) ||
         !pictures_statistics(&run->pictures, &(SourceWatch){say_measured, run}, r) ||
         !(run->names = source_names(run->pictures.source, run->pictures.train.samples, run->pictures.train.count)))
         goto done;

@@ -487,6 +487,8 @@ static void a_run_goes_on_with_its_own_pictures(void **state)
     recipe.data.val_share = 0;
     expect_run(PRETRAIN_STOPPED, &recipe, HOME "/run", false, 0, 2);
     assert_int_equal(rename(HOME "/photos", HOME "/moved"), 0);
+    expect_run(PRETRAIN_FAILED, &recipe, HOME "/run", true, 0, 0);
+    expect_said("--data and --val say where they are now");
     snprintf(recipe.data.train, sizeof recipe.data.train, "%s", HOME "/moved");
     expect_run(PRETRAIN_STOPPED, &recipe, HOME "/run", true, 0, 3);
     assert_int_equal(rename(HOME "/moved/00.png", HOME "/moved/other.png"), 0);

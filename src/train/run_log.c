@@ -25,7 +25,7 @@ void log_number(Text *text, double value)
         text_add(text, "null");
         return;
     }
-    for (int precision = 1; precision <= 17; precision++) {
+    for (int precision = 6; precision <= 17; precision++) { /* with fewer digits 30 would be 3e+01 */
         snprintf(digits, sizeof digits, "%.*g", precision, value);
         if (strtod(digits, NULL) == value)
             break;
