@@ -171,6 +171,8 @@ static bool fail_unknown(const Reader *in, const char *name)
     nearest_offer(&near, "help");
     if (text[1] == '-' && near.best[0])
         return error_set("there is no flag --%s: did you mean --%s?", name, near.best);
+    if (text[1] == '-' && in->verb->settings)
+        return error_set("there is no flag %s; keys of the recipe are given without dashes, as in schedule.epochs=100", text);
     return error_set("there is no flag %s", text);
 }
 
