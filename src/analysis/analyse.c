@@ -419,8 +419,6 @@ static bool write_tables(Analysis *a)
         tabulate_layers(a, m);
     tabulate_similarity(a);
     tabulate_weights(a);
-    if (!tabulate_matrices(a))
-        return false;
     for (int t = 0; t < TABLES; t++)
         if (!numbers_write_csv(&a->tables[t], a->options->out))
             return false;
@@ -482,8 +480,8 @@ bool analyse_write(const AnalyseOptions *o, Text *notes, size_t *pictures)
     bool ok = true;
     for (int m = 0; ok && m < a->count; m++)
         ok = open_model(a, m, notes);
-    ok = ok && choose_samples(a) && open_pass(a) && file_make_folder(o->out) && run_pass(a) && write_tables(a) &&
-         analyse_report(a);
+    ok = ok && choose_samples(a) && open_pass(a) && file_make_folder(o->out) && tabulate_matrices(a) && run_pass(a) &&
+         write_tables(a) && analyse_report(a);
     *pictures = a->pictures;
     close_all(a);
     return ok;

@@ -8,6 +8,8 @@
 #include "base/memory.h"
 #include "device/parallel.h"
 
+enum { THREADS_MOST = 8 /* each has a workspace of the size of a matrix in double precision, and more */ };
+
 /* Matrices of one shape. Each thread has a place of its own to work in. */
 typedef struct {
     const ParamSet *set;
@@ -53,6 +55,7 @@ static bool measure_shape(const ParamSet *set, const float *weights, int threads
             done[i] = true;
         }
     threads = some < (size_t)threads ? (int)some : threads;
+    threads = threads < THREADS_MOST ? threads : THREADS_MOST;
     const Shape *shape = ok ? &set->params[params[first]].shape : NULL;
     for (int t = 0; ok && t < threads; t++)
         ok = (spectra[t] = spectrum_new((int)shape->d[0], (int)shape->d[1])) != NULL;

@@ -298,7 +298,8 @@ static void flag_name(const Setting *s, char *name, size_t size)
 
 bool arguments_apply(const Arguments *arguments, Recipe *recipe)
 {
-    if (arguments_setting(arguments, "schedule.lr") && arguments_setting(arguments, "schedule.blr"))
+    const char *lr = arguments_setting(arguments, "schedule.lr"), *blr = arguments_setting(arguments, "schedule.blr");
+    if (lr && blr && strcmp(lr, "auto") != 0 && strcmp(blr, "auto") != 0)
         return error_set("command line: schedule.blr and schedule.lr exclude each other; give one of them");
     for (int i = 0; i < arguments->setting_count; i++) {
         const Setting *s = &arguments->settings[i];

@@ -81,10 +81,10 @@ static bool load(const char *name, const Arguments *arguments, Recipe *recipe, T
     bool ok = file && recipe_load_keys(recipe, name, &keys);
     char *own = file_join(name, "recipe.yaml");
     if (!ok && file && own && file_exists(own))
-        error_set("%s is a run, not a recipe: to go on with it give --out %s --resume, to start another with its weights a "
-                  "recipe and "
-                  "--from %s",
-                  name, name, name);
+        error_set(
+            "%s is a run, not a recipe: `lacuna pretrain --out %s --resume` goes on with it, and `--from %s` behind a recipe "
+            "starts another with its weights",
+            name, name, name);
     else if (!ok && file && arguments->count && file_is_folder(name))
         error_set("%s is a folder, not a recipe: pictures are named with --data %s", name, name);
     if (ok) {

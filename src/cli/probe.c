@@ -208,8 +208,10 @@ static void print_choice(int rates, size_t apart)
                rates);
 }
 
-static void print_table(const ProbeResult *r, const ProbeOptions *o)
+static void print_table(const void *result, const void *options)
 {
+    const ProbeResult *r = result;
+    const ProbeOptions *o = options;
     printf("%s probe, %s: %zu training pictures, %zu held out, %d classes\n", probe_kind_name(o->kind),
            o->kind == PROBE_ATTENTIVE ? "tokens" : feature_pool_name(o->pool), r->train_count, r->val_count, r->class_count);
     printf("  %-6s  %7s  %-15s  %7s  %8s\n", "block", "top-1", "95 % interval", "top-5", o->kind == PROBE_KNN ? "k" : "lr");
@@ -237,16 +239,10 @@ static void print_table(const ProbeResult *r, const ProbeOptions *o)
     }
 }
 
-static bool write_text(const char *folder, const char *name, const Text *text)
+static void print_dense(const void *result, const void *options)
 {
-    char *path = file_join(folder, name);
-    bool ok = path && !text->failed && file_write(path, text->data, text->length);
-    memory_free(path);
-    return ok;
-}
-
-static void print_dense(const DenseResult *r, const DenseOptions *o)
-{
+    const DenseResult *r = result;
+    const DenseOptions *o = options;
     bool depth = o->kind == PROBE_DEPTH;
     printf("%s probe, patch tokens: %d pictures of the world, %d held out\n", probe_kind_name(o->kind), o->train, o->val);
     printf("  %-6s  %7s  %-15s  %8s  %8s\n", "block", depth ? "d1" : "mIoU", "95 % interval", depth ? "RMSE" : "pixels", "lr");
@@ -329,61 +325,62 @@ typedef struct {
     const void *options;  /* ProbeOptions or DenseOptions */
 } Place;
 
-/* FOLDER/KIND.json, of pooled features FOLDER/KIND-FEATURES.json, and, when there is a curve, an .svg beside it; the curve of
- * an earlier call goes when there is none. */
-static bool write_files(const Place *p, Text *json, const Text *svg)
+/* FOLDER/KIND.EXTENSION, of pooled features FOLDER/KIND-FEATURES.EXTENSION. Owned by the caller. */
+static char *file_for(const Place *p, const char *extension)
 {
-    char name[64];
+    char name[80];
+    snprintf(name, sizeof name, "%s%s%s.%s", probe_kind_name(p->kind), p->features ? "-" : "", p->features ? p->features : "",
+             extension);
+    return file_join(p->folder, name);
+}
+
+/* Writes what there is, and takes a file away that there is nothing for. */
+static bool put_file(const Place *p, const char *extension, const Text *text)
+{
+    char *path = file_for(p, extension);
+    bool ok = path && !text->failed && (text->length ? file_write(path, text->data, text->length) : file_remove(path));
+    memory_free(path);
+    return ok;
+}
+
+/* The JSON and, when there is a curve, an .svg beside it; what was kept of the blocks one by one goes. */
+static bool put_results(const Place *p, Text *json, const Text *svg)
+{
     text_add(json, "\n");
-    snprintf(name, sizeof name, "%s%s%s.json", probe_kind_name(p->kind), p->features ? "-" : "",
-             p->features ? p->features : "");
-    bool ok = write_text(p->folder, name, json);
-    snprintf(name, sizeof name, "%s%s%s.svg", probe_kind_name(p->kind), p->features ? "-" : "", p->features ? p->features : "");
-    if (ok && svg->length) {
-        ok = write_text(p->folder, name, svg);
-    } else if (ok) {
-        char *old = file_join(p->folder, name);
-        ok = old && file_remove(old);
-        memory_free(old);
-    }
-    return ok;
+    return put_file(p, "json", json) && put_file(p, "svg", svg) && put_file(p, "part.json", &(Text){0});
 }
 
-static bool write_pictures(const Place *p, const ProbeResult *r)
-{
-    Text json = {0}, svg = {0};
-    probe_json(r, p->options, p->job->from, &json);
-    if (r->block_count > 1)
-        probe_svg(r, p->options, p->job->from, &svg);
-    bool ok = write_files(p, &json, &svg);
-    text_free(&json);
-    text_free(&svg);
-    return ok;
-}
-
-static bool write_dense(const Place *p, const DenseResult *r)
-{
-    Text json = {0}, svg = {0};
-    dense_json(r, p->options, p->job->from, &json);
-    if (r->block_count > 1)
-        dense_svg(r, p->options, p->job->from, &svg);
-    bool ok = write_files(p, &json, &svg);
-    text_free(&json);
-    text_free(&svg);
-    return ok;
-}
-
-/* What a probe of many blocks has so far outlives it. Whether the files could be written is told at the end. */
+/* What a probe of many blocks has so far outlives it. Whether files can be written is told at the end. */
 static void keep_pictures(void *context, const ProbeResult *so_far)
 {
-    if (!write_pictures(context, so_far))
+    const Place *p = context;
+    Text json = {0};
+    probe_json(so_far, p->options, p->job->from, &json);
+    if (!put_file(p, "part.json", &json))
         error_clear();
+    text_free(&json);
 }
 
 static void keep_dense(void *context, const DenseResult *so_far)
 {
-    if (!write_dense(context, so_far))
+    const Place *p = context;
+    Text json = {0};
+    dense_json(so_far, p->options, p->job->from, &json);
+    if (!put_file(p, "part.json", &json))
         error_clear();
+    text_free(&json);
+}
+
+/* Prints the object, or else the table by print(), and then writes the files: what cannot be written has been seen. */
+static bool tell_results(const Place *p, Text *json, const Text *svg, const void *result,
+                         void (*print)(const void *result, const void *options))
+{
+    bool ok = !json->failed && !svg->failed;
+    if (ok && p->job->json)
+        ok = printf("%s\n", json->data) > 0;
+    else if (ok)
+        print(result, p->options);
+    return ok && put_results(p, json, svg);
 }
 
 static bool run_pictures(Place *p, const Device *device, Backbone *b)
@@ -391,6 +388,7 @@ static bool run_pictures(Place *p, const Device *device, Backbone *b)
     const Job *job = p->job;
     ProbeOptions o;
     ProbeResult result = {0};
+    Text json = {0}, svg = {0};
     bool ok = read_options(job, &b->recipe, p->kind, device, &o);
     o.bad = show_bad;
     o.progress = !job->json && isatty(STDERR_FILENO) ? show_progress : NULL;
@@ -399,16 +397,14 @@ static bool run_pictures(Place *p, const Device *device, Backbone *b)
     p->options = &o;
     p->features = p->kind == PROBE_ATTENTIVE ? NULL : feature_pool_name(o.pool);
     ok = ok && file_make_folder(p->folder) && probe_run(b, &o, &result);
-    if (ok && job->json) {
-        Text json = {0};
+    if (ok)
         probe_json(&result, &o, job->from, &json);
-        ok = !json.failed && printf("%s\n", json.data) > 0;
-        text_free(&json);
-    } else if (ok) {
-        print_table(&result, &o);
-    }
-    ok = ok && write_pictures(p, &result);
+    if (ok && result.block_count > 1)
+        probe_svg(&result, &o, job->from, &svg);
+    ok = ok && tell_results(p, &json, &svg, &result, print_table);
     probe_free(&result);
+    text_free(&json);
+    text_free(&svg);
     return ok;
 }
 
@@ -417,22 +413,21 @@ static bool run_dense(Place *p, const Device *device, Backbone *b)
     const Job *job = p->job;
     DenseOptions o;
     DenseResult result = {0};
+    Text json = {0}, svg = {0};
     bool ok = read_dense(job, &b->recipe, p->kind, device, &o);
     o.progress = !job->json && isatty(STDERR_FILENO) ? show_progress : NULL;
     o.block = keep_dense;
     o.context = p;
     p->options = &o;
     ok = ok && file_make_folder(p->folder) && dense_run(b, &o, &result);
-    if (ok && job->json) {
-        Text json = {0};
+    if (ok)
         dense_json(&result, &o, job->from, &json);
-        ok = !json.failed && printf("%s\n", json.data) > 0;
-        text_free(&json);
-    } else if (ok) {
-        print_dense(&result, &o);
-    }
-    ok = ok && write_dense(p, &result);
+    if (ok && result.block_count > 1)
+        dense_svg(&result, &o, job->from, &svg);
+    ok = ok && tell_results(p, &json, &svg, &result, print_dense);
     dense_free(&result);
+    text_free(&json);
+    text_free(&svg);
     return ok;
 }
 
@@ -452,10 +447,13 @@ static int run_probe(void *options, const Arguments *arguments)
     if (ok && note.length)
         fprintf(stderr, "lacuna: note: %s\n", note.data);
     Place place = {.job = job, .kind = kind};
-    ok = ok && (place.folder = job->out ? memory_string(job->out) : default_folder(job->from)) &&
-         (is_dense(kind) ? run_dense(&place, &device, b) : run_pictures(&place, &device, b));
+    ok = ok && (place.folder = job->out ? memory_string(job->out) : default_folder(job->from));
+    bool made = ok && !file_exists(place.folder);
+    ok = ok && (is_dense(kind) ? run_dense(&place, &device, b) : run_pictures(&place, &device, b));
     if (ok && !job->json)
         printf("results: %s\n", place.folder);
+    if (!ok && place.folder && made)
+        rmdir(place.folder); /* unless there is something in it */
     memory_free(place.folder);
     backbone_close(b);
     device_close(&device);
@@ -537,7 +535,7 @@ const Verb probe_verb = {
         "RUN/probes/KIND.json (of knn and linear KIND-FEATURES.json, of a checkpoint in RUN/probes/STEP) holds every score "
         "with "
         "its interval, the classes' names, and the pictures that are in both sets "
-        "or nearly so; it is written anew after every block, so what a stopped probe of all blocks has is kept. Which of "
+        "or nearly so. What a stopped probe of all blocks had is in KIND-FEATURES.part.json. Which of "
         "several learning rates is taken, a tenth of the training pictures tells, of each class and "
         "always the same ones; with that rate the probe then learns from all, and is held against the held-out pictures once. "
         "With "

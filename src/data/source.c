@@ -174,19 +174,40 @@ char *source_key(const Source *source, size_t i, char *room, size_t size)
     return room;
 }
 
+/* Bytes in front of the keys that are the folder all of them lie in. */
+static size_t common_folder(const Source *source, const uint64_t *samples, size_t count, char *first, char *room)
+{
+    size_t common = 0;
+    for (size_t i = 0; i < count; i++) {
+        const char *key = source_key(source, (size_t)samples[i], i ? room : first, SOURCE_KEY_SIZE);
+        const char *slash = strrchr(key, '/');
+        size_t same = 0, folder = slash ? (size_t)(slash - key) + 1 : 0;
+        if (!i)
+            common = folder;
+        while (same < common && same < folder && key[same] == first[same])
+            same++;
+        while (same > 0 && first[same - 1] != '/')
+            same--;
+        common = same;
+    }
+    return common;
+}
+
 uint64_t source_names(const Source *source, const uint64_t *samples, size_t count)
 {
     static const char SHARD[] = ".tar#";
-    char *room = memory_new(SOURCE_KEY_SIZE, 1);
-    uint64_t hash = room ? HASH_START : 0;
-    for (size_t i = 0; room && i < count; i++) {
+    char *room = memory_new(SOURCE_KEY_SIZE, 1), *first = memory_new(SOURCE_KEY_SIZE, 1);
+    uint64_t hash = room && first ? HASH_START : 0;
+    size_t common = hash ? common_folder(source, samples, count, first, room) : 0;
+    for (size_t i = 0; hash && i < count; i++) {
         const char *key = source_key(source, (size_t)samples[i], room, SOURCE_KEY_SIZE), *member = strstr(key, SHARD);
         int32_t label = source_label(source, (size_t)samples[i]);
-        key = member ? member + strlen(SHARD) : key;
+        key = member ? member + strlen(SHARD) : key + common;
         hash = hash_bytes(hash, key, strlen(key) + 1);
         hash = hash_bytes(hash, &label, sizeof label);
     }
     memory_free(room);
+    memory_free(first);
     return hash;
 }
 

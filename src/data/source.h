@@ -62,7 +62,8 @@ char *source_key(const Source *source, size_t i, char *room, size_t size);
 enum { SOURCE_KEY_SIZE = 4096 }; /* bytes of room that hold every key */
 
 /* A number for the names and labels of samples in their order, that changes when they are others. The same pictures have the
- * same number wherever they lie, and in shards whatever these are called. 0, after error_set(): memory ran out. */
+ * same number wherever the folder of all lies, also in a list, and in shards whatever these are called. 0, after error_set():
+ * memory ran out. */
 uint64_t source_names(const Source *source, const uint64_t *samples, size_t count);
 
 /* The class of sample i, from 0; -1: not labelled. */

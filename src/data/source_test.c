@@ -603,6 +603,32 @@ static int tear_down(void **state)
     return file_remove(HOME) ? 0 : -1;
 }
 
+static uint64_t names_of_list(const char *text)
+{
+    assert_true(file_write(HOME "/names.csv", text, strlen(text)));
+    Source *source = source_open(HOME "/names.csv", &(SourceOptions){.no_cache = true});
+    if (!source)
+        fail_msg("%s", error_text());
+    const uint64_t samples[] = {0, 1, 2};
+    uint64_t names = source_names(source, samples, 3);
+    source_close(source);
+    return names;
+}
+
+/* Wherever the folder of all of them lies, but in their order and with their labels. */
+static void names_tell_pictures_apart(void **state)
+{
+    (void)state;
+    assert_true(file_make_folder(HOME));
+    uint64_t names = names_of_list("/a/b/cat/1.png,0\n/a/b/cat/2.png,0\n/a/b/dog/1.png,1\n");
+    assert_true(names != 0);
+    assert_true(names == names_of_list("/elsewhere/cat/1.png,0\n/elsewhere/cat/2.png,0\n/elsewhere/dog/1.png,1\n"));
+    assert_true(names == names_of_list("cat/1.png,0\ncat/2.png,0\ndog/1.png,1\n"));
+    assert_true(names != names_of_list("cat/1.png,0\ncat/3.png,0\ndog/1.png,1\n"));
+    assert_true(names != names_of_list("cat/2.png,0\ncat/1.png,0\ndog/1.png,1\n"));
+    assert_true(names != names_of_list("cat/1.png,0\ncat/2.png,1\ndog/1.png,1\n"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -621,6 +647,7 @@ int main(void)
         cmocka_unit_test(cifar_files),
         cmocka_unit_test(the_world_is_a_source),
         cmocka_unit_test(cache_keeps_what_fits),
+        cmocka_unit_test(names_tell_pictures_apart),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

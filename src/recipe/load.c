@@ -11,6 +11,7 @@
 #include "recipe/find.h"
 #include "recipe/recipe.h"
 #include "recipe/schema.h"
+#include "recipe/words.h"
 
 enum { KEY_BYTES = 256, BASES_MAX = 8, LIST_MAX = 64 };
 
@@ -56,41 +57,12 @@ static bool fail(const Reader *in, const Place *at, const char *format, ...)
 
 static bool read_base(Reader *in, const char *base, const Place *at);
 
-/* What other programs of this field call a key; NULL when the last part of `name` is no such word. */
-static const char *key_called(const char *name)
-{
-    static const char *const words[][2] = {{"embed_dim", "encoder.width"},
-                                           {"hidden_size", "encoder.width"},
-                                           {"dim", "encoder.width"},
-                                           {"num_heads", "encoder.heads"},
-                                           {"patch_size", "encoder.patch"},
-                                           {"img_size", "image.size"},
-                                           {"input_size", "image.size"},
-                                           {"image_size", "image.size"},
-                                           {"mask_ratio", "mask.ratio"},
-                                           {"norm_pix_loss", "target.normalise"},
-                                           {"decoder_embed_dim", "decoders.0.width"},
-                                           {"decoder_depth", "decoders.0.depth"},
-                                           {"decoder_num_heads", "decoders.0.heads"},
-                                           {"accum_iter", "schedule.accumulate"},
-                                           {"num_workers", "data.workers"},
-                                           {"clip_grad", "optimizer.clip"},
-                                           {"base_lr", "schedule.blr"},
-                                           {"amp", "run.precision"}};
-    const char *leaf = strrchr(name, '.');
-    leaf = leaf ? leaf + 1 : name;
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (!strcmp(leaf, words[i][0]))
-            return words[i][1];
-    return NULL;
-}
-
 /* "; did you mean encoder.depth?" or "; encoder has kind, patch, ...". */
 static void add_advice(const Place *at, Text *out)
 {
     size_t count;
     const RecipeKey *rows = schema_rows(&count);
-    const char *best = key_called(at->schema);
+    const char *best = words_key(at->schema);
     int least = 1000;
     if (best) {
         text_add(out, "; here that is called %s", best);

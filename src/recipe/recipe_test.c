@@ -65,6 +65,7 @@ static void errors_name_line_key_and_remedy(void **state)
         const char *text, *parts[3];
     } cases[] = {
         {"encoder:\n  embed_dim: 3\n", {"test.yaml:2: encoder.embed_dim", "here that is called encoder.width"}},
+        {"decoders:\n  - {tap: last, num_heads: 2}\n", {"decoders.0.num_heads", "here that is called decoders.K.heads"}},
         {"norm_pix_loss: true\n", {"test.yaml:1: norm_pix_loss", "here that is called target.normalise"}},
         {"encoder:\n  detph: 3\n", {"test.yaml:2: encoder.detph", "did you mean encoder.depth?"}},
         {"encodr:\n  depth: 3\n", {"test.yaml:1: encodr", "unknown key"}},

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -89,15 +90,22 @@ static bool resume_recipe(Run *run, const char *checkpoint)
     return ok;
 }
 
-/* A run that has a log and no checkpoint ended before its first one, or was robbed of them: what it has is kept. */
-static bool begin_again(Run *run)
+/* A run that has a log and no checkpoint ended before its first one, or was robbed of them: its log is kept. Not before the
+ * pictures are listed, since a folder is known for a run by its log. */
+static bool keep_old_log(Run *run)
 {
-    char *log = file_join(run_folder_path(run->folder), "log.jsonl"),
-         *old = file_join(run_folder_path(run->folder), "log.old.jsonl");
-    bool ok = log && old;
-    if (ok && file_exists(log)) {
-        run_say(run, "%s has no checkpoint: it begins again at step 1, and its log so far is kept as log.old.jsonl",
-                run_folder_path(run->folder));
+    char *log = file_join(run_folder_path(run->folder), "log.jsonl"), *old = NULL, name[40];
+    bool ok = log != NULL;
+    struct stat is;
+    bool any = ok && stat(log, &is) == 0 && is.st_size > 0;
+    for (int k = 1; ok && any && (!old || file_exists(old)); k++) {
+        memory_free(old);
+        snprintf(name, sizeof name, "log.old-%d.jsonl", k);
+        ok = (old = file_join(run_folder_path(run->folder), name)) != NULL;
+    }
+    if (ok && any) {
+        run_say(run, "%s has no checkpoint: it begins again at step 1, and its log so far is kept as %s",
+                run_folder_path(run->folder), name);
         ok = rename(log, old) == 0 || error_set("cannot rename %s: %s", log, strerror(errno));
     }
     memory_free(log);
@@ -116,8 +124,6 @@ static bool find_start(Run *run, char **checkpoint, bool *finished)
     text_free(&passed_over);
     ok = ok && resume_recipe(run, *checkpoint) &&
          (!*checkpoint || (checkpoint_meta(*checkpoint, &meta) && checkpoint_point_latest(run->options->out, meta.step)));
-    if (ok && !*checkpoint)
-        ok = begin_again(run);
     if (ok && *checkpoint) {
         set_steps(run, meta.steps_per_epoch);
         run->stage = stage_of(&run->recipe, meta.steps_per_epoch, meta.step);
@@ -209,10 +215,13 @@ static bool open_pictures(Run *run)
     const Recipe *r = &run->recipe;
     if (pictures_open(r, &run->pictures))
         return true;
-    char *why = run->options->resume && r->data.train[0] != '/' ? memory_string(error_text()) : NULL;
-    if (why && !error_is_machine())
+    bool lost = (r->data.train[0] != '/' && strcmp(r->data.train, "world") != 0 && !file_exists(r->data.train)) ||
+                (r->data.val[0] && r->data.val[0] != '/' && !file_exists(r->data.val));
+    char *why = run->options->resume && lost ? memory_string(error_text()) : NULL;
+    if (why)
         error_set(
-            "%s (the run names its pictures from the folder that it was begun in; --data and --val say where they are now)",
+            "%s (a path is seen from the folder that the command runs in, which need not be the one that the run began in; "
+            "--data and --val say where pictures are)",
             why);
     memory_free(why);
     return false;
@@ -268,8 +277,9 @@ bool run_open(Run *run)
         const BadNames *names;
         if (!run_folder_bad_names(run->folder, &names) || !pictures_known_bad(&run->pictures, r, names, &run->known_bad))
             goto done;
-        if (!run_open_loader(run) || !run_folder_write_recipe(run->folder, r) ||
-            !run_folder_write_environment(run->folder, &run->device) || !run_folder_open_log(run->folder, run->step))
+        if (!run_open_loader(run) || (o->resume && !checkpoint && !keep_old_log(run)) ||
+            !run_folder_write_recipe(run->folder, r) || !run_folder_write_environment(run->folder, &run->device) ||
+            !run_folder_open_log(run->folder, run->step))
             goto done;
         /* Somewhere to go back to. */
         if (r->guard.spike > 0 && run->saved < 0 && !run_save(run))

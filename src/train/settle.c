@@ -129,24 +129,6 @@ static int refit(int micro_batch, int share)
     return micro_batch;
 }
 
-static bool is_file(const char *teacher)
-{
-    return strcmp(teacher, "random") != 0 && strcmp(teacher, "initial") != 0;
-}
-
-/* What the run was taught by at first is in its checkpoints: the files may have moved, as pictures may. */
-static void take_teachers(const Recipe *stored, Recipe *plain)
-{
-    if (is_file(stored->target.teacher) && is_file(plain->target.teacher)) {
-        memcpy(plain->target.teacher, stored->target.teacher, sizeof plain->target.teacher);
-        for (int k = 0; k < plain->decoder_count && k < stored->decoder_count; k++)
-            memcpy(plain->decoders[k].target.teacher, stored->decoders[k].target.teacher,
-                   sizeof plain->decoders[k].target.teacher);
-    }
-    if (stored->hybrid.from[0] && plain->hybrid.from[0])
-        memcpy(plain->hybrid.from, stored->hybrid.from, sizeof plain->hybrid.from);
-}
-
 bool settle_resumed(const Recipe *given, const Recipe *stored, Recipe *out)
 {
     bool ok = true, moves = given->run.devices != stored->run.devices;
@@ -196,7 +178,6 @@ bool settle_resumed(const Recipe *given, const Recipe *stored, Recipe *out)
     }
     memcpy(plain->data.train, stored->data.train, sizeof plain->data.train);
     memcpy(plain->data.val, stored->data.val, sizeof plain->data.val);
-    take_teachers(stored, plain);
     plain->data.workers = stored->data.workers;
     plain->data.cache_mb = stored->data.cache_mb;
     plain->data.max_bad = stored->data.max_bad;

@@ -3,9 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <cmocka.h>
 
@@ -146,28 +144,6 @@ static void devices_share(void **state)
     assert_false(settle_resumed(&open, &r, &out));
 }
 
-/* Their weights are in the checkpoints. */
-static void files_of_teachers_may_move(void **state)
-{
-    (void)state;
-    Recipe stored = recipe_of(RUN_PRECISION_F32), open, out;
-    assert_true(recipe_set(&stored, "target.kind=features") && recipe_set(&stored, "target.normalise=token") &&
-                recipe_set(&stored, "target.teacher=runs/a"));
-    snprintf(stored.hybrid.from, sizeof stored.hybrid.from, "runs/b");
-    settle_recipe(&stored, 100);
-    open = stored;
-    assert_true(recipe_set(&open, "target.teacher=/elsewhere/a"));
-    snprintf(open.hybrid.from, sizeof open.hybrid.from, "/elsewhere/b");
-    if (!settle_resumed(&open, &stored, &out))
-        fail_msg("%s", error_text());
-    assert_string_equal(out.target.teacher, "/elsewhere/a");
-    assert_string_equal(out.decoders[0].target.teacher, "/elsewhere/a");
-    assert_string_equal(out.hybrid.from, "/elsewhere/b");
-    assert_true(recipe_set(&open, "target.teacher=random"));
-    assert_false(settle_resumed(&open, &stored, &out));
-    assert_non_null(strstr(error_text(), "begun with another recipe (target.teacher"));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(devices_share),
@@ -175,7 +151,6 @@ int main(void)
                                        cmocka_unit_test(saving_is_often_enough),
                                        cmocka_unit_test(auto_is_the_processor),
                                        cmocka_unit_test(auto_is_bf16_where_it_is_native),
-                                       cmocka_unit_test(a_resumed_run_keeps_its_precision),
-                                       cmocka_unit_test(files_of_teachers_may_move)};
+                                       cmocka_unit_test(a_resumed_run_keeps_its_precision)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
