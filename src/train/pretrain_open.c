@@ -209,14 +209,18 @@ static void say_measured(void *context, size_t done, size_t all)
     run_say(context, "measuring image.mean and image.std: %zu of %zu pictures", done, all);
 }
 
+static bool is_lost(const char *path)
+{
+    return path[0] && path[0] != '/' && strcmp(path, "world") != 0 && !file_exists(path);
+}
+
 /* A run goes on wherever it is called from, but its recipe may name pictures as seen from where it began. */
 static bool open_pictures(Run *run)
 {
     const Recipe *r = &run->recipe;
     if (pictures_open(r, &run->pictures))
         return true;
-    bool lost = (r->data.train[0] != '/' && strcmp(r->data.train, "world") != 0 && !file_exists(r->data.train)) ||
-                (r->data.val[0] && r->data.val[0] != '/' && !file_exists(r->data.val));
+    bool lost = is_lost(r->data.train) || is_lost(r->data.val);
     char *why = run->options->resume && lost ? memory_string(error_text()) : NULL;
     if (why)
         error_set(

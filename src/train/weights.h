@@ -10,8 +10,9 @@
 typedef struct Weights Weights;
 
 /* Opens what `path` means: a run (its newest checkpoint), a checkpoint's folder or its model.safetensors; behind a run or
- * checkpoint `#teacher`, the frozen network that its student learnt from; else whatever state_open() reads. *recipe becomes that
- * of the model: image.mean and image.std are lists or words, its name is "". What is worth knowing is appended to `note` (may be NULL). NULL after error_set(). */
+ * checkpoint `#teacher`, the frozen network that its student learnt from; else whatever state_open() reads. *recipe becomes
+ * that of the model: image.mean and image.std are lists or words, its name is "". What is worth knowing is appended to `note`
+ * (may be NULL). NULL after error_set(). */
 Weights *weights_open(const char *path, Recipe *recipe, Text *note);
 void weights_close(Weights *weights);
 
