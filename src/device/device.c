@@ -20,6 +20,7 @@ static bool open_gpu(int index, Device *device)
     const char *graph = getenv("LACUNA_CUDA_GRAPH");
     device->kind = DEVICE_CUDA;
     device->level = CPU_REF;
+    device->lacks = DEVICE_LACKS_PROLOGUE | DEVICE_LACKS_ROUNDING;
     device->one_by_one = graph && !strcmp(graph, "0");
     return (device->cuda = cuda_open(index, false)) != NULL;
 }

@@ -12,6 +12,7 @@ typedef enum { DEVICE_REF, DEVICE_CPU, DEVICE_CUDA } DeviceKind;
 enum {
     DEVICE_LACKS_PROLOGUE = 1, /* linear: LayerNorm or activation of its input */
     DEVICE_LACKS_EPILOGUE = 2, /* linear: scales and residual of its output */
+    DEVICE_LACKS_ROUNDING = 4  /* linear in bf16: operands that are f32, or scaled on their way into the product */
 };
 
 typedef struct CudaDevice CudaDevice;

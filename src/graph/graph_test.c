@@ -116,6 +116,32 @@ static void no_live_value_is_overwritten(void **state)
     }
 }
 
+/* An element would lie where another thread has yet to read one. */
+static void values_of_another_type_do_not_take_over(void **state)
+{
+    (void)state;
+    Device device = reference();
+    Op typed = fake;
+    typed.takes_bf16 = true;
+    for (int other = 0; other < 2; other++) {
+        Tape *tape = tape_new();
+        tape_segment(tape, SEGMENT_ONLY);
+        Ref value[3] = {REF_NONE};
+        for (int n = 0; n < 3; n++) {
+            value[n] = tape_temp(tape, other && n == 1 ? DTYPE_BF16 : DTYPE_REAL, shape_1(64), false);
+            tape_append(tape, &typed, &(FakeAttr){.stamp = 3}, (Ref[]){n ? value[n - 1] : REF_NONE, REF_NONE, REF_NONE},
+                        &value[n], 0);
+        }
+        tape_keep(tape, value[2], "kept");
+        Program *p = program_make(tape, &device, NULL, 0);
+        assert_non_null(p);
+        /* What is kept has a place of its own. */
+        assert_int_equal(program_arena_bytes(p), 256 + 256 + (other ? 128 : 0));
+        program_free(p);
+        tape_free(tape);
+    }
+}
+
 static Ref append(Tape *tape, Ref in, Ref out, uint32_t accumulate)
 {
     Ref outs[] = {out};
@@ -436,6 +462,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_live_value_is_overwritten),
+        cmocka_unit_test(values_of_another_type_do_not_take_over),
         cmocka_unit_test(what_nobody_reads_is_left_out),
         cmocka_unit_test(the_plan_check_finds_an_overlap),
         cmocka_unit_test(reading_an_overwritten_value_is_refused),

@@ -48,11 +48,36 @@ void lower_append(Lowering *lowering, const Op *op, const void *attr, const Ref 
     append(lowering, &node);
 }
 
+static bool has_inputs(const Node *node, const Ref *ins)
+{
+    for (int i = 0; i < node->op->in_count; i++)
+        if (node->in[i].slot != ins[i].slot || (ref_given(ins[i]) && node->in[i].version != ins[i].version))
+            return false;
+    return true;
+}
+
+const Node *lower_find(const Lowering *lowering, const Op *op, const Ref *ins)
+{
+    for (size_t i = lowering->count; i-- > 0;) {
+        const Node *node = &lowering->nodes[i];
+        if (node->op == op && node->segment == lowering->node->segment && has_inputs(node, ins))
+            return node;
+    }
+    return NULL;
+}
+
+const Node *lower_neighbour(const Lowering *lowering, int step)
+{
+    size_t i = lowering->at + (size_t)step;
+    return i < tape_node_count(lowering->tape) ? tape_node(lowering->tape, i) : NULL;
+}
+
 bool lower_tape(Lowering *lowering, Tape *tape, const Device *device)
 {
     *lowering = (Lowering){.tape = tape, .device = device};
     for (size_t i = 0; i < tape_node_count(tape) && !lowering->failed; i++) {
         Node node = *tape_node(tape, i);
+        lowering->at = i;
         lowering->node = &node;
         if (!node.op->lower || !node.op->lower(lowering, &node))
             append(lowering, &node);

@@ -7,7 +7,9 @@
 struct Lowering {
     Tape *tape; /* grows temporaries only */
     const Device *device;
-    const Node *node; /* the one being split */
+    size_t at;        /* which node is being split */
+    const Node *node; /* the one whose outputs are written; op->lower may point it to a neighbour meanwhile that left its
+                         outputs to it */
     Node *nodes;      /* the result */
     size_t count, capacity;
     bool failed;
@@ -18,6 +20,14 @@ Ref lower_temp(Lowering *lowering, DType dtype, Shape shape);
 /* Appends a node to the result. Refs of the original node are passed on as they are, and each of its outputs is written exactly
  * once; outputs that are temporaries of lower_temp() come back as they are to be read. */
 void lower_append(Lowering *lowering, const Op *op, const void *attr, const Ref *ins, Ref *outs, uint32_t accumulate);
+
+/* The last node of that op and with those inputs, op->in_count of them, among those appended for the segment, or NULL.
+ * Attributes are not compared: of an op without any, an output that is not added to is what a new node would write. Valid until
+ * the next lower_append(). */
+const Node *lower_find(const Lowering *lowering, const Op *op, const Ref *ins);
+
+/* The node of the tape that many before (< 0) or behind the one being split; NULL beyond the ends. */
+const Node *lower_neighbour(const Lowering *lowering, int step);
 
 /* All nodes of a tape for that device, into lowering->nodes (memory_free() them). false after error_set(). */
 bool lower_tape(Lowering *lowering, Tape *tape, const Device *device);

@@ -147,7 +147,7 @@ static void merge_in_place(Program *p, Life *lives)
             const Value *a = &tape->values[node->in[from].slot], *b = &tape->values[out];
             bool first_write = lives[out].root == out && lives[out].first == (int)n;
             if (a->home != HOME_ARENA || b->home != HOME_ARENA || a->keep || b->keep || lives[in].always || lives[out].always ||
-                !first_write || in == out || lives[in].last != (int)n ||
+                a->dtype != b->dtype || !first_write || in == out || lives[in].last != (int)n ||
                 program_value_bytes(p, in) < program_value_bytes(p, out))
                 continue;
             bool read_elsewhere = false;

@@ -20,7 +20,7 @@
 #include "ops/bf16.h"
 #include "ops/ops.h"
 
-enum { INS = 9, OUTS = 3, GUARD = 32 /* elements after each output that must stay */ };
+enum { INS = 10, OUTS = 4, GUARD = 32 /* elements after each output that must stay */ };
 
 typedef enum {
     NONE,   /* left out */
@@ -36,7 +36,7 @@ typedef struct {
     Shape shape;
     const double *given;
     const int32_t *index;
-    bool bf16; /* of NORMAL */
+    bool bf16; /* of floats */
 } Argument;
 
 typedef struct {

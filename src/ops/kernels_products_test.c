@@ -105,11 +105,16 @@ static void bf16_products_of_whole_numbers(void **state)
         Argument x = {.filling = GIVEN, .shape = shape_2(rows, k), .given = whole},
                  w = {.filling = GIVEN, .shape = shape_2(n, k), .given = whole + 7},
                  b = {.filling = GIVEN, .shape = shape_1(n), .given = whole + 3},
-                 y = {.filling = GIVEN, .shape = shape_2(rows, n), .given = whole + 11};
-        check_case(&(Case){.op = "linear", .attr = &attr, .in = {x, w, b}, .out = {y}});
+                 y = {.filling = GIVEN, .shape = shape_2(rows, n), .given = whole + 11}, to = y, dw = w;
+#ifdef KERNELS_ON_GPU
+        x.bf16 = w.bf16 = y.bf16 = true; /* as lowering hands them over */
+#endif
+        check_case(&(Case){.op = "linear", .attr = &attr, .in = {x, w, b}, .out = {to}});
         check_case(&(Case){.op = "linear_dx", .attr = &attr, .in = {y, w}, .out = {x}});
-        check_case(&(Case){.op = "linear_dw", .attr = &attr, .in = {y, x}, .out = {w, b}});
-        check_case(&(Case){.op = "linear_dw", .attr = &attr, .in = {y, x}, .out = {w, b}, .accumulate = 3});
+        check_case(&(Case){.op = "linear_dw", .attr = &attr, .in = {y, x}, .out = {dw, b}});
+        check_case(&(Case){
+            .op = "linear_dw", .attr = &attr, .in = {y, x, {0}, {0}, {0}, b, {0}, dw, b}, .out = {dw, b, b}, .accumulate = 5});
+        check_case(&(Case){.op = "linear_dw", .attr = &attr, .in = {y, x}, .out = {dw, b}, .accumulate = 3});
     }
     memory_free(whole);
 }

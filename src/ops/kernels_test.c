@@ -49,6 +49,50 @@ static void elementwise(void **state)
     }
 }
 
+#ifdef KERNELS_ON_GPU
+/* What lowering asks of a GPU's kernels beside the cpu's: bf16 on either side, and what a product multiplies once more. */
+static void operands_of_products(void **state)
+{
+    (void)state;
+    LayerNormAttr norm = {1e-3};
+    ActivationAttr gelu = {ACTIVATION_GELU};
+    static const int wide[][2] = {{70, 260}, {9, 1100}, {3, 6160}}; /* in packs: several blocks, turns, and no room to share */
+    enum { WIDE = sizeof wide / sizeof *wide };
+    for (int s = 0; s < SIZES + WIDE; s++)
+        for (int with = 0; with < 16; with++) {
+            const int *size = s < SIZES ? sizes[s] : wide[s - SIZES];
+            int64_t rows = size[0], n = size[1];
+            Argument from = argument(NORMAL, shape_2(rows, n)), to = from, rounded = from,
+                     vector = argument(NORMAL, shape_1(n)), stats = argument(ABOVE, shape_2(rows, 2)),
+                     y = argument(NONE, shape_0());
+            from.bf16 = with & 1;
+            to.bf16 = with & 2;
+            rounded.bf16 = true;
+            if (with & 4)
+                y = rounded;
+            check_case(&(Case){.op = "operand",
+                               .in = {from, argument(with & 2 ? NORMAL : NONE, vector.shape),
+                                      argument(with & 4 ? NORMAL : NONE, shape_1(rows % 3 ? 1 : 3))},
+                               .out = {rounded, argument(with & 8 ? NORMAL : NONE, vector.shape)},
+                               .accumulate = s % 2 ? 2 : 0});
+            if (with < 8) {
+                check_case(&(Case){.op = "activation", .attr = &gelu, .in = {from}, .out = {to}});
+                check_case(
+                    &(Case){.op = "activation_grad", .attr = &gelu, .in = {from, to}, .out = {to, y}, .accumulate = s % 2});
+                check_case(&(Case){.op = "layer_norm", .attr = &norm, .in = {from, vector, vector}, .out = {to, stats}});
+            }
+            if (n > 1 && with < 8)
+                for (uint32_t accumulate = 0; accumulate < 8; accumulate += 7)
+                    check_case(&(Case){.op = "layer_norm_grad",
+                                       .attr = &norm,
+                                       .in = {from, to, stats, vector, vector},
+                                       .out = {to, argument(s % 3 ? NORMAL : NONE, vector.shape), vector, y},
+                                       .accumulate = accumulate,
+                                       .in_place = from.bf16 == to.bf16 && !accumulate});
+        }
+}
+#endif
+
 static void scale_add_of_every_form(void **state)
 {
     (void)state;
@@ -428,6 +472,9 @@ int main(void)
     unsetenv("LACUNA_CPU");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(elementwise),
+#ifdef KERNELS_ON_GPU
+        cmocka_unit_test(operands_of_products),
+#endif
         cmocka_unit_test(scale_add_of_every_form),
         cmocka_unit_test(rows_are_normalised),
         cmocka_unit_test(largest_columns),

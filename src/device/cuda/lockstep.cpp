@@ -171,6 +171,15 @@ int in_order(int k, int n)
     return k;
 }
 
+/* Whether a thread of the warp that ends with this thread can go on. */
+bool warp_goes_on(int last)
+{
+    for (int i = last / WARP * WARP; i <= last; i++)
+        if (machine.fibers[i].state == READY)
+            return true;
+    return false;
+}
+
 bool run_block(void)
 {
     bool last = blockIdx.x + 1 == gridDim.x && blockIdx.y + 1 == gridDim.y && blockIdx.z + 1 == gridDim.z;
@@ -186,12 +195,15 @@ bool run_block(void)
         bool ran = false;
         for (int k = 0; k < machine.count; k++) {
             int i = in_order(k, machine.count);
-            if (machine.fibers[i].state != READY)
-                continue;
-            ran = true;
-            enter(i);
-            if (machine.fibers[i].state == EXCHANGE && missing_lane(i) < 0)
-                exchange(i);
+            if (machine.fibers[i].state == READY) {
+                ran = true;
+                enter(i);
+                if (machine.fibers[i].state == EXCHANGE && missing_lane(i) < 0)
+                    exchange(i);
+            }
+            bool ends_warp = k % WARP == WARP - 1 || k == machine.count - 1;
+            if (machine.order == LOCKSTEP_WARPS && ends_warp && warp_goes_on(k))
+                k = k / WARP * WARP - 1; /* its first lane comes next */
         }
         if (ran)
             continue;

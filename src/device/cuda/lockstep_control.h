@@ -8,9 +8,10 @@
 extern "C" {
 #endif
 
-typedef enum { LOCKSTEP_FORWARD, LOCKSTEP_REVERSE, LOCKSTEP_SHUFFLED, LOCKSTEP_ORDERS } LockstepOrder;
+typedef enum { LOCKSTEP_FORWARD, LOCKSTEP_REVERSE, LOCKSTEP_SHUFFLED, LOCKSTEP_WARPS, LOCKSTEP_ORDERS } LockstepOrder;
 
-/* In which order the threads between two barriers and the blocks of a grid run from now on. */
+/* In which order the threads between two barriers and the blocks of a grid run from now on. WARPS: each warp runs on, through
+ * its exchanges, until all of it waits at a barrier or has ended, and only then the next one begins. */
 void lockstep_set_order(LockstepOrder order);
 
 /* Bugs that can be planted, to prove that a test would find them: in the n-th launch from now on (0: the next) the last

@@ -10,21 +10,28 @@ CUDA_DECLARE(activation_grad);
 CUDA_DECLARE(activation);
 
 static const char *const in_names[] = {"x"}, *const out_names[] = {"y"};
-static const char *const grad_in_names[] = {"dy", "x"}, *const grad_out_names[] = {"dx"};
+static const char *const grad_in_names[] = {"dy", "x"}, *const grad_out_names[] = {"dx", "y"};
 
 static Cost cost(const Call *c)
 {
     double n = (double)(c->out[0].rows * c->out[0].columns);
-    return (Cost){20 * n, 8 * n};
+    return (Cost){20 * n, tensor_bytes(&c->in[0]) + tensor_bytes(&c->out[0])};
+}
+
+static Cost grad_cost(const Call *c)
+{
+    double n = (double)(c->out[0].rows * c->out[0].columns);
+    return (Cost){20 * n,
+                  tensor_bytes(&c->in[0]) + tensor_bytes(&c->in[1]) + tensor_bytes(&c->out[0]) + tensor_bytes(&c->out[1])};
 }
 
 const Op activation_grad_op = {.name = "activation_grad",
                                .in_count = 2,
-                               .out_count = 1,
+                               .out_count = 2,
                                .in_names = grad_in_names,
                                .out_names = grad_out_names,
                                .attr_size = sizeof(ActivationAttr),
-                               .cost = cost,
+                               .cost = grad_cost,
                                .in_place = {1},
                                .ref = REF_KERNELS(activation_grad),
                                .cuda = CUDA_KERNEL(activation_grad),
@@ -34,7 +41,7 @@ static void gradient(Tape *tape, const Node *node)
 {
     uint32_t accumulate = 0;
     Ref dx = grad_into(tape, node->in[0], 0, &accumulate);
-    tape_append(tape, &activation_grad_op, node->attr, (Ref[]){grad_of(tape, node->out[0]), node->in[0]}, (Ref[]){dx},
+    tape_append(tape, &activation_grad_op, node->attr, (Ref[]){grad_of(tape, node->out[0]), node->in[0]}, (Ref[]){dx, REF_NONE},
                 accumulate);
 }
 

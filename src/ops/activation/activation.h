@@ -12,7 +12,8 @@ typedef struct {
 
 Ref activation(Tape *tape, Ref x, Activation kind);
 
-/* For lowering. activation: x -> y. activation_grad: dy, x -> dx. */
+/* For lowering. activation: x -> y. activation_grad: dy, x -> dx, y (bf16) once more or none. The cpu's kernels take f32 alone
+ * and give no y; a GPU's take and give bf16 too. */
 extern const Op activation_op, activation_grad_op;
 
 #endif

@@ -11,18 +11,20 @@ CUDA_DECLARE(layer_norm_grad);
 CUDA_DECLARE(layer_norm);
 
 static const char *const in_names[] = {"x", "gamma", "beta"}, *const out_names[] = {"y", "stats"};
-static const char *const grad_in_names[] = {"dy", "x", "stats", "gamma"}, *const grad_out_names[] = {"dx", "dgamma", "dbeta"};
+static const char *const grad_in_names[] = {"dy", "x", "stats", "gamma", "beta"}, *const grad_out_names[] = {"dx", "dgamma",
+                                                                                                             "dbeta", "y"};
 
 static Cost cost(const Call *c)
 {
     double n = (double)(c->in[0].rows * c->in[0].columns);
-    return (Cost){8 * n, 8 * n};
+    return (Cost){8 * n, tensor_bytes(&c->in[0]) + tensor_bytes(&c->out[0])};
 }
 
 static Cost grad_cost(const Call *c)
 {
     double n = (double)(c->in[0].rows * c->in[0].columns);
-    return (Cost){12 * n, 12 * n};
+    return (Cost){12 * n,
+                  tensor_bytes(&c->in[0]) + tensor_bytes(&c->in[1]) + tensor_bytes(&c->out[0]) + tensor_bytes(&c->out[3])};
 }
 
 /* Partial sums of dgamma and dbeta, two rows of D for each tile of LAYER_NORM_TILE rows. */
@@ -33,8 +35,8 @@ static size_t grad_workspace(const Call *c, const Device *device)
 }
 
 const Op layer_norm_grad_op = {.name = "layer_norm_grad",
-                               .in_count = 4,
-                               .out_count = 3,
+                               .in_count = 5,
+                               .out_count = 4,
                                .in_names = grad_in_names,
                                .out_names = grad_out_names,
                                .attr_size = sizeof(LayerNormAttr),
@@ -51,8 +53,8 @@ static void gradient(Tape *tape, const Node *node)
     Ref dx = grad_into(tape, node->in[0], 0, &accumulate), dgamma = grad_into(tape, node->in[1], 1, &accumulate),
         dbeta = grad_into(tape, node->in[2], 2, &accumulate);
     tape_append(tape, &layer_norm_grad_op, node->attr,
-                (Ref[]){grad_of(tape, node->out[0]), node->in[0], node->out[1], node->in[1]}, (Ref[]){dx, dgamma, dbeta},
-                accumulate);
+                (Ref[]){grad_of(tape, node->out[0]), node->in[0], node->out[1], node->in[1], REF_NONE},
+                (Ref[]){dx, dgamma, dbeta, REF_NONE}, accumulate);
 }
 
 static Ref example(Tape *tape, int index)

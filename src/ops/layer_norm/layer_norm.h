@@ -11,8 +11,9 @@ typedef struct {
 /* x (..., D), gamma and beta (D). */
 Ref layer_norm(Tape *tape, Ref x, Ref gamma, Ref beta, double eps);
 
-/* For lowering. layer_norm: x, gamma, beta -> y, stats (rows, 2): mean and 1 / deviation. layer_norm_grad: dy, x, stats, gamma
- * -> dx, dgamma, dbeta (each may be left out). */
+/* For lowering. layer_norm: x, gamma, beta -> y, stats (rows, 2): mean and 1 / deviation. layer_norm_grad: dy, x, stats, gamma,
+ * beta -> dx, dgamma, dbeta, y (bf16) once more; each may be left out, beta without y too. The cpu's kernels take f32 alone and
+ * give no y; a GPU's take and give bf16 too. */
 extern const Op layer_norm_op, layer_norm_grad_op;
 
 #endif

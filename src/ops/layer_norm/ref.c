@@ -12,17 +12,16 @@ void REF(layer_norm)(const Call *c, Worker *w)
     real *stats = c->out[1].data;
     int64_t n = c->in[0].columns;
     for (int64_t row = 0; row < c->in[0].rows; row++) {
-        const real *x = (const real *)c->in[0].data + row * n;
-        real *y = (real *)c->out[0].data + row * n;
+        const Tensor *x = &c->in[0];
         double mean = 0, square = 0;
-        for (int64_t i = 0; i < n; i++)
-            mean += x[i];
+        for (int64_t i = row * n; i < (row + 1) * n; i++)
+            mean += ref_get(x, i);
         mean /= (double)n;
-        for (int64_t i = 0; i < n; i++)
-            square += (x[i] - mean) * (x[i] - mean);
+        for (int64_t i = row * n; i < (row + 1) * n; i++)
+            square += (ref_get(x, i) - mean) * (ref_get(x, i) - mean);
         double inverse = 1 / sqrt(square / (double)n + attr->eps);
         for (int64_t i = 0; i < n; i++)
-            y[i] = (real)((x[i] - mean) * inverse * gamma[i] + beta[i]);
+            ref_set(&c->out[0], row * n + i, (ref_get(x, row * n + i) - mean) * inverse * gamma[i] + beta[i], false);
         if (stats) {
             stats[2 * row] = (real)mean;
             stats[2 * row + 1] = (real)inverse;
@@ -34,31 +33,35 @@ void REF(layer_norm)(const Call *c, Worker *w)
 void REF(layer_norm_grad)(const Call *c, Worker *w)
 {
     (void)w;
-    const real *dy = c->in[0].data, *x = c->in[1].data, *stats = c->in[2].data, *gamma = c->in[3].data;
-    real *dx = c->out[0].data, *dgamma = c->out[1].data, *dbeta = c->out[2].data;
-    int64_t n = c->in[0].columns, rows = c->in[0].rows;
+    const Tensor *dy = &c->in[0], *x = &c->in[1], *dx = &c->out[0], *y = &c->out[3];
+    const real *stats = c->in[2].data, *gamma = c->in[3].data, *beta = c->in[4].data;
+    real *dgamma = c->out[1].data, *dbeta = c->out[2].data;
+    int64_t n = dy->columns, rows = dy->rows;
     for (int64_t i = 0; i < n; i++) {
         double sum = 0, product = 0;
         for (int64_t row = 0; row < rows; row++) {
-            sum += dy[row * n + i];
-            product += dy[row * n + i] * (double)((x[row * n + i] - stats[2 * row]) * stats[2 * row + 1]);
+            sum += ref_get(dy, row * n + i);
+            product += ref_get(dy, row * n + i) * (ref_get(x, row * n + i) - stats[2 * row]) * stats[2 * row + 1];
         }
         if (dgamma)
             ref_put(&dgamma[i], product, call_accumulates(c, 1));
         if (dbeta)
             ref_put(&dbeta[i], sum, call_accumulates(c, 2));
     }
-    for (int64_t row = 0; dx && row < rows; row++) {
+    for (int64_t row = 0; row < rows; row++) {
         double mean = stats[2 * row], inverse = stats[2 * row + 1], sum = 0, product = 0;
         for (int64_t i = 0; i < n; i++) {
-            double g = (double)dy[row * n + i] * gamma[i];
+            double g = ref_get(dy, row * n + i) * gamma[i];
             sum += g;
-            product += g * (x[row * n + i] - mean) * inverse;
+            product += g * (ref_get(x, row * n + i) - mean) * inverse;
         }
         for (int64_t i = 0; i < n; i++) {
-            double hat = (x[row * n + i] - mean) * inverse;
-            double value = inverse * ((double)dy[row * n + i] * gamma[i] - sum / (double)n - hat * product / (double)n);
-            ref_put(&dx[row * n + i], value, call_accumulates(c, 0));
+            double hat = (ref_get(x, row * n + i) - mean) * inverse, d = ref_get(dy, row * n + i);
+            if (dx->data)
+                ref_set(dx, row * n + i, inverse * (d * gamma[i] - sum / (double)n - hat * product / (double)n),
+                        call_accumulates(c, 0));
+            if (y->data)
+                ref_set(y, row * n + i, hat * gamma[i] + beta[i], false);
         }
     }
 }

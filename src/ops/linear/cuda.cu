@@ -1,30 +1,25 @@
-/* y = residual + scales (prologue(x) W^T + b): the input is prepared, multiplied, and what the product cannot multiply, or add
- * before that, is done behind it. */
+/* y = residual + scales (x W^T + b): multiplied, and what the product cannot multiply, or add before that, is done behind it.
+ */
 #include "ops/linear/cuda.cuh"
 #include "ops/scale_add/cuda.cuh"
 
 extern "C" bool CUDA(linear)(const Call *c, CudaStream *s)
 {
     LinearRoom room = linear_cuda_room(c);
-    const Tensor *x = &c->in[LINEAR_X], *y = &c->out[LINEAR_Y], *group = &c->in[LINEAR_ROW_SCALE], *b = &c->in[LINEAR_B];
-    LinearInput input = {.x = x,
-                         .gamma = data_of(&c->in[LINEAR_GAMMA]),
-                         .beta = data_of(&c->in[LINEAR_BETA]),
-                         .stats = data_of(&c->out[LINEAR_STATS]),
-                         .stats_known = false};
-    CudaProduct p = linear_product(c, room, y->rows, y->columns, x->columns);
-    p.a = linear_prepared(c, s, input, room.x);
+    const Tensor *x = &c->in[LINEAR_X], *y = &c->out[LINEAR_Y], *group = &c->in[LINEAR_ROW_SCALE];
+    bool scaled = group->data || c->in[LINEAR_COLUMN_SCALE].data;
+    CudaProduct p = linear_product(c, room, y->rows, y->columns, x->columns, x->dtype);
+    p.a = x->data;
     p.a_stride = x->columns;
-    p.b = linear_rounded(c, s, &c->in[LINEAR_W], room.w);
+    p.b = c->in[LINEAR_W].data;
     p.b_stride = x->columns;
     p.b_turned = true;
-    p.bias = b->data ? linear_rounded(c, s, b, room.b) : NULL;
+    p.bias = c->in[LINEAR_B].data;
     p.c = room.z.needs ? linear_part(c, room.z) : y->data;
     p.c_type = room.z.needs ? DTYPE_REAL : y->dtype;
-    bool scaled = group->data || c->in[LINEAR_COLUMN_SCALE].data;
     if (!room.z.needs && !scaled)
         p.residual = c->in[LINEAR_RESIDUAL].data;
-    if (!cuda_launched(s, "linear") || !cuda_product(s, &p))
+    if (!cuda_product(s, &p))
         return false;
     ScaleAdd end = {.rows = y->rows,
                     .columns = y->columns,

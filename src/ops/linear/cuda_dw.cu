@@ -1,6 +1,8 @@
-/* dW = scale (row_scale dy)^T prologue(x), and what goes with it: with a column scale s, G and g are the gradients as if there
+/* dW = scale (row_scale dy)^T x, and what goes with it: with a column scale s, G and g are the gradients as if there
  * were none; then dW = s G, db = s g, ds_j = sum_k W_jk G_jk + b_j g_j. */
 #include "ops/linear/cuda.cuh"
+#include "ops/operand/cuda.cuh"
+#include "ops/scale_add/cuda.cuh"
 
 typedef struct {
     int64_t n, k;
@@ -33,54 +35,61 @@ static __global__ void scale_end_kernel(ScaleEnd e)
     }
 }
 
-/* Column sums of dy on the way, in `sums`, or in db where there is no column scale. */
+/* row_scale dy; its column sums on the way, where they are wanted, in `sums`, or in db where there is no column scale. */
 static const void *gradient_operand(const Call *c, CudaStream *s, const LinearRoom &room)
 {
     const Tensor *dy = &c->in[DW_DY], *group = &c->in[DW_ROW_SCALE];
     bool scaled = c->in[DW_COLUMN_SCALE].data != NULL;
-    LinearGradient g = {.rows = dy->rows,
-                        .n = dy->columns,
-                        .per_group = group->data ? dy->rows / group->columns : 1,
-                        .dy = dy->data,
-                        .column = NULL,
-                        .row = data_of(group),
-                        .to = linear_part(c, room.dy),
-                        .partials = static_cast<float *>(linear_part(c, room.partials))};
-    if (g.to || g.partials)
-        gradient_launch(s, g, dy->dtype, linear_operand_type(c));
-    if (g.partials)
-        partials_add(s, g.partials, pieces(g.rows, LINEAR_CUDA_TILE), g.n, g.n,
-                     scaled ? static_cast<float *>(linear_part(c, room.sums)) : data_of(&c->out[DW_DB]),
+    float *rows_scaled = static_cast<float *>(linear_part(c, room.dy));
+    if (rows_scaled) {
+        ScaleAdd a = {.rows = dy->rows,
+                      .columns = dy->columns,
+                      .per_group = dy->rows / group->columns,
+                      .z = data_of(dy),
+                      .column = NULL,
+                      .row = data_of(group),
+                      .residual = NULL,
+                      .y = rows_scaled};
+        scale_add_launch(s, a, DTYPE_REAL);
+    }
+    OperandPass p = {.rows = dy->rows,
+                     .n = dy->columns,
+                     .per_group = 1,
+                     .x = rows_scaled ? rows_scaled : dy->data,
+                     .column = NULL,
+                     .row = NULL,
+                     .y = NULL,
+                     .partials = static_cast<float *>(linear_part(c, room.partials))};
+    if (p.partials) {
+        operand_launch(s, p, dy->dtype);
+        operand_sums(s, p, scaled ? static_cast<float *>(linear_part(c, room.sums)) : data_of(&c->out[DW_DB]),
                      !scaled && call_accumulates(c, DW_DB));
-    return g.to ? g.to : dy->data;
+    }
+    return p.x;
 }
 
 extern "C" bool CUDA(linear_dw)(const Call *c, CudaStream *s)
 {
     LinearRoom room = linear_dw_cuda_room(c);
     const Tensor *x = &c->in[DW_X], *dy = &c->in[DW_DY];
-    LinearInput input = {.x = x,
-                         .gamma = data_of(&c->in[DW_GAMMA]),
-                         .beta = data_of(&c->in[DW_BETA]),
-                         .stats = data_of(&c->in[DW_STATS]),
-                         .stats_known = true};
-    CudaProduct p = linear_product(c, room, dy->columns, x->columns, x->rows);
+    CudaProduct p = linear_product(c, room, dy->columns, x->columns, x->rows, x->dtype);
     p.a = gradient_operand(c, s, room);
     p.a_stride = dy->columns;
     p.a_turned = true;
+    p.b = x->data;
+    p.b_stride = x->columns;
     p.c = room.z.needs ? linear_part(c, room.z) : c->out[DW_DW].data;
     p.accumulate = !room.z.needs && call_accumulates(c, DW_DW);
-    if (c->out[DW_DW].data || c->out[DW_DCOLUMN].data) {
-        p.b = linear_prepared(c, s, input, room.x);
-        p.b_stride = x->columns;
-        if (!cuda_launched(s, "linear_dw") || !cuda_product(s, &p))
-            return false;
-    }
+    if (!cuda_launched(s, "linear_dw"))
+        return false;
+    if ((c->out[DW_DW].data || c->out[DW_DCOLUMN].data) && !cuda_product(s, &p))
+        return false;
     if (room.z.needs) {
         ScaleEnd e = {.n = dy->columns,
                       .k = x->columns,
                       .g = static_cast<const float *>(p.c),
-                      .sums = static_cast<const float *>(linear_part(c, room.sums)),
+                      .sums =
+                          room.sums.needs ? static_cast<const float *>(linear_part(c, room.sums)) : data_of(&c->in[DW_SUMS]),
                       .scale = data_of(&c->in[DW_COLUMN_SCALE]),
                       .w = data_of(&c->in[DW_W]),
                       .b = data_of(&c->in[DW_B]),

@@ -1,12 +1,10 @@
 #include "ops/linear/linear.h"
 
-#include "graph/lower.h"
 #include "ops/add/add.h"
 #include "ops/kernels.h"
-#include "ops/layer_norm/layer_norm.h"
+#include "ops/linear/lower.h"
 #include "ops/linear/slots.h"
 #include "ops/linear/work.h"
-#include "ops/scale_add/scale_add.h"
 
 REF_DECLARE(linear);
 REF_DECLARE(linear_dw);
@@ -20,12 +18,10 @@ CUDA_DECLARE(linear_dx);
 
 static const char *const in_names[] = {"x", "w", "b", "gamma", "beta", "column_scale", "row_scale", "residual"};
 static const char *const out_names[] = {"y", "stats"};
-static const char *const dw_in_names[] = {"dy", "x", "stats", "gamma", "beta", "column_scale", "row_scale", "w", "b"};
+static const char *const dw_in_names[] = {"dy", "x", "stats", "gamma", "beta", "column_scale", "row_scale", "w", "b", "sums"};
 static const char *const dw_out_names[] = {"dw", "db", "dcolumn_scale"};
 static const char *const dx_in_names[] = {"dy", "w", "x", "stats", "gamma", "column_scale", "row_scale"};
 static const char *const dx_out_names[] = {"dx", "dgamma", "dbeta"};
-
-static const Op linear_op, linear_dw_op, linear_dx_op;
 
 /* ---- cost */
 
@@ -72,7 +68,8 @@ static void linear_gradient(Tape *tape, const Node *node)
                           [DW_COLUMN_SCALE] = in[LINEAR_COLUMN_SCALE],
                           [DW_ROW_SCALE] = in[LINEAR_ROW_SCALE],
                           [DW_W] = REF_NONE,
-                          [DW_B] = REF_NONE};
+                          [DW_B] = REF_NONE,
+                          [DW_SUMS] = REF_NONE};
         if (ref_given(dw[DW_DCOLUMN])) {
             ins[DW_W] = in[LINEAR_W];
             ins[DW_B] = in[LINEAR_B];
@@ -98,116 +95,6 @@ static void linear_gradient(Tape *tape, const Node *node)
     }
     /* Last: from here on dy may be somebody else's gradient and change. */
     grad_pass(tape, in[LINEAR_RESIDUAL], dy, add_to);
-}
-
-/* ---- lowering: what a device cannot fuse becomes layer_norm, activation, scale_add beside a plain product */
-
-static LinearAttr plain_of(const LinearAttr *attr)
-{
-    return (LinearAttr){PROLOGUE_NONE, 0, attr->bf16};
-}
-
-/* prologue(x) as a value of its own; stats, when given, is written too. */
-static Ref lower_prologue(Lowering *l, const LinearAttr *attr, Ref x, Ref gamma, Ref beta, Ref stats)
-{
-    Ref out[2] = {lower_temp(l, DTYPE_REAL, *ref_shape(l->tape, x)), stats};
-    if (attr->prologue == PROLOGUE_LAYER_NORM)
-        lower_append(l, &layer_norm_op, &(LayerNormAttr){attr->eps}, (Ref[]){x, gamma, beta}, out, 0);
-    else
-        lower_append(l, &activation_op, &(ActivationAttr){prologue_activation(attr->prologue)}, (Ref[]){x}, out, 0);
-    return out[0];
-}
-
-static bool linear_lower(Lowering *l, const Node *node)
-{
-    const LinearAttr *attr = node->attr, plain = plain_of(attr);
-    bool prologue = (l->device->lacks & DEVICE_LACKS_PROLOGUE) && attr->prologue != PROLOGUE_NONE;
-    bool epilogue = (l->device->lacks & DEVICE_LACKS_EPILOGUE) &&
-                    (ref_given(node->in[LINEAR_COLUMN_SCALE]) || ref_given(node->in[LINEAR_ROW_SCALE]) ||
-                     ref_given(node->in[LINEAR_RESIDUAL]));
-    if (!prologue && !epilogue)
-        return false;
-    Ref ins[LINEAR_IN], outs[LINEAR_OUT] = {node->out[LINEAR_Y], node->out[LINEAR_STATS]};
-    for (int i = 0; i < LINEAR_IN; i++)
-        ins[i] = node->in[i];
-    if (prologue) {
-        ins[LINEAR_X] = lower_prologue(l, attr, ins[LINEAR_X], ins[LINEAR_GAMMA], ins[LINEAR_BETA], node->out[LINEAR_STATS]);
-        ins[LINEAR_GAMMA] = ins[LINEAR_BETA] = outs[LINEAR_STATS] = REF_NONE;
-    }
-    if (epilogue) {
-        ins[LINEAR_COLUMN_SCALE] = ins[LINEAR_ROW_SCALE] = ins[LINEAR_RESIDUAL] = REF_NONE;
-        outs[LINEAR_Y] = lower_temp(l, DTYPE_REAL, *ref_shape(l->tape, node->out[LINEAR_Y]));
-    }
-    lower_append(l, &linear_op, prologue ? &plain : attr, ins, outs, epilogue ? 0 : node->accumulate);
-    if (epilogue)
-        lower_append(
-            l, &scale_add_op, NULL,
-            (Ref[]){outs[LINEAR_Y], node->in[LINEAR_COLUMN_SCALE], node->in[LINEAR_ROW_SCALE], node->in[LINEAR_RESIDUAL]},
-            (Ref[]){node->out[LINEAR_Y]}, node->accumulate);
-    return true;
-}
-
-static bool dw_lower(Lowering *l, const Node *node)
-{
-    const LinearAttr *attr = node->attr, plain = plain_of(attr);
-    bool prologue = (l->device->lacks & DEVICE_LACKS_PROLOGUE) && attr->prologue != PROLOGUE_NONE;
-    bool epilogue = (l->device->lacks & DEVICE_LACKS_EPILOGUE) && ref_given(node->in[DW_ROW_SCALE]);
-    if (!prologue && !epilogue)
-        return false;
-    Ref ins[DW_IN], outs[DW_OUT];
-    for (int i = 0; i < DW_IN; i++)
-        ins[i] = node->in[i];
-    for (int i = 0; i < DW_OUT; i++)
-        outs[i] = node->out[i];
-    if (prologue) {
-        /* Recomputed rather than kept from the forward pass: memory is dearer. */
-        ins[DW_X] = lower_prologue(l, attr, ins[DW_X], ins[DW_GAMMA], ins[DW_BETA], REF_NONE);
-        ins[DW_STATS] = ins[DW_GAMMA] = ins[DW_BETA] = REF_NONE;
-    }
-    if (epilogue) {
-        Ref scaled[] = {lower_temp(l, DTYPE_REAL, *ref_shape(l->tape, ins[DW_DY]))};
-        lower_append(l, &scale_add_op, NULL, (Ref[]){ins[DW_DY], REF_NONE, ins[DW_ROW_SCALE], REF_NONE}, scaled, 0);
-        ins[DW_DY] = scaled[0];
-        ins[DW_ROW_SCALE] = REF_NONE;
-    }
-    lower_append(l, &linear_dw_op, prologue ? &plain : attr, ins, outs, node->accumulate);
-    return true;
-}
-
-static bool dx_lower(Lowering *l, const Node *node)
-{
-    const LinearAttr *attr = node->attr, plain = plain_of(attr);
-    bool prologue = (l->device->lacks & DEVICE_LACKS_PROLOGUE) && attr->prologue != PROLOGUE_NONE;
-    bool epilogue = (l->device->lacks & DEVICE_LACKS_EPILOGUE) &&
-                    (ref_given(node->in[DX_COLUMN_SCALE]) || ref_given(node->in[DX_ROW_SCALE]));
-    if (!prologue && !epilogue)
-        return false;
-    Ref ins[DX_IN], outs[DX_OUT];
-    for (int i = 0; i < DX_IN; i++)
-        ins[i] = node->in[i];
-    for (int i = 0; i < DX_OUT; i++)
-        outs[i] = node->out[i];
-    if (epilogue) {
-        Ref scaled[] = {lower_temp(l, DTYPE_REAL, *ref_shape(l->tape, ins[DX_DY]))};
-        lower_append(l, &scale_add_op, NULL, (Ref[]){ins[DX_DY], ins[DX_COLUMN_SCALE], ins[DX_ROW_SCALE], REF_NONE}, scaled, 0);
-        ins[DX_DY] = scaled[0];
-        ins[DX_COLUMN_SCALE] = ins[DX_ROW_SCALE] = REF_NONE;
-    }
-    if (!prologue) {
-        lower_append(l, &linear_dx_op, attr, ins, outs, node->accumulate);
-        return true;
-    }
-    Ref inner[DX_OUT] = {lower_temp(l, DTYPE_REAL, *ref_shape(l->tape, ins[DX_X])), REF_NONE, REF_NONE};
-    Ref x = ins[DX_X], stats = ins[DX_STATS], gamma = ins[DX_GAMMA];
-    ins[DX_X] = ins[DX_STATS] = ins[DX_GAMMA] = REF_NONE;
-    lower_append(l, &linear_dx_op, &plain, ins, inner, 0);
-    if (attr->prologue == PROLOGUE_LAYER_NORM)
-        lower_append(l, &layer_norm_grad_op, &(LayerNormAttr){attr->eps}, (Ref[]){inner[0], x, stats, gamma}, outs,
-                     node->accumulate);
-    else
-        lower_append(l, &activation_grad_op, &(ActivationAttr){prologue_activation(attr->prologue)}, (Ref[]){inner[0], x}, outs,
-                     node->accumulate);
-    return true;
 }
 
 /* ---- examples */
@@ -257,49 +144,49 @@ static Ref example(Tape *tape, int index)
 
 /* ---- table */
 
-static const Op linear_op = {.name = "linear",
-                             .takes_bf16 = true,
-                             .in_count = LINEAR_IN,
-                             .out_count = LINEAR_OUT,
-                             .in_names = in_names,
-                             .out_names = out_names,
-                             .attr_size = sizeof(LinearAttr),
-                             .gradient = linear_gradient,
-                             .lower = linear_lower,
-                             .workspace = linear_workspace,
-                             .cost = linear_cost,
-                             .ref = REF_KERNELS(linear),
-                             .cuda = CUDA_KERNEL(linear),
-                             .cpu = CPU_KERNELS(linear),
-                             .example = example};
+const Op linear_op = {.name = "linear",
+                      .takes_bf16 = true,
+                      .in_count = LINEAR_IN,
+                      .out_count = LINEAR_OUT,
+                      .in_names = in_names,
+                      .out_names = out_names,
+                      .attr_size = sizeof(LinearAttr),
+                      .gradient = linear_gradient,
+                      .lower = linear_lower,
+                      .workspace = linear_workspace,
+                      .cost = linear_cost,
+                      .ref = REF_KERNELS(linear),
+                      .cuda = CUDA_KERNEL(linear),
+                      .cpu = CPU_KERNELS(linear),
+                      .example = example};
 
-static const Op linear_dw_op = {.name = "linear_dw",
-                                .takes_bf16 = true,
-                                .in_count = DW_IN,
-                                .out_count = DW_OUT,
-                                .in_names = dw_in_names,
-                                .out_names = dw_out_names,
-                                .attr_size = sizeof(LinearAttr),
-                                .lower = dw_lower,
-                                .workspace = linear_dw_workspace,
-                                .cost = dw_cost,
-                                .ref = REF_KERNELS(linear_dw),
-                                .cuda = CUDA_KERNEL(linear_dw),
-                                .cpu = CPU_KERNELS(linear_dw)};
+const Op linear_dw_op = {.name = "linear_dw",
+                         .takes_bf16 = true,
+                         .in_count = DW_IN,
+                         .out_count = DW_OUT,
+                         .in_names = dw_in_names,
+                         .out_names = dw_out_names,
+                         .attr_size = sizeof(LinearAttr),
+                         .lower = linear_dw_lower,
+                         .workspace = linear_dw_workspace,
+                         .cost = dw_cost,
+                         .ref = REF_KERNELS(linear_dw),
+                         .cuda = CUDA_KERNEL(linear_dw),
+                         .cpu = CPU_KERNELS(linear_dw)};
 
-static const Op linear_dx_op = {.name = "linear_dx",
-                                .takes_bf16 = true,
-                                .in_count = DX_IN,
-                                .out_count = DX_OUT,
-                                .in_names = dx_in_names,
-                                .out_names = dx_out_names,
-                                .attr_size = sizeof(LinearAttr),
-                                .lower = dx_lower,
-                                .workspace = linear_dx_workspace,
-                                .cost = dx_cost,
-                                .ref = REF_KERNELS(linear_dx),
-                                .cuda = CUDA_KERNEL(linear_dx),
-                                .cpu = CPU_KERNELS(linear_dx)};
+const Op linear_dx_op = {.name = "linear_dx",
+                         .takes_bf16 = true,
+                         .in_count = DX_IN,
+                         .out_count = DX_OUT,
+                         .in_names = dx_in_names,
+                         .out_names = dx_out_names,
+                         .attr_size = sizeof(LinearAttr),
+                         .lower = linear_dx_lower,
+                         .workspace = linear_dx_workspace,
+                         .cost = dx_cost,
+                         .ref = REF_KERNELS(linear_dx),
+                         .cuda = CUDA_KERNEL(linear_dx),
+                         .cpu = CPU_KERNELS(linear_dx)};
 
 const Op *const linear_room[] = {&linear_op, &linear_dw_op, &linear_dx_op, NULL};
 

@@ -35,8 +35,8 @@ void REF(linear)(const Call *c, Worker *worker)
 {
     (void)worker;
     const LinearAttr *attr = c->attr;
-    const real *w = c->in[LINEAR_W].data, *b = c->in[LINEAR_B].data, *gamma = c->in[LINEAR_GAMMA].data,
-               *beta = c->in[LINEAR_BETA].data, *column = c->in[LINEAR_COLUMN_SCALE].data,
+    const Tensor *w = &c->in[LINEAR_W], *b = &c->in[LINEAR_B];
+    const real *gamma = c->in[LINEAR_GAMMA].data, *beta = c->in[LINEAR_BETA].data, *column = c->in[LINEAR_COLUMN_SCALE].data,
                *group = c->in[LINEAR_ROW_SCALE].data, *residual = c->in[LINEAR_RESIDUAL].data;
     int64_t rows = c->in[LINEAR_X].rows, k = c->in[LINEAR_X].columns, n = c->out[LINEAR_Y].columns;
     int64_t per_group = group ? rows / c->in[LINEAR_ROW_SCALE].columns : 1;
@@ -45,9 +45,9 @@ void REF(linear)(const Call *c, Worker *worker)
         if (attr->prologue == PROLOGUE_LAYER_NORM)
             row_statistics(&c->in[LINEAR_X], row, attr->eps, stats + 2 * row);
         for (int64_t j = 0; j < n; j++) {
-            double sum = b ? b[j] : 0;
+            double sum = b->data ? ref_get(b, j) : 0;
             for (int64_t i = 0; i < k; i++)
-                sum += prologue(&c->in[LINEAR_X], row, i, attr, stats, gamma, beta) * w[j * k + i];
+                sum += prologue(&c->in[LINEAR_X], row, i, attr, stats, gamma, beta) * ref_get(w, j * k + i);
             if (column)
                 sum *= column[j];
             if (group)
@@ -66,13 +66,13 @@ void REF(linear_dw)(const Call *c, Worker *worker)
     const Tensor *dy = &c->in[DW_DY];
     const real *stats = c->in[DW_STATS].data, *gamma = c->in[DW_GAMMA].data, *beta = c->in[DW_BETA].data,
                *column = c->in[DW_COLUMN_SCALE].data, *group = c->in[DW_ROW_SCALE].data, *w = c->in[DW_W].data,
-               *b = c->in[DW_B].data;
+               *b = c->in[DW_B].data, *sums = c->in[DW_SUMS].data;
     int64_t rows = c->in[DW_X].rows, k = c->in[DW_X].columns, n = c->in[DW_DY].columns;
     int64_t per_group = group ? rows / c->in[DW_ROW_SCALE].columns : 1;
     real *dw = c->out[DW_DW].data, *db = c->out[DW_DB].data, *dcolumn = c->out[DW_DCOLUMN].data;
     for (int64_t j = 0; j < n; j++) {
-        double scale = column ? column[j] : 1, dscale = 0, bias = 0;
-        for (int64_t row = 0; row < rows; row++)
+        double scale = column ? column[j] : 1, dscale = 0, bias = sums ? sums[j] : 0;
+        for (int64_t row = 0; !sums && row < rows; row++)
             bias += ref_get(dy, row * n + j) * (group ? group[row / per_group] : 1);
         for (int64_t i = 0; i < k && (dw || dcolumn); i++) {
             double sum = 0;
@@ -94,11 +94,11 @@ void REF(linear_dw)(const Call *c, Worker *worker)
 /* Element i of the gradient at prologue(x) in a row. */
 static double at_prologue(const Call *c, int64_t row, int64_t i)
 {
-    const real *w = c->in[DX_W].data, *column = c->in[DX_COLUMN_SCALE].data, *group = c->in[DX_ROW_SCALE].data;
+    const real *column = c->in[DX_COLUMN_SCALE].data, *group = c->in[DX_ROW_SCALE].data;
     int64_t n = c->in[DX_DY].columns, rows = c->in[DX_DY].rows, k = c->in[DX_W].rows * c->in[DX_W].columns / n;
     double sum = 0;
     for (int64_t j = 0; j < n; j++)
-        sum += ref_get(&c->in[DX_DY], row * n + j) * (column ? column[j] : 1) * w[j * k + i];
+        sum += ref_get(&c->in[DX_DY], row * n + j) * (column ? column[j] : 1) * ref_get(&c->in[DX_W], j * k + i);
     return group ? sum * group[row / (rows / c->in[DX_ROW_SCALE].columns)] : sum;
 }
 

@@ -24,8 +24,9 @@ enum {
 };
 enum { LINEAR_Y, LINEAR_STATS /* (rows, 2): mean, 1 / deviation */, LINEAR_OUT };
 
-/* linear_dw: dW += (row_scale column_scale dy)^T prologue(x) and what goes with it */
-enum { DW_DY, DW_X, DW_STATS, DW_GAMMA, DW_BETA, DW_COLUMN_SCALE, DW_ROW_SCALE, DW_W, DW_B, DW_IN };
+/* linear_dw: dW += (row_scale column_scale dy)^T prologue(x) and what goes with it. DW_SUMS: the column sums of row_scale dy
+ * (n), where lowering has taken them before dy was rounded; the cpu's kernels are never given them. */
+enum { DW_DY, DW_X, DW_STATS, DW_GAMMA, DW_BETA, DW_COLUMN_SCALE, DW_ROW_SCALE, DW_W, DW_B, DW_SUMS, DW_IN };
 enum { DW_DW, DW_DB, DW_DCOLUMN, DW_OUT };
 
 /* linear_dx: dx = prologue'(x) ((row_scale column_scale dy) W) */
