@@ -73,25 +73,25 @@ for stage in 0 1 2 3; do
 done
 [ ! -e "$out/mae-1" ] || look seeds "$out/mae-0" "$out/mae-1"
 
-# alike STAGE TITLE: a row of how alike the models of an analysis are, block by block, and then the mean of the blocks.
+# alike STAGE TITLE: a row of how alike the models of an analysis are: CKA of the same block, of pairs, and what each model has in
+# the mean of its blocks.
 alike() {
     awk -F, -v title="$2" '
         FNR == 1 { file++; next }
-        file == 1 { heads[$1, $2]++; sum[$1, $2] += $5; names[$1]; if ($2 > depth) depth = $2 }
-        file == 2 && $2 > 0 { share[$1, $2] = $6 }
+        file == 1 { if (!($1 in blocks)) order[++models] = $1; heads[$1, $2]++; sum[$1, $2] += $5; if ($2 > blocks[$1]) blocks[$1] = $2 }
+        file == 2 && $2 > 0 { share[$1] += $6 }
         file == 3 && $1 != $3 && $2 == $4 && $2 > 0 {
             pairs++; cka += $5
             if ($1 ~ /random-/ && $3 ~ /random-/) { two++; of_two += $5 }
         }
-        function deviation(b, which,   n, mean, square, x, m) {
-            n = mean = square = 0
-            for (m in names) { x = which ? share[m, b] : sum[m, b] / heads[m, b]; n++; mean += x; square += x * x }
-            mean /= n
-            return sqrt((square / n - mean * mean > 0 ? square / n - mean * mean : 0) * n / (n - 1))
-        }
         END {
-            for (b = 1; b <= depth; b++) { distance += deviation(b, 0) / depth; shares += deviation(b, 1) / depth }
-            printf "| %s | %.3f | %s | %.2f | %.4f |\n", title, cka / pairs, two ? sprintf("%.3f", of_two / two) : "-", distance, shares
+            for (m = 1; m <= models; m++) {
+                distance = 0
+                for (b = 1; b <= blocks[order[m]]; b++) distance += sum[order[m], b] / heads[order[m], b] / blocks[order[m]]
+                distances = distances sprintf("%s%.1f", m > 1 ? ", " : "", distance)
+                shares = shares sprintf("%s%.3f", m > 1 ? ", " : "", share[order[m]] / blocks[order[m]])
+            }
+            printf "| %s | %.3f | %s | %s | %s |\n", title, cka / pairs, two ? sprintf("%.3f", of_two / two) : "-", distances, shares
         }' "$out/alike/$1/heads.csv" "$out/alike/$1/layers.csv" "$out/alike/$1/cka.csv"
 }
 
@@ -104,7 +104,7 @@ share() { awk '$2 ~ /%$/ { print $2 + 0; exit }' "$out/dbot-probes/$1.txt"; }
             echo "| $chain | $kind | $(share "$chain-0/$kind") | $(share "$chain-1/$kind") | $(share "$chain-2/$kind") | $(share "$chain-3/$kind") |"
         done
     done
-    printf '\n| models | CKA of pairs, same block | of the two from random | deviation of attention distance, pixels | of the largest share |\n'
+    printf '\n| models, in the order of above | CKA of pairs, same block | of the two from random | mean attention distance of each, pixels | largest share of each |\n'
     echo '| --- | --- | --- | --- | --- |'
     alike 0 'the four teachers'
     for stage in 1 2 3; do
