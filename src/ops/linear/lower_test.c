@@ -26,6 +26,18 @@ static Ref vector(Tape *tape, const char *name, int64_t n)
     return input(tape, name, shape_1(n));
 }
 
+/* Appends the squared distance of y to something, and all gradients. */
+static void differentiate(Tape *tape, Ref y)
+{
+    double scale = 1;
+    Ref loss = distance(tape, (DistanceArgs){.pred = y,
+                                             .target = tape_constant_example(tape, shape_2(ROWS, WIDTH)),
+                                             .weight = REF_NONE,
+                                             .scale = tape_constant(tape, shape_0(), &scale),
+                                             .kind = DISTANCE_L2});
+    tape_gradient(tape, &loss, (double[]){1}, 1, fill);
+}
+
 /* x + W2 gelu(W1 norm(x) + b1) + b2, its squared distance to something, and all gradients. */
 static Tape *mlp(DType activation)
 {
@@ -56,13 +68,7 @@ static Tape *mlp(DType activation)
                                       .row_scale = REF_NONE,
                                       .residual = x,
                                       .dtype = DTYPE_REAL});
-    double scale = 1;
-    Ref loss = distance(tape, (DistanceArgs){.pred = y,
-                                             .target = tape_constant_example(tape, shape_2(ROWS, WIDTH)),
-                                             .weight = REF_NONE,
-                                             .scale = tape_constant(tape, shape_0(), &scale),
-                                             .kind = DISTANCE_L2});
-    tape_gradient(tape, &loss, (double[]){1}, 1, fill);
+    differentiate(tape, y);
     assert_false(tape_failed(tape));
     return tape;
 }
@@ -114,13 +120,7 @@ static void scales_have_operands_of_their_own(void **state)
                                       .row_scale = tape_constant_example(tape, shape_1(2)),
                                       .residual = REF_NONE,
                                       .dtype = DTYPE_REAL});
-    double scale = 1;
-    Ref loss = distance(tape, (DistanceArgs){.pred = y,
-                                             .target = tape_constant_example(tape, shape_2(ROWS, WIDTH)),
-                                             .weight = REF_NONE,
-                                             .scale = tape_constant(tape, shape_0(), &scale),
-                                             .kind = DISTANCE_L2});
-    tape_gradient(tape, &loss, (double[]){1}, 1, fill);
+    differentiate(tape, y);
     assert_true(lower_tape(&l, tape, &(Device){.kind = DEVICE_REF, .threads = 1, .lacks = DEVICE_LACKS_ROUNDING}));
     assert_int_equal(count_of(&l, "operand"), 4); /* x, the weight, dy by rows, dy by rows and columns */
     for (size_t i = 0; i < l.count; i++)
