@@ -29,7 +29,7 @@ import page
 import pair
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-CONFIGS = ("cifar_p4", "cifar_p2", "vit_s", "deepmim_s", "vit_b")
+CONFIGS = ("cifar_p4", "cifar_p2", "vit_s", "deepmim_s", "vit_b", "dbot_s", "simmim_s")
 SCALED = ("cifar_p4", "vit_s")
 MODES = {"f32 eager": "--precision f32", "f32 compiled": "--precision f32 --compile",
          "bf16 eager": "--precision bf16", "bf16 compiled": "--precision bf16 --compile"}

@@ -1,8 +1,4 @@
-#!/usr/bin/env python3
-"""Time one pre-training step of dBOT (dbot_s) or SimMIM (simmim_s) with ViT-S in PyTorch, as torch_mae.py does for MAE: the same flags, the
-same keys printed, the same optimizer.
-
-  torch_targets.py --config dbot_s --precision bf16 --compile --steps 20 [--batch-size N] [--threads N]
+"""What torch_mae.py trains as dbot_s and simmim_s, both of ViT-S.
 
 dbot_s: MAE's student (decoder 256 x 4 blocks) predicts the standardised tokens of a frozen ViT-S, class token included, smooth L1 with beta 2.
 simmim_s: all 197 tokens in the encoder, mask tokens, a shared relative position bias, layer scale, no bias of keys, a linear head, L1.
@@ -124,16 +120,3 @@ class Simmim(nn.Module):
 
 SIZE = dict(image=224, patch=16, width=384, depth=12, heads=6, dec=(256, 4, 8), taps=(12,), batch=32)
 MODELS = {"dbot_s": Dbot, "simmim_s": Simmim}
-
-
-def make(**sizes):
-    """The model that is asked for, in the place of torch_mae.py's."""
-    import sys
-    name = next(m for m in MODELS if m in sys.argv)
-    return MODELS[name](**sizes)
-
-
-if __name__ == "__main__":
-    torch_mae.CONFIGS = {name: SIZE for name in MODELS}
-    torch_mae.MAE = make
-    torch_mae.main()

@@ -88,13 +88,17 @@ void worker_sync(Worker *w)
 void parallel_run(const Step *steps, int count, int threads, double *seconds)
 {
     Team team = {0};
+    double began = 0;
 #pragma omp parallel num_threads(threads)
     {
-        /* The runtime may grant fewer threads than were asked for. */
 #pragma omp single
-        team.threads = omp_get_num_threads();
+        {
+            team.threads = omp_get_num_threads(); /* the runtime may grant fewer than were asked for */
+            /* Before anybody begins: thread 0 may come late to work that the others have done. */
+            began = seconds ? clock_seconds() : 0;
+        }
         Worker worker = {.thread = omp_get_thread_num(), .threads = team.threads, .team = &team};
-        double last = seconds ? clock_seconds() : 0;
+        double last = began;
         for (int i = 0; i < count; i++) {
             if (!steps[i].serial || worker.thread == 0)
                 steps[i].kernel(steps[i].call, &worker);

@@ -29,13 +29,17 @@ typedef struct {
 
 #define PRODUCT_INLINE static inline __attribute__((always_inline))
 
+/* What c holds is fetched while the sums grow and added last, so that they need not wait for it. */
 PRODUCT_INLINE void product_begin(const Product *p, Vec sum[MR][2], const int rows, const int vectors)
 {
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++)
-            sum[i][v] = p->add ? vec_load(p->c + i * p->ldc + v * LANES) : (Vec){0};
+        for (int v = 0; v < vectors; v++) {
+            sum[i][v] = (Vec){0};
+            if (p->add)
+                __builtin_prefetch(p->c + i * p->ldc + v * LANES, 1);
+        }
 }
 
 PRODUCT_INLINE void product_end(const Product *p, Vec sum[MR][2], const int rows, const int vectors)
@@ -43,8 +47,10 @@ PRODUCT_INLINE void product_end(const Product *p, Vec sum[MR][2], const int rows
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++)
-            vec_store(p->c + i * p->ldc + v * LANES, sum[i][v]);
+        for (int v = 0; v < vectors; v++) {
+            float *to = p->c + i * p->ldc + v * LANES;
+            vec_store(to, p->add ? vec_load(to) + sum[i][v] : sum[i][v]);
+        }
 }
 
 /* Left operand by rows. Three rows share a pointer, so that all fit in registers. */

@@ -123,7 +123,8 @@ void CPU(linear)(const Call *c, Worker *worker)
             operand_row_units(&left, first + i, pairs, own + i * stride);
         }
         end.first_row = first;
-        const Ahead ahead[2] = {{end.residual ? end.residual + first * n : NULL, false, n}};
+        const Ahead ahead[2] = {{end.residual ? end.residual + first * n : NULL, false, n},
+                                {number_at(end.y, end.bf16, first * n), end.bf16, n}};
         multiply_tile(plain ? (const Unit *)operand_row(&left, first) : own, plain ? units : stride, count, units, pairs,
                       packed, n, ahead, forward_end, &end);
     }

@@ -184,7 +184,7 @@ void CPU(linear_dx)(const Call *c, Worker *worker)
         const Unit *a = plain ? (const Unit *)operand_row(&left, first) : own;
         int64_t lda = plain ? units : stride;
         const Ahead ahead[2] = {{x->data ? number_at(x->data, end.x_bf16, first * k) : NULL, end.x_bf16, k},
-                                {end.add ? number_at(dx->data, end.bf16, first * k) : NULL, end.bf16, k}};
+                                {norm && !end.add ? NULL : number_at(dx->data, end.bf16, first * k), end.bf16, k}};
         if (!norm) {
             end.first_row = first;
             multiply_tile(a, lda, count, units, pairs, packed, k, ahead, backward_end, &end);

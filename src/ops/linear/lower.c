@@ -190,59 +190,74 @@ bool linear_dw_lower(Lowering *l, const Node *node)
     return true;
 }
 
-bool linear_dx_lower(Lowering *l, const Node *node)
+/* What dx's product multiplies, dy and W, in ins, which become those of the node. */
+static void lower_dx_gradient(Lowering *l, const Node *node, Ref *ins)
 {
-    const LinearAttr *attr = node->attr, plain = plain_of(attr);
-    const Node *dw = lower_neighbour(l, -1);
-    bool prologue = splits_prologue(l, attr), rounding = rounds(l, attr), paired = are_pair(l, dw, node);
-    bool epilogue =
-        lacks(l, DEVICE_LACKS_EPILOGUE) && (ref_given(node->in[DX_COLUMN_SCALE]) || ref_given(node->in[DX_ROW_SCALE]));
-    if (!prologue && !epilogue && !rounding)
-        return false;
-    Ref dw_ins[DW_IN], ins[DX_IN], outs[DX_OUT + 1] = {node->out[DX_DX], node->out[DX_DGAMMA], node->out[DX_DBETA], REF_NONE};
-    bool wrote_db = false;
     for (int i = 0; i < DX_IN; i++)
         ins[i] = node->in[i];
-    if (paired) {
-        l->node = dw;
-        wrote_db = lower_dw_gradient(l, dw, dw_ins); /* first, so that dx finds what its sums have been taken of */
-        l->node = node;
-    }
-    if (rounding) {
+    bool scaled = ref_given(ins[DX_COLUMN_SCALE]) || ref_given(ins[DX_ROW_SCALE]);
+    if (rounds(l, node->attr)) {
         ins[DX_DY] = lower_operand(l, ins[DX_DY], ins[DX_COLUMN_SCALE], ins[DX_ROW_SCALE]);
         ins[DX_W] = lower_operand(l, ins[DX_W], REF_NONE, REF_NONE);
-        ins[DX_COLUMN_SCALE] = ins[DX_ROW_SCALE] = REF_NONE;
-    } else if (epilogue) {
-        Ref scaled[] = {lower_temp(l, DTYPE_REAL, *ref_shape(l->tape, ins[DX_DY]))};
-        lower_append(l, &scale_add_op, NULL, (Ref[]){ins[DX_DY], ins[DX_COLUMN_SCALE], ins[DX_ROW_SCALE], REF_NONE}, scaled, 0);
-        ins[DX_DY] = scaled[0];
-        ins[DX_COLUMN_SCALE] = ins[DX_ROW_SCALE] = REF_NONE;
+    } else if (lacks(l, DEVICE_LACKS_EPILOGUE) && scaled) {
+        Ref out[] = {lower_temp(l, DTYPE_REAL, *ref_shape(l->tape, ins[DX_DY]))};
+        lower_append(l, &scale_add_op, NULL, (Ref[]){ins[DX_DY], ins[DX_COLUMN_SCALE], ins[DX_ROW_SCALE], REF_NONE}, out, 0);
+        ins[DX_DY] = out[0];
+    } else {
+        return;
     }
-    if (!prologue) {
-        lower_append(l, &linear_dx_op, attr, ins, outs, node->accumulate);
-        return true;
-    }
-    Ref x = ins[DX_X], stats = ins[DX_STATS], gamma = ins[DX_GAMMA], beta = paired ? dw->in[DW_BETA] : REF_NONE;
-    const Shape *shape = ref_shape(l->tape, x);
-    Ref inner[DX_OUT] = {lower_temp(l, rounding ? DTYPE_BF16 : DTYPE_REAL, *shape), REF_NONE, REF_NONE};
-    Ref y = paired ? lower_temp(l, DTYPE_BF16, *ref_shape(l->tape, x)) : REF_NONE;
+    ins[DX_COLUMN_SCALE] = ins[DX_ROW_SCALE] = REF_NONE;
+}
+
+/* The product of dx and the prologue's gradient, behind lower_dx_gradient(). With `dw`, which goes together with it, returns
+ * prologue(x), which dw multiplies; else REF_NONE. */
+static Ref lower_dx_prologue(Lowering *l, const Node *node, Ref *ins, const Node *dw)
+{
+    const LinearAttr *attr = node->attr, plain = plain_of(attr);
+    Ref x = ins[DX_X], stats = ins[DX_STATS], gamma = ins[DX_GAMMA], beta = dw ? dw->in[DW_BETA] : REF_NONE;
+    Shape shape = *ref_shape(l->tape, x);
+    Ref inner[DX_OUT] = {lower_temp(l, rounds(l, attr) ? DTYPE_BF16 : DTYPE_REAL, shape), REF_NONE, REF_NONE};
+    Ref y = dw ? lower_temp(l, DTYPE_BF16, shape) : REF_NONE;
     ins[DX_X] = ins[DX_STATS] = ins[DX_GAMMA] = REF_NONE;
     lower_append(l, &linear_dx_op, &plain, ins, inner, 0);
     if (attr->prologue == PROLOGUE_LAYER_NORM) {
-        outs[3] = y;
+        Ref outs[] = {node->out[DX_DX], node->out[DX_DGAMMA], node->out[DX_DBETA], y};
         lower_append(l, &layer_norm_grad_op, &(LayerNormAttr){attr->eps}, (Ref[]){inner[0], x, stats, gamma, beta}, outs,
                      node->accumulate);
-        y = outs[3];
-    } else {
-        Ref both[] = {outs[DX_DX], y};
-        lower_append(l, &activation_grad_op, &(ActivationAttr){prologue_activation(attr->prologue)}, (Ref[]){inner[0], x}, both,
-                     node->accumulate);
-        y = both[1];
+        return outs[3];
     }
-    if (paired) {
+    Ref outs[] = {node->out[DX_DX], y};
+    lower_append(l, &activation_grad_op, &(ActivationAttr){prologue_activation(attr->prologue)}, (Ref[]){inner[0], x}, outs,
+                 node->accumulate);
+    return outs[1];
+}
+
+bool linear_dx_lower(Lowering *l, const Node *node)
+{
+    const LinearAttr *attr = node->attr;
+    const Node *dw = lower_neighbour(l, -1);
+    bool scaled = ref_given(node->in[DX_COLUMN_SCALE]) || ref_given(node->in[DX_ROW_SCALE]);
+    if (!splits_prologue(l, attr) && !rounds(l, attr) && !(lacks(l, DEVICE_LACKS_EPILOGUE) && scaled))
+        return false;
+    Ref ins[DX_IN];
+    if (are_pair(l, dw, node)) {
+        Ref dw_ins[DW_IN];
+        l->node = dw;
+        bool wrote_db = lower_dw_gradient(l, dw, dw_ins); /* first, so that dx finds what its sums have been taken of */
+        l->node = node;
+        lower_dx_gradient(l, node, ins);
+        Ref y = lower_dx_prologue(l, node, ins, dw);
         l->node = dw;
         lower_dw(l, dw, dw_ins, wrote_db, y);
         l->node = node;
+        return true;
+    }
+    lower_dx_gradient(l, node, ins);
+    if (splits_prologue(l, attr)) {
+        lower_dx_prologue(l, node, ins, NULL);
+    } else {
+        Ref outs[] = {node->out[DX_DX], node->out[DX_DGAMMA], node->out[DX_DBETA]};
+        lower_append(l, &linear_dx_op, attr, ins, outs, node->accumulate);
     }
     return true;
 }
