@@ -129,6 +129,7 @@ expect_calls 'cmake --preset release -DLACUNA_CUDA_WERROR=ON
 cmake --build --preset release
 ctest --test-dir build --output-on-failure --no-tests=error -j2 -R graph'
 expect 2 'build does not know --fast' ./dev build --fast
+expect 2 'check does not know --help' ./dev check --help
 expect 2 'there is no command bild' ./dev bild
 expect 0 'usage: ./dev COMMAND' ./dev help
 expect 0 'usage: ./dev COMMAND' ./dev
