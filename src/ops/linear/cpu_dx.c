@@ -183,6 +183,7 @@ void CPU(linear_dx)(const Call *c, Worker *worker)
             operand_row_units(&left, first + i, pairs, own + i * stride);
         const Unit *a = plain ? (const Unit *)operand_row(&left, first) : own;
         int64_t lda = plain ? units : stride;
+        /* Behind LayerNorm dx is written by whole rows, later. */
         const Ahead ahead[2] = {{x->data ? number_at(x->data, end.x_bf16, first * k) : NULL, end.x_bf16, k},
                                 {norm && !end.add ? NULL : number_at(dx->data, end.bf16, first * k), end.bf16, k}};
         if (!norm) {

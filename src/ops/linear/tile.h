@@ -131,7 +131,7 @@ static inline bool operand_is_plain(const Operand *o, bool pairs)
 
 /* ---- products of one tile */
 
-/* Rows that `finish` reads: fetched while the product before it runs. */
+/* Rows that `finish` reads or writes: fetched while the product before it runs. */
 typedef struct {
     const void *data; /* the tile's first row, or NULL */
     bool bf16;
