@@ -277,6 +277,32 @@ static void a_copy_goes_on_with_the_same_bits(void **state)
     device_close(&cuda);
 }
 
+/* What one device has timed another takes over, and computes the same bits. */
+static void timed_algorithms_go_on(void **state)
+{
+    (void)state;
+    Text text = {0};
+    bool fits;
+    size_t bytes;
+    float *weights[2];
+    for (int i = 0; i < 2; i++) {
+        Device cuda = open_device("cuda");
+        device_set_autotune(&cuda, true);
+        if (i && !device_read_timed(&cuda, text.data, &fits))
+            fail_msg("%s", error_text());
+        weights[i] = weights_after(&cuda, RUN_PRECISION_BF16, 3, WAY_WAITS, &bytes);
+        assert_true(device_timed(&cuda) > 0);
+        if (!i)
+            device_write_timed(&cuda, &text);
+        device_close(&cuda);
+    }
+    assert_true(fits);
+    assert_memory_equal(weights[0], weights[1], bytes);
+    free(weights[0]);
+    free(weights[1]);
+    text_free(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -285,6 +311,7 @@ int main(void)
         cmocka_unit_test_teardown(losses_are_the_processors, check_lockstep),
         cmocka_unit_test_teardown(tf32_is_near, check_lockstep),
         cmocka_unit_test_teardown(graphs_and_overlap_change_no_bit, check_lockstep),
+        cmocka_unit_test_teardown(timed_algorithms_go_on, check_lockstep),
         cmocka_unit_test_teardown(a_copy_goes_on_with_the_same_bits, check_lockstep),
     };
     return cmocka_run_group_tests(tests, draw_input, NULL);

@@ -1,5 +1,5 @@
-/* `lacuna pretrain --devices 2` on two GPUs that are none: rank r has GPU r, gradients go through the host, and the run is that
- * of one GPU up to rounding. */
+/* `lacuna pretrain` on GPUs that are none. With `--devices 2` rank r has GPU r, gradients go through the host, and the run is
+ * that of one GPU up to rounding; a run keeps the algorithms that it timed. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -68,8 +68,51 @@ static void two_come_to_what_one_does(void **state)
     assert_true(file_remove(HOME));
 }
 
+/* RUN/algorithms.json: there when asked for, and needed whole. */
+static void a_run_keeps_its_algorithms(void **state)
+{
+    (void)state;
+    const char kept[] = HOME "/tuned/algorithms.json";
+    size_t size;
+    assert_true(file_remove(HOME) && file_make_folder(HOME) && file_write(HOME "/tiny.yaml", tiny, strlen(tiny)));
+    setenv("LACUNA_FAKE_GPUS", "1", 1);
+    Ran ran = run_program("pretrain " HOME "/tiny.yaml --out " HOME "/plain run.max_steps=1");
+    assert_int_equal(ran.code, 0);
+    ran_free(&ran);
+    assert_false(file_exists(HOME "/plain/algorithms.json"));
+    ran = run_program("pretrain " HOME "/tiny.yaml --out " HOME "/tuned run.max_steps=1 run.autotune=true");
+    assert_int_equal(ran.code, 0);
+    ran_free(&ran);
+    char *before = file_read(kept, 0, &size);
+    assert_non_null(before);
+    assert_non_null(strstr(before, "\"algorithm\""));
+    ran = run_program("pretrain --resume --out " HOME "/tuned run.max_steps=2");
+    assert_int_equal(ran.code, 0);
+    ran_free(&ran);
+    char *after = file_read(kept, 0, &size);
+    assert_string_equal(before, after);
+    memory_free(before);
+    memory_free(after);
+    assert_true(file_write(kept, "{}", 2));
+    ran = run_program("pretrain --resume --out " HOME "/tuned run.max_steps=3");
+    assert_int_equal(ran.code, 1);
+    assert_non_null(strstr(ran.err, "tuned/algorithms.json (without it algorithms are timed anew)"));
+    ran_free(&ran);
+    static const char other[] = "{\"gpu\": \"another\", \"library\": 1, \"products\": []}";
+    assert_true(file_write(kept, other, strlen(other)));
+    ran = run_program("pretrain --resume --out " HOME "/tuned run.max_steps=3");
+    assert_int_equal(ran.code, 0);
+    assert_non_null(strstr(ran.out, "of another GPU or other libraries"));
+    ran_free(&ran);
+    after = file_read(kept, 0, &size);
+    assert_non_null(strstr(after, "\"algorithm\""));
+    memory_free(after);
+    assert_true(file_remove(HOME));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(two_come_to_what_one_does)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(two_come_to_what_one_does),
+                                       cmocka_unit_test(a_run_keeps_its_algorithms)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,6 +19,7 @@
 #include "image/damage_case.h"
 #include "nn/foreign.h"
 #include "run_program.h"
+#include "train/weights.h"
 
 #define HOME   "hostile_test.tmp"
 #define CORPUS LACUNA_SOURCE "/tests/fuzz/corpus"
@@ -414,6 +415,9 @@ static void hostile_weights_cost_nothing(void **state)
     lists.length = 0;
     text_add(&lists, "{\"__metadata__\":{\"a\":\"%*s\"}}", 40 << 20, "");
     expect_cheap_header("safetensors with a text of 40 MB", lists.data, 0, "at most 16777216 are accepted");
+    lists.length = 0;
+    text_add(&lists, "{\"%*s\":1}", (16 << 20) - 6, "");
+    expect_cheap_header("safetensors with a text of 16 MB", lists.data, 0, "more text than such a file does");
     text_free(&lists);
     expect_cheap_header("safetensors with a tensor outside", "{\"a\":{\"dtype\":\"U8\",\"shape\":[9],\"data_offsets\":[0,9]}}",
                         3, "do not lie in the 3 bytes");
@@ -430,6 +434,24 @@ static void hostile_weights_cost_nothing(void **state)
     zip_case(&t, (ZipEntry[]){{"a/data.pkl", "N.", 2, 0, 0}, {"a/data/0", "N.", 2, 0, -42}}, 2);
     expect_cheap_weights("a zip with records that overlap", t.data, t.length, "overlap");
     text_free(&t);
+
+    /* Directory entries of one record: as many as there may be, and more. */
+    enum { RECORDS = 40000 };
+    ZipEntry *records = memory_new(RECORDS, sizeof *records);
+    char(*names)[16] = memory_new(RECORDS, sizeof *names);
+    assert_true(records && names);
+    for (int i = 0; i < RECORDS; i++) {
+        snprintf(names[i], sizeof names[i], "a/%d", (int)(i * 7919LL % RECORDS));
+        records[i] = (ZipEntry){names[i], "", 0, 0, 0};
+    }
+    zip_case(&t, records, RECORDS);
+    expect_cheap_weights("a zip with 40,000 records", t.data, t.length, "at most 30000 are accepted");
+    text_free(&t);
+    zip_case(&t, records, 30000);
+    expect_cheap_weights("a zip with 30,000 records", t.data, t.length, "");
+    text_free(&t);
+    memory_free(names);
+    memory_free(records);
 
     Text p = {0};
     for (int i = 0; i < 4 << 20; i++)
@@ -478,6 +500,46 @@ static void hostile_weights_cost_nothing(void **state)
     add_tensor(&p, name, 4, 4);
     text_add(&p, "u.");
     expect_cheap_pickle("a tensor with a name of 1025 bytes", &p, 256, false, "is longer than 1024 bytes");
+    /* Many names of one tensor, as many as there may be and more; and as much of names. */
+    for (int many = 9999; many <= 30000; many += 20001) {
+        p.length = 0;
+        text_add(&p, "}(");
+        add_tensor(&p, "a", 4, 4);
+        text_add_bytes(&p, "q\0", 2);
+        for (int i = 1; i < many; i++) {
+            uint32_t length = 5;
+            text_add(&p, "X");
+            text_add_bytes(&p, &length, sizeof length);
+            text_add(&p, "%05d", i);
+            text_add_bytes(&p, "h\0", 2);
+        }
+        text_add(&p, "u.");
+        expect_cheap_pickle(many < 10000 ? "a tensor under 9,999 names" : "a tensor under 30,000 names", &p, 256, false,
+                            many < 10000 ? "" : "more than 10000 tensors");
+    }
+    p.length = 0;
+    text_add(&p, "}(");
+    add_tensor(&p, "a", 4, 4);
+    text_add_bytes(&p, "q\0", 2);
+    for (int i = 0; i < 9000; i++) {
+        uint32_t length = 1000;
+        text_add(&p, "X");
+        text_add_bytes(&p, &length, sizeof length);
+        text_add(&p, "%01000d", i);
+        text_add_bytes(&p, "h\0", 2);
+    }
+    text_add(&p, "u.");
+    expect_cheap_pickle("names of nine million bytes", &p, 256, false, "longer than 1048576 bytes together");
+    /* A file of the old format, whose four pickles are as large as one may be. */
+    p.length = 0;
+    text_add_bytes(&p, "\x80\2\x8a\nl\xfc\x9c\x46\xf9\x20j\xa8P\x19.", 15);
+    for (int k = 0; k < 4; k++) {
+        text_add(&p, "(");
+        for (int i = 0; i < 524200; i++)
+            text_add(&p, "c\n\n");
+        text_add(&p, "t.");
+    }
+    expect_cheap_weights("four large pickles of the old format", p.data, p.length, "more than 64 opcodes");
     /* Modules that hold one another twice: to look at all of them would be to look at 2^60. */
     p.length = 0;
     for (int i = 0; i < 60; i++)
@@ -511,6 +573,29 @@ static void hostile_weights_cost_nothing(void **state)
     text_free(&p);
 }
 
+static bool opens_weights(const DamageFile *file)
+{
+    Recipe *recipe = memory_new(1, sizeof *recipe);
+    Weights *weights = recipe ? weights_open((const char *)file->data, recipe, NULL) : NULL;
+    weights_close(weights);
+    memory_free(recipe);
+    return weights != NULL;
+}
+
+/* A file of this program that says that it holds much more than it does. */
+static void a_recipe_does_not_make_weights(void **state)
+{
+    (void)state;
+    static const char path[] = HOME "/small.safetensors";
+    static const float numbers[64];
+    SafeTensor tensor = {.name = "cls_token", .dtype = SAFETENSORS_F32, .ndim = 3, .shape = {1, 1, 64}, .data = numbers};
+    SafeMetadata metadata[] = {{"format", "lacuna"}, {"recipe", "encoder: {width: 8192, depth: 16, heads: 64}\n"}};
+    assert_true(file_make_folder(HOME) && safetensors_write(path, &tensor, 1, metadata, 2));
+    DamageFile file = {.data = (uint8_t *)path, .size = sizeof path};
+    expect_cheap_by(opens_weights, "a recipe without its weights", &file, 0, "does not hold the blocks.0");
+    assert_true(file_remove(HOME));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -521,6 +606,7 @@ int main(void)
         cmocka_unit_test(time_is_limited_in_every_format_that_can_waste_it),
         cmocka_unit_test(check_and_pack_name_each),
         cmocka_unit_test(hostile_weights_cost_nothing),
+        cmocka_unit_test(a_recipe_does_not_make_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -296,7 +296,7 @@ static void flag_name(const Setting *s, char *name, size_t size)
     snprintf(name, size, "%.*s", (int)strcspn(s->flag, "="), s->flag);
 }
 
-bool arguments_apply(const Arguments *arguments, Recipe *recipe)
+bool arguments_apply(const Arguments *arguments, Recipe *recipe, Text *keys)
 {
     const char *lr = arguments_setting(arguments, "schedule.lr"), *blr = arguments_setting(arguments, "schedule.blr");
     if (lr && blr && strcmp(lr, "auto") != 0 && strcmp(blr, "auto") != 0)
@@ -307,7 +307,7 @@ bool arguments_apply(const Arguments *arguments, Recipe *recipe)
         bool known;
         if (s->flag)
             flag_name(s, name, sizeof name);
-        if (!(s->flag ? recipe_set_flag(recipe, name, s->text, &known) : recipe_set(recipe, s->text)))
+        if (!(s->flag ? recipe_set_flag(recipe, name, s->text, &known) : recipe_set_keys(recipe, s->text, keys)))
             return false;
     }
     return true;

@@ -55,7 +55,7 @@ typedef struct {
     int steps, warmup, batch, threads;
     int precision_choice; /* a place in PRECISIONS */
     RunPrecision precision;
-    bool plain, profile, json;
+    bool plain, profile, json, autotune;
     bool ops; /* `bench ops`: where the time of a step goes */
     /* measured */
     Device opened;
@@ -194,7 +194,10 @@ static bool measure(Bench *b)
     TrainerOptions options = {.device = b->opened, .batch = b->batch, .micro_batch = b->batch, .plain = b->plain};
     b->seconds = memory_new((size_t)b->steps, sizeof *b->seconds);
     if (!b->seconds || !make_recipe(b, &recipe) || !recipe_check(&recipe) || !draw_input(&recipe, b->batch, &images, &hidden) ||
-        !fit_check(&recipe, &options, FIT_GOES_ON) || !(t = trainer_open(&recipe, &options)))
+        !fit_check(&recipe, &options, FIT_GOES_ON))
+        goto done;
+    device_set_autotune(&b->opened, b->autotune);
+    if (!(t = trainer_open(&recipe, &options)))
         goto done;
     TrainerBatch input = {.images = images, .hidden = hidden, .lr = 1.5e-4};
     Program *program = trainer_program(t);
@@ -316,6 +319,7 @@ static const char *const PRECISIONS[] = {"f32", "bf16", NULL};
          .low = 1,     .high = 1 << 20},                                                                                      \
         {"threads", OPTION_INT,  AT(threads), .value = "N", .help = "threads (default: as many as processors)",               \
          .low = 1,  .high = 1024},                                                                                            \
+        {"autotune", OPTION_SWITCH, AT(autotune), .help = "let a GPU time algorithms for products before (run.autotune)"},    \
         {"plain", OPTION_SWITCH, AT(plain),                                                                                   \
          .help = "compute everything the long way: slower, the same up to rounding; to check the program"},                   \
     {                                                                                                                         \

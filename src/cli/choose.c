@@ -23,15 +23,24 @@ static bool are_readable(const PictureSurvey *s, const char *where, const Recipe
                s->unreadable, s->looked_at, where, r->data.max_bad);
 }
 
-static bool is_written(const void *arguments, const char *key)
+/* Whether the key has a line among those. */
+static bool is_written(const void *keys, const char *key)
 {
-    return arguments_setting(arguments, key) != NULL;
+    size_t n = strlen(key);
+    for (const char *line = ((const Text *)keys)->data; line && *line; line += strcspn(line, "\n") + 1)
+        if (!strncmp(line, key, n) && line[n] == '\n')
+            return true;
+    return false;
 }
 
 /* The settings of the command line, none of them in vain. */
 static bool apply(const Arguments *arguments, Recipe *recipe)
 {
-    return arguments_apply(arguments, recipe) && recipe_check(recipe) && recipe_check_idle(recipe, is_written, arguments);
+    Text keys = {0};
+    bool ok = arguments_apply(arguments, recipe, &keys) && !keys.failed && recipe_check(recipe) &&
+              recipe_check_idle(recipe, is_written, &keys);
+    text_free(&keys);
+    return ok;
 }
 
 static bool is_that(const void *key, const char *asked)

@@ -172,7 +172,7 @@ static bool load_teacher(Run *run, Trainer *t)
     if (run->codes)
         return true;
     if (!json_object_get(run->golden->about, "teacher"))
-        return teacher_begin(&run->recipe, t);
+        return teacher_begin(&run->recipe, t, NULL);
     for (size_t i = 0; i < set->count; i++) {
         const Param *p = &set->params[i];
         char name[256];

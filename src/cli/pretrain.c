@@ -87,7 +87,7 @@ static bool load_stored(Job *job, const Arguments *arguments, const char *path, 
     job->recipe.run.threads = job->recipe.data.workers = RECIPE_AUTO;
     if (anew)
         job->recipe.run.micro_batch = job->recipe.schedule.accumulate = RECIPE_AUTO;
-    return ok && arguments_apply(arguments, &job->recipe);
+    return ok && arguments_apply(arguments, &job->recipe, NULL);
 }
 
 /* A run that goes on brings its own recipe; numbers of threads and of steps are a matter of this session. *found tells whether

@@ -106,8 +106,9 @@ void verb_each_flag(const Verb *verb, void (*see)(void *context, const Flag *fla
 bool arguments_read(const Verb *verb, int argc, char **argv, void *options, Arguments *arguments);
 void arguments_free(Arguments *arguments);
 
-/* Puts the settings upon a recipe, in their order. False after error_set(). */
-bool arguments_apply(const Arguments *arguments, Recipe *recipe);
+/* Puts the settings upon a recipe, in their order; the keys that KEY=VALUE pairs set are appended to *keys, a line each (NULL:
+ * not asked for). False after error_set(). */
+bool arguments_apply(const Arguments *arguments, Recipe *recipe, Text *keys);
 
 /* The setting of that key written last, as flag or pair; NULL: not given. */
 const char *arguments_setting(const Arguments *arguments, const char *key);

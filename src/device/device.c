@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "device/cuda/cuda.h"
+#include "device/cuda/products.h"
 
 /* "cuda" or "cuda:N", in *index. */
 static bool names_gpu(const char *name, int *index)
@@ -35,6 +35,28 @@ void device_set_tf32(Device *device, bool tf32)
 {
     if (device->cuda)
         cuda_stream(device->cuda)->features.tf32 = tf32;
+}
+
+void device_set_autotune(Device *device, bool autotune)
+{
+    if (device->cuda)
+        cuda_products_autotune(cuda_products(device->cuda), autotune);
+}
+
+size_t device_timed(const Device *device)
+{
+    return device->cuda ? cuda_products_timed(cuda_products(device->cuda)) : 0;
+}
+
+void device_write_timed(const Device *device, Text *out)
+{
+    cuda_products_write(cuda_products(device->cuda), out);
+}
+
+bool device_read_timed(Device *device, const char *json, bool *fits)
+{
+    *fits = false;
+    return !device->cuda || cuda_products_read(cuda_products(device->cuda), json, fits);
 }
 
 bool device_open(const char *name, int threads, Device *device)

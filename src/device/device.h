@@ -4,6 +4,7 @@
 #define LACUNA_DEVICE_DEVICE_H
 
 #include "base/cpu.h"
+#include "base/text.h"
 #include "device/kernel.h"
 
 typedef enum { DEVICE_REF, DEVICE_CPU, DEVICE_CUDA } DeviceKind;
@@ -37,6 +38,16 @@ void device_close(Device *device);
 
 /* Whether factors of f32 products may be rounded to TF32 from now on; without meaning but for cuda. */
 void device_set_tf32(Device *device, bool tf32);
+
+/* Whether products that a GPU meets in programs made from now on are timed with several algorithms; without meaning but for
+ * cuda, and with `one_by_one`. */
+void device_set_autotune(Device *device, bool autotune);
+
+/* How many kinds of products were timed, here or before; these as JSON. Reading it before the first program takes it over;
+ * *fits false: it is of another GPU or other libraries, and nothing is taken. False after error_set(): damaged. */
+size_t device_timed(const Device *device);
+void device_write_timed(const Device *device, Text *out);
+bool device_read_timed(Device *device, const char *json, bool *fits);
 
 /* "cpu (avx512, 2 threads)" and the like; text of a static buffer per thread. */
 const char *device_describe(const Device *device);

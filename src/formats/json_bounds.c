@@ -4,7 +4,7 @@
 
 bool json_within(const char *text, size_t length, const JsonBounds *b, const char *origin)
 {
-    size_t signs = 0;
+    size_t signs = 0, strings = 0;
     int depth = 0;
     bool string = false;
     for (size_t i = 0; i < length; i++) {
@@ -12,6 +12,8 @@ bool json_within(const char *text, size_t length, const JsonBounds *b, const cha
         if (string) {
             i += c == '\\';
             string = c != '"';
+            if (++strings > b->strings)
+                return error_set("%s: its JSON holds more text than such a file does (byte %zu)", origin, i);
             continue;
         }
         string = c == '"';

@@ -7,9 +7,10 @@
 #include <stddef.h>
 
 typedef struct {
-    size_t signs; /* most brackets that open, commas and colons outside strings: about two for each value */
-    int depth;    /* most brackets that are open at once */
-    int objects;  /* likewise where the last one opens an object */
+    size_t signs;   /* most brackets that open, commas and colons outside strings: about two for each value */
+    size_t strings; /* most characters in strings with their ends, all together; an escape is one */
+    int depth;      /* most brackets that are open at once */
+    int objects;    /* likewise where the last one opens an object */
 } JsonBounds;
 
 /* Whether the text stays within. It need not be sound JSON. `origin` names it. False after error_set(). */

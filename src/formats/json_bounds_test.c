@@ -11,7 +11,7 @@
 
 static bool within(const char *text, size_t signs, int depth, int objects)
 {
-    return json_within(text, strlen(text), &(JsonBounds){signs, depth, objects}, "a file");
+    return json_within(text, strlen(text), &(JsonBounds){signs, 1000, depth, objects}, "a file");
 }
 
 /* {"a":[1,2],"b":{}} has two objects, a list, two colons and two commas. */
@@ -39,8 +39,19 @@ static void strings_count_nothing(void **state)
     assert_true(within("\"", 0, 0, 0) && within("", 0, 0, 0));
 }
 
+/* Their ends are counted too; what is escaped is one byte. */
+static void text_is_counted(void **state)
+{
+    (void)state;
+    const char text[] = "{\"abc\":\"\\\"d\"}";
+    assert_true(json_within(text, strlen(text), &(JsonBounds){9, 7, 1, 1}, "a file"));
+    assert_false(json_within(text, strlen(text), &(JsonBounds){9, 6, 1, 1}, "a file"));
+    assert_non_null(strstr(error_text(), "a file: its JSON holds more text than such a file does (byte 11)"));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(signs_and_depths_are_counted), cmocka_unit_test(strings_count_nothing)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(signs_and_depths_are_counted), cmocka_unit_test(strings_count_nothing),
+                                       cmocka_unit_test(text_is_counted)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -574,15 +574,15 @@ static bool carry_out(Pickle *p, unsigned char op, size_t *next_memo)
     }
 }
 
-static bool run(Pickle *p)
+static bool run(Pickle *p, int opcodes)
 {
     size_t next_memo = 0;
     for (int count = 0;; count++) {
         p->opcode_at = p->at;
         if (p->at >= p->size)
             return refuse(p, "it ends without a STOP; is the file cut short?");
-        if (count >= PICKLE_OPCODES_MAX)
-            return refuse(p, "it has more than %d opcodes", PICKLE_OPCODES_MAX);
+        if (count >= opcodes)
+            return refuse(p, "it has more than %d opcodes", opcodes);
         unsigned char op = p->data[p->at++];
         if (op == '.')
             break;
@@ -595,13 +595,13 @@ static bool run(Pickle *p)
     return true;
 }
 
-Pickle *pickle_read(const void *data, size_t size, size_t at, const char *origin)
+Pickle *pickle_read(const void *data, size_t size, size_t at, int opcodes, const char *origin)
 {
     Pickle *p = memory_new(1, sizeof *p);
     if (!p)
         return NULL;
     *p = (Pickle){.data = data, .size = size, .at = at, .opcode_at = at, .origin = origin};
-    if (!run(p)) {
+    if (!run(p, opcodes)) {
         pickle_free(p);
         return NULL;
     }

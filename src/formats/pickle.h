@@ -3,7 +3,7 @@
  * A pickle is a program for a small machine with a stack. Here that machine only builds a tree of values: what Python would
  * call (REDUCE, NEWOBJ, BUILD) becomes an inert record of the name and its arguments. Opcodes outside the subset that
  * torch.save and its like write, and names that only a hostile file has (os.system, builtins.eval ..), are refused with their
- * byte. The tree is bounded by PICKLE_OPCODES_MAX, and so are time and memory, whatever the file says.
+ * byte. The tree is bounded by a number of opcodes, and so are time and memory, whatever the file says.
  */
 #ifndef LACUNA_FORMATS_PICKLE_H
 #define LACUNA_FORMATS_PICKLE_H
@@ -58,9 +58,9 @@ struct PickleValue {
 
 typedef struct Pickle Pickle;
 
-/* Reads the pickle that begins at byte `at` of `data`, which must outlive the result; `origin` names it in errors. NULL after
- * error_set(). */
-Pickle *pickle_read(const void *data, size_t size, size_t at, const char *origin);
+/* Reads the pickle of at most `opcodes` opcodes (no more than PICKLE_OPCODES_MAX) that begins at byte `at` of `data`, which
+ * must outlive the result; `origin` names it in errors. NULL after error_set(). */
+Pickle *pickle_read(const void *data, size_t size, size_t at, int opcodes, const char *origin);
 void pickle_free(Pickle *pickle);
 
 /* The value, and the byte behind the pickle. Owned by the pickle. Values can contain each other: walks must be bounded. */

@@ -200,7 +200,7 @@ static bool read_header(SafeTensors *file, const unsigned char *bytes, size_t si
     const char *text = (const char *)bytes + LENGTH_BYTES, *data = text + length;
     size_t data_size = size - LENGTH_BYTES - (size_t)length;
     /* A tensor has about 15 signs: a comma and a colon, an object of three pairs, two lists. */
-    static const JsonBounds bounds = {.signs = 20 * SAFETENSORS_MOST, .depth = 3, .objects = 2};
+    static const JsonBounds bounds = {.signs = 20 * SAFETENSORS_MOST, .strings = 1 << 20, .depth = 3, .objects = 2};
     json_error_t error;
     if (!json_within(text, (size_t)length, &bounds, file->origin))
         return false;

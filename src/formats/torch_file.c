@@ -17,7 +17,9 @@ enum {
     VIEWS_MOST = 4,
     VIEWS_FREE = 1 << 20,
     NAME_BYTES_MOST = 1024,
-    TENSORS_MOST = 30000
+    NAMES_BYTES_MOST = 1 << 20, /* of all */
+    TENSORS_MOST = 10000,
+    PREAMBLE_OPCODES = 64 /* of a legacy file: a number, a dict of a few */
 };
 
 /* What a legacy file begins with: PROTO 2, LONG1 of 10 bytes, STOP. */
@@ -42,7 +44,8 @@ struct TorchFile {
     size_t storage_count;
     StridedTensor *tensors;
     size_t count, capacity;
-    uint64_t visits; /* of modules and what they hold */
+    size_t name_bytes; /* of all tensors */
+    uint64_t visits;   /* of modules and what they hold */
     Text words, others;
 };
 
@@ -297,6 +300,8 @@ static bool add_tensor(TorchFile *f, const PickleRecord *record, const char *pre
         return error_set("%s: the name of a tensor is longer than %d bytes", f->origin, NAME_BYTES_MOST);
     if (f->count >= TENSORS_MOST)
         return error_set("%s: it holds more than %d tensors", f->origin, TENSORS_MOST);
+    if ((f->name_bytes += strlen(prefix) + name->count) > NAMES_BYTES_MOST)
+        return error_set("%s: the names of its tensors are longer than %d bytes together", f->origin, NAMES_BYTES_MOST);
     text_add(&full, "%s%.*s", prefix, (int)name->count, name->bytes);
     if (full.failed || !memory_grow((void **)&f->tensors, f->count, &f->capacity, sizeof *f->tensors)) {
         text_free(&full);
@@ -527,7 +532,7 @@ static bool open_zip(TorchFile *f, const void *data, const char *key)
     if (order && (order->bytes != 6 || memcmp(order->data, "little", 6)))
         return error_set("%s: its numbers are big-endian, which is not read", f->origin);
     text_add(&f->words, script ? "TorchScript archive" : "PyTorch zip archive");
-    f->pickle = pickle_read(pkl->data, (size_t)pkl->bytes, 0, f->origin);
+    f->pickle = pickle_read(pkl->data, (size_t)pkl->bytes, 0, PICKLE_OPCODES_MAX, f->origin);
     if (!f->pickle)
         return false;
     const PickleValue *root = pickle_root(f->pickle);
@@ -573,7 +578,7 @@ static bool open_legacy(TorchFile *f, const void *data, const char *key)
     size_t at = sizeof legacy_magic;
     text_add(&f->words, "PyTorch file of the old format");
     for (int i = 0; i < 2; i++) { /* the protocol's version, sizes of types */
-        Pickle *p = pickle_read(data, f->size, at, f->origin);
+        Pickle *p = pickle_read(data, f->size, at, PREAMBLE_OPCODES, f->origin);
         if (!p)
             return false;
         const PickleValue *little = pickle_get(pickle_root(p), "little_endian");
@@ -583,9 +588,9 @@ static bool open_legacy(TorchFile *f, const void *data, const char *key)
         if (big)
             return error_set("%s: its numbers are big-endian, which is not read", f->origin);
     }
-    if (!(f->pickle = pickle_read(data, f->size, at, f->origin)))
+    if (!(f->pickle = pickle_read(data, f->size, at, PICKLE_OPCODES_MAX, f->origin)))
         return false;
-    Pickle *list = pickle_read(data, f->size, pickle_end(f->pickle), f->origin);
+    Pickle *list = pickle_read(data, f->size, pickle_end(f->pickle), 4 * TENSORS_MOST, f->origin);
     if (!list)
         return false;
     const PickleValue *keys = pickle_root(list);

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { ZIP_RECORDS_MAX = 200000 };
+enum { ZIP_RECORDS_MAX = 30000 };
 
 typedef struct {
     const char *name; /* in the archive, not zero-terminated */

@@ -5,9 +5,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "base/text.h"
-
-enum { ZIP_CASE_MOST = 8 };
 
 typedef struct {
     const char *name, *data;
@@ -24,7 +23,9 @@ static inline void zip_put(Text *t, uint64_t number, int bytes)
 
 static inline void zip_case(Text *t, const ZipEntry *entries, int count)
 {
-    uint64_t places[ZIP_CASE_MOST];
+    uint64_t *places = memory_new((size_t)count, sizeof *places);
+    t->failed = t->failed || !places;
+    count = places ? count : 0;
     for (int i = 0; i < count; i++) {
         const ZipEntry *e = &entries[i];
         places[i] = t->length;
@@ -61,6 +62,7 @@ static inline void zip_case(Text *t, const ZipEntry *entries, int count)
     zip_put(t, end - directory, 4);
     zip_put(t, directory, 4);
     zip_put(t, 0, 2);
+    memory_free(places);
 }
 
 #endif

@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "device/buffer.h"
-#include "device/cuda/cuda.h"
+#include "device/cuda/products.h"
 #include "graph/program_private.h"
 
 enum { INPUT_ALIGN = 256 };
@@ -204,12 +204,32 @@ static bool capture(Program *p, Segment segment)
     return ok && check(g, error, "ending a capture");
 }
 
+static bool capture_all(Program *p)
+{
+    for (int s = 0; s < SEGMENTS; s++)
+        if (p->begin[s] < p->end[s] && !capture(p, (Segment)s))
+            return false;
+    return true;
+}
+
+/* Products that are new are timed between two captures; the second is left out when the first proposals were the fastest. */
 bool program_gpu_capture(Program *p)
 {
-    for (int s = 0; !p->device.one_by_one && s < SEGMENTS; s++)
-        if (p->begin[s] < p->end[s] && !capture(p, (Segment)s))
-            return error_context("capturing a part of the step as a graph (LACUNA_CUDA_GRAPH=0 does without)");
-    return true;
+    ProgramGpu *g = p->gpu;
+    CudaProducts *products = cuda_products(g->device);
+    bool changed = false;
+    if (p->device.one_by_one)
+        return true;
+    cuda_products_watch(products);
+    bool ok = capture_all(p) && cuda_products_settle(products, &changed);
+    for (int s = 0; ok && changed && s < SEGMENTS; s++)
+        if (g->graphs[s]) {
+            ok = check(g, g->runtime->graph_free(g->graphs[s]), "leaving a graph");
+            g->graphs[s] = NULL;
+        }
+    ok = ok && (!changed || capture_all(p));
+    cuda_products_drop(products);
+    return ok || error_context("capturing a part of the step as a graph (LACUNA_CUDA_GRAPH=0 does without)");
 }
 
 /* From first on, the neighbours of which it is true; moves *first behind them. The bytes of none are 0. */

@@ -5,8 +5,8 @@
 #include "nn/foreign_parts.h"
 
 /* A name of theirs and ours. In theirs # is a number, @ a number from 1 on that is one less in ours. Theirs ending in a dot
- * stands for all names that begin so, whose rest ours gets; in a star for all that begin so, without the rest. The first that
- * fits counts. */
+ * stands for all names that begin so, whose rest, `weight` or `bias` or what a block has, ours gets; in a star for all that
+ * begin so, without the rest. The first that fits counts. */
 typedef struct {
     const char *theirs, *ours;
     ForeignPart part;
@@ -51,7 +51,9 @@ static const Rule timm_rules[] = {
     {"rel_pos_bias.relative_position_bias_table", "rel_pos_bias.relative_position_bias_table", PART_WHOLE},
     {"rel_pos_bias.relative_position_index", index_words, PART_IGNORED},
     {"reg_token", register_words, PART_REFUSED},
+    {"storage_tokens", register_words, PART_REFUSED},
     {"register_tokens", register_words, PART_REFUSED},
+    {"rope_embed.*", "rotary positions (encoder.position)", PART_REFUSED},
     {"dist_token", "a token of distillation", PART_REFUSED},
     {"mask_token", "mask_token", PART_WHOLE},
     {"decoder.0.", "decoders.0.pred.", PART_WHOLE},
@@ -211,20 +213,27 @@ static void add_ours(const char *ours, const int numbers[NUMBERS_MOST], Text *ou
     }
 }
 
+/* What a linear or a norm has; other tensors under its name make it another layer. */
+static bool is_of_layer(const char *rest)
+{
+    return !strcmp(rest, "weight") || !strcmp(rest, "bias");
+}
+
 static ForeignPart rename_by(const Rule *rules, const Rule *block, const char *theirs, Text *out)
 {
     for (const Rule *r = rules; r->theirs; r++) {
         int numbers[NUMBERS_MOST] = {0};
         const char *rest;
-        if (!fits(r->theirs, theirs, numbers, &rest))
+        size_t n = strlen(r->theirs);
+        bool numbered = n > 2 && !strcmp(r->theirs + n - 2, "#.");
+        if (!fits(r->theirs, theirs, numbers, &rest) || (r->theirs[n - 1] == '.' && !numbered && !is_of_layer(rest)))
             continue;
         if (r->part >= PART_IGNORED) {
             text_add(out, "%s", r->ours);
             return r->part;
         }
         add_ours(r->ours, numbers, out);
-        size_t n = strlen(r->theirs);
-        if (block && n > 2 && !strcmp(r->theirs + n - 2, "#.")) {
+        if (block && numbered) {
             ForeignPart part = rename_by(block, NULL, rest, out);
             if (part != PART_UNKNOWN)
                 return part;

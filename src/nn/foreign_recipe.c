@@ -198,7 +198,7 @@ static bool describe_heads(const Foreign *f, Recipe *r)
             heads = 0;
     if (!heads && table && table->ndim == 2)
         heads = (double)table->shape[1];
-    if (!heads && f->moco && r->encoder.width == 384)
+    if (!heads && (f->moco || r->encoder.init == ENCODER_INIT_MOCO) && r->encoder.width == 384)
         heads = 12;
     for (size_t i = 0; !heads && i < sizeof known / sizeof *known; i++)
         if (known[i][0] == r->encoder.width)
@@ -564,7 +564,7 @@ static void describe_decoders(Foreign *f, Recipe *r)
 bool foreign_describe(Foreign *f, Recipe *r)
 {
     recipe_defaults(r);
-    if (!describe_patches(f, r) || !describe_blocks(f, r) || !describe_heads(f, r) || !describe_positions(f, r) ||
+    if (!describe_patches(f, r) || !describe_blocks(f, r) || !describe_positions(f, r) || !describe_heads(f, r) ||
         !describe_activation(f, r) || !describe_eps(f, r) || !describe_statistics(f, r))
         return false;
     describe_decoders(f, r);

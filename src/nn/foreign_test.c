@@ -83,7 +83,7 @@ typedef struct {
     int count;
 } Network;
 
-static float numbers[4 * WIDTH * WIDTH]; /* every tensor begins here */
+static float numbers[16 * WIDTH * WIDTH]; /* every tensor begins here */
 
 static void add(Network *n, const char *name, int ndim, const int64_t *shape)
 {
@@ -379,6 +379,9 @@ static void other_networks_are_named(void **unused)
         const char *name, *words;
     } more[] = {{"blocks.0.attn.q_norm.weight", "encoder.qk_norm"},
                 {"reg_token", "register tokens"},
+                {"storage_tokens", "register tokens"},
+                {"rope_embed.periods", "rotary positions"},
+                {"blocks.0.attn.qkv.bias_mask", "a part that is not known here"},
                 {"blocks.0.mlp.w12.weight", "SwiGLU"},
                 {"layers.0.blocks.0.attn.qkv.weight", "Swin Transformer"},
                 {"rel_pos_bias.relative_position_bias_table", "biases of the attention as well"}};
@@ -406,6 +409,31 @@ static void other_networks_are_named(void **unused)
     memset(&network, 0, sizeof network);
     ADD(&network, "fc.weight", 2, 2);
     expect_refusal("are those of no network that is known here");
+}
+
+/* A ViT-S has 6 heads, MoCo v3's 12: its own positions tell it where its names are gone. */
+static void heads_of_moco_are_told_by_its_positions(void **unused)
+{
+    (void)unused;
+    static float table[(GRID * GRID + 1) * 2 * WIDTH];
+    StateDict *state;
+    for (int moco = 0; moco < 2; moco++) {
+        make_vit(&network);
+        for (int i = 0; i < network.count; i++)
+            for (int k = 0; k < network.tensors[i].ndim; k++)
+                if (network.tensors[i].shape[k] % WIDTH == 0)
+                    network.tensors[i].shape[k] *= 2;
+        position_sincos(GRID, GRID, 2 * WIDTH, true, table);
+        if (moco)
+            position_swap_halves(table, GRID * GRID + 1, 2 * WIDTH);
+        tensor_of(&network, "pos_embed")->data = table;
+        Foreign *f = open_network(&network, &state, &recipe);
+        if (!f)
+            fail_msg("%s", error_text());
+        assert_int_equal(recipe.encoder.heads, moco ? 12 : 6);
+        foreign_close(f);
+        state_close(state);
+    }
 }
 
 /* A width that no known network has does not tell the number of heads. */
@@ -529,6 +557,7 @@ int main(void)
         cmocka_unit_test(queries_keys_and_values_are_stacked),
         cmocka_unit_test(a_projection_is_turned),
         cmocka_unit_test(other_networks_are_named),
+        cmocka_unit_test(heads_of_moco_are_told_by_its_positions),
         cmocka_unit_test(heads_are_asked_for),
         cmocka_unit_test(prefixes_are_taken_off),
         cmocka_unit_test(a_student_is_told_behind_a_prefix),

@@ -34,6 +34,16 @@ static bool goes_back_or_skips(const Recipe *r)
     return r->guard.nonfinite == GUARD_SKIP || r->guard.spike > 0;
 }
 
+static bool spares_some(const Recipe *r)
+{
+    return !r->optimizer.decay_all;
+}
+
+static bool warms_up(const Recipe *r)
+{
+    return r->schedule.warmup_epochs > 0;
+}
+
 static bool has_hog(const RecipeDecoder *d)
 {
     return d->target.kind == TARGET_HOG;
@@ -87,6 +97,8 @@ static const Use uses[] = {
     {.key = "contrast.temperature", .methods = CONTRAST},
     {.key = "contrast.momentum", .methods = CONTRAST},
     {.key = "contrast.group", .methods = CONTRAST},
+    {.key = "optimizer.no_decay", .methods = ANY, .needs = "optimizer.decay_all false", .run = spares_some},
+    {.key = "schedule.warmup_lr", .methods = ANY, .needs = "schedule.warmup_epochs", .run = warms_up},
     {.key = "augment.jitter_prob", .methods = ANY, .needs = "augment.color_jitter", .run = jitters},
     {.key = "guard.limit", .methods = ANY, .needs = "guard.nonfinite skip or guard.spike", .run = goes_back_or_skips},
 };

@@ -597,10 +597,10 @@ static bool find_decoder(Reader *in, Place *at)
     return true;
 }
 
-static bool set_key(Recipe *r, const char *origin, const char *key, const char *value)
+static bool set_key(Recipe *r, const char *origin, const char *key, const char *value, Text *keys)
 {
     Recipe copy = *r;
-    Reader in = {.r = &copy, .origin = origin};
+    Reader in = {.r = &copy, .origin = origin, .keys = keys};
     Place at = {0};
     Given given = {0};
     bool ok;
@@ -612,6 +612,8 @@ static bool set_key(Recipe *r, const char *origin, const char *key, const char *
     if (row && row->type == KEY_TEXT) {
         /* A path is taken as it stands: it may hold what YAML would take for its own. */
         RecipeScalar item = {value, true};
+        if (keys)
+            text_add(keys, "%s\n", key);
         ok = assign_value(&in, &at, row, &(RecipeValue){.items = &item, .count = 1}, &given);
     } else if (!row && !schema_is_group(at.schema) && strcmp(at.schema, "decoders")) {
         ok = fail_unknown(&in, &at);
@@ -639,7 +641,7 @@ static bool set_key(Recipe *r, const char *origin, const char *key, const char *
     return ok;
 }
 
-bool recipe_set(Recipe *r, const char *assignment)
+bool recipe_set_keys(Recipe *r, const char *assignment, Text *keys)
 {
     const char *equals = strchr(assignment, '=');
     if (!equals || equals == assignment)
@@ -648,7 +650,12 @@ bool recipe_set(Recipe *r, const char *assignment)
     if ((size_t)(equals - assignment) >= sizeof key)
         return error_set("command line: unknown key: no key is that long");
     snprintf(key, sizeof key, "%.*s", (int)(equals - assignment), assignment);
-    return set_key(r, "command line", key, equals + 1);
+    return set_key(r, "command line", key, equals + 1, keys);
+}
+
+bool recipe_set(Recipe *r, const char *assignment)
+{
+    return recipe_set_keys(r, assignment, NULL);
 }
 
 const char *recipe_flag_key(const char *name)
@@ -686,5 +693,5 @@ bool recipe_set_flag(Recipe *r, const char *name, const char *value, bool *known
         return false;
     char origin[80];
     snprintf(origin, sizeof origin, "--%.64s", name);
-    return set_key(r, origin, key, value);
+    return set_key(r, origin, key, value, NULL);
 }

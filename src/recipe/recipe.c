@@ -328,7 +328,7 @@ static bool check_target(const Recipe *r, int k)
             "decoders.%d: target.teacher initial has no codes: with target.kind tokens give random for a code book of "
             "the pictures' patches, or the file of one",
             k);
-    if ((t->kind == TARGET_FEATURES || t->kind == TARGET_TOKENS) && !same_teacher(t, &r->target))
+    if (!same_teacher(t, &r->target))
         return error_set(
             "decoders.%d.target: teacher, mean, std, image_size and codes are those of the run; give them under target", k);
     return true;
@@ -381,6 +381,11 @@ static bool check_teacher(const Recipe *r)
         wants = wants || (network && t->final_norm);
         projects = projects || (network && t->projection);
         norm = norm || (r->decoders[k].tap == TAP_LAST && r->encoder.final_norm);
+        const char *own = t->final_norm && !r->target.final_norm   ? "final_norm"
+                          : t->projection && !r->target.projection ? "projection"
+                                                                   : NULL;
+        if (own && !network)
+            return error_set("decoders.%d.target.%s belongs to a teacher: it needs target.kind features or tokens", k, own);
         if (t->kind == TARGET_TOKENS && !path && t->normalise == NORMALISE_TOKEN)
             return error_set(
                 "decoders.%d: target.normalise token needs the tokens of a network, which target.teacher names; a code "
@@ -612,6 +617,10 @@ static bool check_method(const Recipe *r)
     if (method != METHOD_CLASSIFY && r->loss.smoothing > 0)
         return error_set("loss.smoothing %g smooths labels: it needs loss.kind cross_entropy and decoders: []",
                          r->loss.smoothing);
+    for (int k = 0; k < r->decoder_count; k++)
+        if (r->decoders[k].loss.smoothing > 0)
+            return error_set("decoders.%d.loss.smoothing %g smooths labels, which a decoder does not learn", k,
+                             r->decoders[k].loss.smoothing);
     if (method == METHOD_MASKED)
         return check_masked(r);
     return check_idle(r) && (method == METHOD_CLASSIFY ? check_classifier(r) : check_contrast(r));

@@ -253,6 +253,7 @@ typedef struct Recipe {
         int micro_batch, threads; /* or RECIPE_AUTO */
         RunPrecision precision;
         bool tf32;
+        bool autotune;
         uint64_t seed; /* at most 2^63 - 1 */
         char from[RECIPE_PATH_BYTES];
     } run;
@@ -281,6 +282,9 @@ bool recipe_parse(Recipe *r, const char *text, size_t size, const char *origin);
  * hold a path the text as it stands. `decoders.1.tap=8` reaches into the list; an index one past its end appends a decoder with
  * defaults. False after error_set(); *r is unchanged then. */
 bool recipe_set(Recipe *r, const char *assignment);
+
+/* As recipe_set(), and appends the keys that it sets to *keys, a line each: of `target={cell: 4}` target.cell. */
+bool recipe_set_keys(Recipe *r, const char *assignment, Text *keys);
 
 /* The key that the flag --NAME stands for ("max-steps": "run.max_steps", "data": "data.train"); NULL when there is none. */
 const char *recipe_flag_key(const char *name);

@@ -323,6 +323,12 @@ static void keys_that_do_not_fit_are_named(void **state)
         {"decoders=[]", NULL, "decoders is empty", "loss.kind cross_entropy"},
         {"loss.kind=cross_entropy", NULL, "loss.kind cross_entropy", "decoders: []"},
         {"loss.smoothing=0.1", NULL, "loss.smoothing 0.1", "loss.kind cross_entropy"},
+        {"decoders.0.loss.smoothing=0.1", NULL, "decoders.0.loss.smoothing 0.1", "labels"},
+        {"decoders.0.target.final_norm=true", NULL, "decoders.0.target.final_norm", "target.kind features or tokens"},
+        {"decoders.0.target.projection=true", NULL, "decoders.0.target.projection", "target.kind features or tokens"},
+        {"decoders.0.target.teacher=elsewhere", NULL, "decoders.0.target", "give them under target"},
+        {"decoders.0.target.image_size=448", NULL, "decoders.0.target", "give them under target"},
+        {"decoders.0.target.mean=clip", NULL, "decoders.0.target", "give them under target"},
         {"contrast.kind=mocov3", NULL, "contrast.kind mocov3", "decoders: []"},
         {"contrast.kind=mocov3", "decoders=[]", "contrast.kind mocov3", "data.val_every"},
         {"augment.grey=0.1", "image={channels: 1, mean: [0.5], std: [0.5]}", "augment.grey", "image.channels is 1"},
@@ -383,6 +389,8 @@ static void keys_that_do_nothing_are_named(void **state)
         {"{}", "augment.solarise=[0, 0.2]", {"augment.solarise", "contrast.kind mocov3"}},
         {"{}", "augment.jitter_prob=0.8", {"augment.jitter_prob 0.8", "augment.color_jitter"}},
         {"{}", "guard.limit=3", {"guard.limit 3", "guard.spike"}},
+        {"{optimizer: {decay_all: true}}", "optimizer.no_decay=[cls_token]", {"optimizer.no_decay", "decay_all"}},
+        {"{schedule: {warmup_epochs: 0}}", "schedule.warmup_lr=1e-6", {"schedule.warmup_lr", "schedule.warmup_epochs"}},
     };
     static const char *const used[][2] = {{classify, "head.init_std=0.1"},
                                           {classify, "augment.grey=0.2"},
@@ -394,6 +402,8 @@ static void keys_that_do_nothing_are_named(void **state)
                                           {"{decoders: [{target: {kind: hog}}, {}]}", "decoders.0.target.cell=4"},
                                           {"{decoders: [{}, {loss: {kind: smooth_l1}}]}", "loss.beta=1"},
                                           {"{augment: {color_jitter: [0.4, 0, 0, 0]}}", "augment.jitter_prob=0.8"},
+                                          {"{}", "optimizer.no_decay=[cls_token]"},
+                                          {"{}", "schedule.warmup_lr=1e-6"},
                                           {"{guard: {nonfinite: skip}}", "guard.limit=3"}};
     Recipe r;
     char text[256];

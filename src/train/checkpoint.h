@@ -72,10 +72,10 @@ bool checkpoint_load_weights(const char *path, const Recipe *recipe, Trainer *tr
 bool checkpoint_read_weights(const char *path, const Recipe *recipe, const ParamSet *set, float *weights, Text *note);
 
 /* The frozen teacher's weights from the encoder that `path` means; a learned position table of another grid is resized.
- * `recipe` is the student's. False after error_set(). */
-bool checkpoint_load_teacher(const char *path, const Recipe *recipe, Trainer *trainer);
+ * `recipe` is the student's; `note` as above. False after error_set(). */
+bool checkpoint_load_teacher(const char *path, const Recipe *recipe, Trainer *trainer, Text *note);
 
 /* Likewise encoder and decoder of the model that targets are mixed with, into the trainer's parameters hybrid.NAME. */
-bool checkpoint_load_hybrid(const char *path, const Recipe *recipe, Trainer *trainer);
+bool checkpoint_load_hybrid(const char *path, const Recipe *recipe, Trainer *trainer, Text *note);
 
 #endif

@@ -71,6 +71,12 @@ static bool lacks_norm(const Recipe *r)
     return recipe_method(r) == METHOD_CLASSIFY && r->head.pool == HEAD_MEAN;
 }
 
+/* Nor is there one in other projects' files of such a model, whose heads are left out. */
+static bool has_no_norm(const Weights *file, const Recipe *r)
+{
+    return weights_foreign(file) && !r->encoder.final_norm;
+}
+
 /* A learned table of another grid; both must have as many class rows, at most one. */
 static bool resize_table(const Weight *t, const Recipe *from, const Param *p, const Recipe *to, float *out)
 {
@@ -152,7 +158,7 @@ static bool load_encoder(const Weights *file, const Recipe *from, const Recipe *
         if (p->kind != PARAM_TRAINED || decoder_of(p->name) >= 0)
             continue;
         const Weight *t = weights_find(file, p->name);
-        if (!t && (is_optional(p->name) || (!strncmp(p->name, "norm.", 5) && lacks_norm(from))))
+        if (!t && (is_optional(p->name) || (!strncmp(p->name, "norm.", 5) && (lacks_norm(from) || has_no_norm(file, from)))))
             text_add(note, "%s starts anew: it is not there. ", p->name);
         else if (!t)
             return error_set("%s is missing", p->name);
@@ -248,20 +254,23 @@ static bool load_frozen(const Weights *file, const Recipe *from, const Recipe *t
         if (same_shape(t, &p))
             weight_to_f32(t, weights + p.offset);
         else if (!resize_table(t, from, &p, to, weights + p.offset))
-            return error_set("%s is of another shape%s", p.name,
-                             strstr(p.name, "rel_pos_bias")
-                                 ? ": its positions are relative ones of another grid of patches, which "
-                                   "pictures of its own size have (target.image_size)"
-                                 : "");
+            return error_set("%s is of another shape%s%s", p.name,
+                             strstr(p.name, "relative_position_bias_table")
+                                 ? ": its positions are relative ones of another grid of patches, which pictures of its own "
+                                   "size have "
+                                 : "",
+                             !strstr(p.name, "relative_position_bias_table") ? ""
+                             : length                                        ? "(image.size)"
+                                                                             : "(target.image_size)");
     }
     return true;
 }
 
 /* Its own network at the size of pictures that it sees here. */
-static bool read_frozen(const char *path, const int size[2], const char *prefix, Trainer *t)
+static bool read_frozen(const char *path, const int size[2], const char *prefix, Trainer *t, Text *note)
 {
     Recipe *from = memory_new(1, sizeof *from), *to = memory_new(1, sizeof *to);
-    Weights *file = from && to ? weights_open(path, from, NULL) : NULL;
+    Weights *file = from && to ? weights_open(path, from, note) : NULL;
     bool ok = file != NULL;
     if (ok) {
         *to = *from;
@@ -275,14 +284,14 @@ static bool read_frozen(const char *path, const int size[2], const char *prefix,
     return ok;
 }
 
-bool checkpoint_load_teacher(const char *path, const Recipe *r, Trainer *t)
+bool checkpoint_load_teacher(const char *path, const Recipe *r, Trainer *t, Text *note)
 {
-    return read_frozen(path, r->target.image_size[0] ? r->target.image_size : r->image.size, "", t);
+    return read_frozen(path, r->target.image_size[0] ? r->target.image_size : r->image.size, "", t, note);
 }
 
-bool checkpoint_load_hybrid(const char *path, const Recipe *r, Trainer *t)
+bool checkpoint_load_hybrid(const char *path, const Recipe *r, Trainer *t, Text *note)
 {
-    return read_frozen(path, r->image.size, "hybrid.", t);
+    return read_frozen(path, r->image.size, "hybrid.", t, note);
 }
 
 bool checkpoint_read_weights(const char *path, const Recipe *recipe, const ParamSet *set, float *weights, Text *note)

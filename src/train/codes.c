@@ -1,5 +1,6 @@
 #include "train/codes.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -11,13 +12,17 @@
 
 #define BOOK "codebook"
 
+/* What image.mean and image.std may be. */
+#define STATISTICS_MOST 1e3f
+#define DEVIATION_LEAST 1e-6f
+
 bool teacher_is_network(const char *name)
 {
     return strncmp(name, BOOK ".", sizeof BOOK) != 0 && strncmp(name, "hybrid.", 7) != 0;
 }
 
 /* `mean` or `std` of a code book of patches. */
-static bool read_statistics(const SafeTensors *file, const char *name, RecipeStatistics *out)
+static bool read_statistics(const SafeTensors *file, const char *name, float least, RecipeStatistics *out)
 {
     const SafeTensor *t = safetensors_find(file, name);
     float values[RECIPE_CHANNELS_MAX];
@@ -25,6 +30,9 @@ static bool read_statistics(const SafeTensors *file, const char *name, RecipeSta
         return error_set("mean and std belong together, one number for each channel");
     if (!safetensor_to_f32(t, values))
         return false;
+    for (int64_t i = 0; i < t->shape[0]; i++)
+        if (!(values[i] >= least && values[i] <= STATISTICS_MOST))
+            return error_set("its %s of channel %d is %g, which is none of pictures", name, (int)i, (double)values[i]);
     recipe_statistics_set(out, (int)t->shape[0], values);
     return true;
 }
@@ -51,7 +59,8 @@ static bool look(const SafeTensors *tensors, CodeFile *file)
     file->codes = book ? (int)book->shape[0] : 0;
     if (file->of == MIM_CODES_OF_PATCHES && (safetensors_find(tensors, "mean") || safetensors_find(tensors, "std"))) {
         file->has_statistics = true;
-        return read_statistics(tensors, "mean", &file->mean) && read_statistics(tensors, "std", &file->std);
+        return read_statistics(tensors, "mean", -STATISTICS_MOST, &file->mean) &&
+               read_statistics(tensors, "std", DEVIATION_LEAST, &file->std);
     }
     return true;
 }
@@ -106,6 +115,9 @@ bool code_file_load(const char *path, Trainer *t)
             "the codes of %s have %lld numbers, and what they are compared with has %lld (encoder.patch, image.channels, "
             "target.image_size, or the width of the network)",
             model, (long long)book->shape[1], (long long)codes_width(t));
+    for (size_t i = 0; ok && i < safetensor_count(book); i++)
+        if (!isfinite(values[i]))
+            ok = error_set("the codes of %s hold %g, which is no number to compare with", model, (double)values[i]);
     if (ok)
         codes_put(t, values);
     memory_free(values);

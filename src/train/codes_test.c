@@ -74,14 +74,19 @@ static float *book_of(const char *out, int64_t width)
     return values;
 }
 
-static void write_book(const char *path, const float *book, int64_t width, bool statistics)
+static void write_book_of(const char *path, const float *book, int64_t width, const float std[3])
 {
-    static const float mean[] = {0.1f, 0.2f, 0.3f}, std[] = {0.5f, 0.25f, 1};
+    static const float mean[] = {0.1f, 0.2f, 0.3f};
     SafeTensor tensors[] = {{.name = "codebook", .dtype = SAFETENSORS_F32, .ndim = 2, .shape = {CODES, width}, .data = book},
                             {.name = "mean", .dtype = SAFETENSORS_F32, .ndim = 1, .shape = {3}, .data = mean},
                             {.name = "std", .dtype = SAFETENSORS_F32, .ndim = 1, .shape = {3}, .data = std}};
-    if (!safetensors_write(path, tensors, statistics ? 3 : 1, NULL, 0))
+    if (!safetensors_write(path, tensors, std ? 3 : 1, NULL, 0))
         fail_msg("%s", error_text());
+}
+
+static void write_book(const char *path, const float *book, int64_t width, bool statistics)
+{
+    write_book_of(path, book, width, statistics ? (float[]){0.5f, 0.25f, 1} : NULL);
 }
 
 /* A tensor of a run's weights; freed by the caller. */
@@ -168,7 +173,7 @@ static void the_code_is_the_nearest_row(void **state)
     assert_int_equal(teacher.codes, CODES);
     Trainer *t = trainer_open(&recipe, &options);
     TrainerMetrics metrics;
-    if (!t || !teacher_begin(&recipe, t) ||
+    if (!t || !teacher_begin(&recipe, t, NULL) ||
         !trainer_evaluate(t, &(TrainerBatch){.images = images, .hidden = hidden}, BATCH, &metrics))
         fail_msg("%s", error_text());
     assert_int_equal(trainer_outputs(t, 0), CODES);
@@ -309,11 +314,22 @@ static void what_has_no_codes_is_refused(void **state)
           "target.mean=clip"},
          {"target.mean", "tokens"}},
         {{"target.final_norm=true", NULL}, {"target.final_norm", "features"}},
+        {{"target.teacher=" HOME "/book.safetensors", "target.normalise=token"}, {"target.normalise token", "of patches"}},
+        {{"target.teacher=" HOME "/book.safetensors", "target.final_norm=true"}, {"target.final_norm", "of patches"}},
+        {{"target.teacher=" HOME "/book.safetensors", "target.projection=true"}, {"target.projection", "of patches"}},
+        {{"target.teacher=" HOME "/book.safetensors", "target.codes=12"}, {"target.codes is 12", "target.codes=11"}},
+        {{"target.teacher=" HOME "/flat.safetensors", NULL}, {"its std of channel 1 is 0", "none of pictures"}},
+        {{"target.teacher=" HOME "/nan.safetensors", NULL}, {"nan", "no number to compare with"}},
         {{"decoders.0.target.codes=5", NULL}, {"decoders.0.target", "codes"}},
         {{"stages=[{epochs: 1}, {epochs: 1}]", NULL}, {"stages", "target.kind features"}},
     };
     static const float narrow[CODES * 47];
+    static float book[CODES * NUMBERS];
     write_book(HOME "/narrow.safetensors", narrow, 47, false);
+    write_book(HOME "/book.safetensors", book, NUMBERS, true);
+    write_book_of(HOME "/flat.safetensors", book, NUMBERS, (float[]){0.5f, 0, 1});
+    book[NUMBERS] = NAN;
+    write_book(HOME "/nan.safetensors", book, NUMBERS, false);
     set("schedule.warmup_epochs=0.5");
     Recipe plain = recipe;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -524,7 +524,7 @@ static void targets_are_their_tokens(void **state)
                 seen[k] = (float)(((double)images[k] * std[c] + mean[c] - clip_mean[c]) / clip_std[c]);
         }
         Trainer *t = trainer_open(&recipe, &options);
-        if (!t || !teacher_begin(&recipe, t) ||
+        if (!t || !teacher_begin(&recipe, t, NULL) ||
             !trainer_evaluate(t, &(TrainerBatch){.images = images, .teacher_images = images, .hidden = hidden}, 1, &metrics))
             fail_msg("%s: %s", cases[i].recipe, error_text());
         int numbers = trainer_outputs(t, 0);
@@ -538,6 +538,31 @@ static void targets_are_their_tokens(void **state)
                          expected[k]);
         trainer_close(t);
     }
+}
+
+static void hear(void *context, const char *sentence)
+{
+    text_add(context, "%s\n", sentence);
+}
+
+/* What had to be assumed of a teacher's file, and what was left out of it, is said as the run begins. */
+static void what_is_assumed_is_said(void **state)
+{
+    (void)state;
+    static const char *const said[] = {"learns from " HOME "/clip.pth: CLIP's vision tower", "quick_gelu is assumed",
+                                       "Left out as unknown: visual.more.parts"};
+    Text text = {0};
+    make(&network, true, 4, 4);
+    ADD(&network, "more.parts", 0, 0.1, 4);
+    write_network(&network, HOME "/clip.pth", STATE_DICT, false);
+    make_small("mae-clip-vit-b16", HOME "/clip.pth", "auto");
+    PretrainOptions options = {.recipe = &recipe, .out = HOME "/assumed", .say = hear, .context = &text};
+    if (pretrain_run(&options) != PRETRAIN_DONE)
+        fail_msg("%s", error_text());
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+        if (!strstr(text.data, said[i]))
+            fail_msg("'%s' does not say '%s'", text.data, said[i]);
+    text_free(&text);
 }
 
 /* What does not fit is told with the key that helps. */
@@ -567,6 +592,7 @@ static void what_does_not_fit_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(their_recipes_train), cmocka_unit_test(targets_are_their_tokens),
+                                       cmocka_unit_test(what_is_assumed_is_said),
                                        cmocka_unit_test(what_does_not_fit_is_refused)};
     return cmocka_run_group_tests(tests, begin, end);
 }

@@ -31,7 +31,8 @@ static Recipe recipe;
 /* ---- the planted faults */
 
 typedef struct {
-    uint64_t step;      /* of the batch, from 0 */
+    uint64_t step; /* of the batch, from 0 in each stage */
+    uint32_t stage;
     int picture;        /* -1: all of them */
     float value;        /* added to its numbers with changing sign */
     uint32_t last_draw; /* the fault is there up to so many returns */
@@ -64,7 +65,8 @@ bool __wrap_loader_next(Loader *loader, LoaderBatch *out)
     size_t size = (size_t)open_options.channels * (size_t)open_options.height * (size_t)open_options.width;
     for (int i = 0; ok && i < fault_count; i++) {
         float *images = (float *)(uintptr_t)out->images;
-        if (out->count != open_options.batch || out->step != faults[i].step || draw > faults[i].last_draw)
+        if (out->count != open_options.batch || out->step != faults[i].step ||
+            open_options.stage % RECIPE_STAGES_MAX != faults[i].stage || draw > faults[i].last_draw)
             continue;
         size_t first = faults[i].picture < 0 ? 0 : (size_t)faults[i].picture;
         size_t count = faults[i].picture < 0 ? out->count : 1;
@@ -76,7 +78,7 @@ bool __wrap_loader_next(Loader *loader, LoaderBatch *out)
 
 static void plant(uint64_t step, int picture, float value, uint32_t last_draw)
 {
-    faults[fault_count++] = (Fault){step, picture, value, last_draw};
+    faults[fault_count++] = (Fault){step, 0, picture, value, last_draw};
 }
 
 /* ---- runs */
@@ -335,6 +337,28 @@ static void a_leap_goes_back(void **state)
     expect_same_run(HOME "/whole", HOME "/parts");
 }
 
+/* To what the first stage has left, whose student then becomes the teacher once more. */
+static void a_leap_goes_back_over_the_beginning_of_its_stage(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"target={kind: features, normalise: none}", "stages=[{epochs: 5}, {epochs: 5}]",
+                                       "schedule.warmup_epochs=1"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (!recipe_set(&recipe, keys[i]))
+            fail_msg("%s", error_text());
+    recipe.guard.spike = 8;
+    plant(20, -1, 1e3f, 0);
+    faults[0].stage = 1;
+    expect_run(PRETRAIN_DONE, HOME "/whole", false, 0);
+    expect_said(true, "step 46: the loss");
+    expect_said(true, "back to step 25, with other draws");
+    expect_run(KILLED, HOME "/parts", false, 40);
+    expect_run(KILLED, HOME "/parts", true, 47);
+    expect_said(true, "back to step 25");
+    expect_run(PRETRAIN_DONE, HOME "/parts", true, 0);
+    expect_same_run(HOME "/whole", HOME "/parts");
+}
+
 static void leaps_again_and_again_stop_the_run(void **state)
 {
     (void)state;
@@ -349,10 +373,12 @@ static void leaps_again_and_again_stop_the_run(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(a_broken_picture_is_named, begin, end),
-                                       cmocka_unit_test_setup_teardown(the_node_and_the_picture_are_named, begin, end),
-                                       cmocka_unit_test_setup_teardown(skipped_steps_change_nothing, begin, end),
-                                       cmocka_unit_test_setup_teardown(a_leap_goes_back, begin, end),
-                                       cmocka_unit_test_setup_teardown(leaps_again_and_again_stop_the_run, begin, end)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_broken_picture_is_named, begin, end),
+        cmocka_unit_test_setup_teardown(the_node_and_the_picture_are_named, begin, end),
+        cmocka_unit_test_setup_teardown(skipped_steps_change_nothing, begin, end),
+        cmocka_unit_test_setup_teardown(a_leap_goes_back, begin, end),
+        cmocka_unit_test_setup_teardown(a_leap_goes_back_over_the_beginning_of_its_stage, begin, end),
+        cmocka_unit_test_setup_teardown(leaps_again_and_again_stop_the_run, begin, end)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,8 +16,10 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "mim/mask.h"
+#include "report/sheet.h"
 #include "train/checkpoint.h"
 #include "train/pretrain.h"
+#include "train/reconstruct.h"
 #include "train/stopped_run.h"
 #include "train/teacher.h"
 #include "train/tiny_recipe.h"
@@ -25,7 +27,7 @@
 #define HOME "hybrid_test.tmp"
 #define FROM "{from: " HOME "/frozen, table: "
 
-enum { BATCH = 5, SIDE = 16, NUMBERS = 3 * SIDE * SIDE, PLACES = 16, OUT = 48 };
+enum { BATCH = 5, SIDE = 16, NUMBERS = 3 * SIDE * SIDE, PLACES = 16, OUT = 48, DRAWN = 4 };
 
 static Recipe recipe;
 static float images[BATCH * NUMBERS];
@@ -77,7 +79,7 @@ static Trainer *open_trainer(const Recipe *r, bool plain)
         options.teacher = &teacher;
     }
     Trainer *t = ok ? trainer_open(r, &options) : NULL;
-    if (!t || !teacher_begin(r, t))
+    if (!t || !teacher_begin(r, t, NULL))
         fail_msg("%s", error_text());
     return t;
 }
@@ -152,6 +154,64 @@ static void the_mix_is_that_of_picture_and_reconstruction(void **state)
     t = open_trainer(&recipe, true);
     check_mix(t, 3, 0.4, predictions, targets);
     trainer_close(t);
+}
+
+/* The byte of a cell of a sheet. */
+static int sheet_byte(const Image *sheet, int row, int column, int y, int x, int c)
+{
+    int scale = SHEET_CELL_LEAST / SIDE, side = SIDE * scale + SHEET_MARGIN, top_row = sheet->height - DRAWN * side;
+    int top = top_row + row * side + y * scale, left = SHEET_MARGIN + column * side + x * scale;
+    return sheet->data[((size_t)top * (size_t)sheet->width + (size_t)left) * 3 + (size_t)c];
+}
+
+static void draw_targets(const char *key, Image *sheet)
+{
+    MimTeacher teacher;
+    set(key);
+    Trainer *t = open_trainer(&recipe, true);
+    assert_true(reconstruct_can_mix(&recipe) && teacher_of(&recipe, 0, &teacher));
+    if (!reconstruct_targets(&recipe, &teacher, trainer_teacher_weights(t), images, hidden, BATCH, HOME "/targets.png") ||
+        !image_read(HOME "/targets.png", 3, sheet))
+        fail_msg("%s", error_text());
+    trainer_close(t);
+}
+
+/* Of the first pictures; of a whole share the picture itself, of none what the frozen model makes of it. */
+static void the_sheet_shows_what_is_mixed(void **state)
+{
+    (void)state;
+    Recipe its;
+    Image whole, none, frozen;
+    draw_targets("target.hybrid=" FROM "[{tap: 1, alpha: 1}]}", &whole);
+    draw_targets("target.hybrid=" FROM "[{tap: 1, alpha: 0}]}", &none);
+    assert_true(checkpoint_recipe(HOME "/frozen", &its));
+    its.run.device = RUN_DEVICE_CPU;
+    its.run.precision = RUN_PRECISION_F32;
+    Trainer *t = open_trainer(&its, true);
+    assert_true(checkpoint_load_weights(HOME "/frozen", &its, t, NULL));
+    if (!reconstruct_write(&its, trainer_weights(t), trainer_fixed(t), images, hidden, DRAWN, HOME "/frozen.png") ||
+        !image_read(HOME "/frozen.png", 3, &frozen))
+        fail_msg("%s", error_text());
+    trainer_close(t);
+    int changed = 0;
+    for (int row = 0; row < DRAWN; row++)
+        for (int i = 0; i < 3 * SIDE * SIDE; i++) {
+            int c = i % 3, x = i / 3 % SIDE, y = i / 3 / SIDE, original = sheet_byte(&whole, row, 0, y, x, c);
+            bool masked = hidden[row * PLACES + y / 4 * 4 + x / 4];
+            int reconstructed = sheet_byte(&none, row, 2, y, x, c);
+            assert_int_equal(sheet_byte(&whole, row, 1, y, x, c), masked ? 176 : original);
+            assert_true(abs(sheet_byte(&whole, row, 2, y, x, c) - original) <= 1);
+            assert_true(abs(reconstructed - sheet_byte(&frozen, row, 3, y, x, c)) <= 1);
+            changed += abs(reconstructed - original) > 5;
+        }
+    assert_true(changed > SIDE * SIDE);
+    image_free(&whole);
+    image_free(&none);
+    image_free(&frozen);
+    /* Five epochs of a share that changes. */
+    draw_targets("target.hybrid=" FROM "[{tap: 1, from: 0, to: 1, epochs: [2, 6]}]}", &whole);
+    assert_int_equal(whole.width, 7 * (SHEET_CELL_LEAST / SIDE * SIDE + SHEET_MARGIN) + SHEET_MARGIN);
+    image_free(&whole);
 }
 
 /* The long way round and with the exact savings: the same losses. */
@@ -269,6 +329,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_mix_is_that_of_picture_and_reconstruction, begin, end),
+        cmocka_unit_test_setup_teardown(the_sheet_shows_what_is_mixed, begin, end),
         cmocka_unit_test_setup_teardown(savings_and_whole_shares_change_nothing, begin, end),
         cmocka_unit_test_setup_teardown(shared_mask_tokens_change_nothing, begin, end),
         cmocka_unit_test_setup_teardown(a_stopped_run_comes_to_the_same, begin, end),

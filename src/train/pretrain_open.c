@@ -13,12 +13,28 @@
 #include "train/settle.h"
 #include "train/teacher.h"
 
+/* A run that goes on computes as before: its products are not timed again, except on other machines. */
+static bool read_algorithms(Run *run)
+{
+    bool fits = true;
+    if (!run_folder_read_algorithms(run->folder, &run->device, &fits))
+        return false;
+    if (!fits)
+        run_say(run, "%s/algorithms.json is of another GPU or other libraries: algorithms are timed anew",
+                run_folder_path(run->folder));
+    return true;
+}
+
 static bool open_device(Run *run, bool parts_are_open, FitRun of)
 {
     Recipe *r = &run->recipe;
     if (!device_open(recipe_word("run.device", (int)r->run.device), r->run.threads, &run->device))
         return false;
     device_set_tf32(&run->device, r->run.tf32);
+    bool autotune = r->run.autotune && r->run.devices == 1;
+    device_set_autotune(&run->device, autotune);
+    if (autotune && run->folder && !read_algorithms(run))
+        return false;
     return !parts_are_open || fit_settle(r, &run->device, run->options->plain, of);
 }
 
@@ -165,6 +181,16 @@ static bool load_start(Run *run)
     return ok || error_context("run.from");
 }
 
+static bool begin_teacher(Run *run)
+{
+    Text note = {0};
+    bool ok = teacher_begin(&run->recipe, run->trainer, &note);
+    if (ok && note.length)
+        run_say(run, "learns from %s", note.data);
+    text_free(&note);
+    return ok;
+}
+
 static void say_what(const Run *run)
 {
     const Recipe *r = &run->recipe;
@@ -272,7 +298,7 @@ bool run_open(Run *run)
     if (!open_device(run, parts_are_open, of) || !open_trainer(run, of))
         goto done;
     if (checkpoint ? !load_checkpoint(run, checkpoint)
-                   : (r->run.from[0] && !load_start(run)) || !teacher_begin(r, run->trainer) || !run_make_codes(run))
+                   : (r->run.from[0] && !load_start(run)) || !begin_teacher(run) || !run_make_codes(run))
         goto done;
     if (!run->folder && !(run->folder = run_folder_open(NULL, r->name)))
         goto done;
@@ -283,7 +309,7 @@ bool run_open(Run *run)
             goto done;
         if (!run_open_loader(run) || (o->resume && !checkpoint && !keep_old_log(run)) ||
             !run_folder_write_recipe(run->folder, r) || !run_folder_write_environment(run->folder, &run->device) ||
-            !run_folder_open_log(run->folder, run->step))
+            !run_folder_write_algorithms(run->folder, &run->device) || !run_folder_open_log(run->folder, run->step))
             goto done;
         /* Somewhere to go back to. */
         if (r->guard.spike > 0 && run->saved < 0 && !run_save(run))

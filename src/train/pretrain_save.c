@@ -136,7 +136,7 @@ bool run_save(Run *run)
         return true;
     CheckpointMeta meta = run_meta(run);
     /* The log first: a checkpoint never has steps behind it that the log lost. */
-    if (!run_folder_sync_log(run->folder) ||
+    if (!run_folder_sync_log(run->folder) || !run_folder_write_algorithms(run->folder, &run->device) ||
         !checkpoint_save(run_folder_path(run->folder), run->trainer, r, &meta, r->run.keep))
         return false;
     run->saved = run->step;

@@ -1,4 +1,4 @@
-/* A run's directory: the lock, recipe.yaml, environment.json. */
+/* A run's directory: the lock, recipe.yaml, environment.json, algorithms.json. */
 #include "train/run_folder.h"
 
 #include <errno.h>
@@ -218,5 +218,41 @@ bool run_folder_write_environment(RunFolder *f, const Device *device)
     bool ok = path && !out.failed && file_write(path, out.data, out.length);
     memory_free(path);
     text_free(&out);
+    return ok;
+}
+
+/* ---- algorithms.json */
+
+static const char algorithms_name[] = "algorithms.json";
+
+bool run_folder_write_algorithms(RunFolder *f, const Device *device)
+{
+    size_t timed = device_timed(device);
+    Text out = {0};
+    if (timed == f->timed)
+        return true;
+    char *path = run_folder_inside(f, algorithms_name);
+    device_write_timed(device, &out);
+    bool ok = path && !out.failed && file_write(path, out.data, out.length);
+    if (ok)
+        f->timed = timed;
+    memory_free(path);
+    text_free(&out);
+    return ok;
+}
+
+bool run_folder_read_algorithms(RunFolder *f, Device *device, bool *fits)
+{
+    size_t size;
+    char *path = run_folder_inside(f, algorithms_name), *json = NULL;
+    bool ok = path != NULL;
+    *fits = true;
+    if (ok && file_exists(path)) {
+        ok = (json = file_read(path, 0, &size)) != NULL &&
+             (device_read_timed(device, json, fits) || error_context("%s (without it algorithms are timed anew)", path));
+        f->timed = ok ? device_timed(device) : 0;
+    }
+    memory_free(json);
+    memory_free(path);
     return ok;
 }

@@ -1,5 +1,5 @@
 /* A run's directory, except its checkpoints: the lock, recipe.yaml, log.jsonl, TensorBoard's events, environment.json,
- * bad_files.csv. */
+ * algorithms.json, bad_files.csv. */
 #ifndef LACUNA_TRAIN_RUN_FOLDER_H
 #define LACUNA_TRAIN_RUN_FOLDER_H
 
@@ -34,6 +34,12 @@ bool run_folder_read_recipe(const char *run, Recipe *recipe, bool *found);
 
 /* RUN/environment.json: what computes, as JSON; replaced as a whole by every session. */
 bool run_folder_write_environment(RunFolder *folder, const Device *device);
+
+/* RUN/algorithms.json: what was timed for products on a GPU (device_write_timed()); written when there is something new,
+ * replaced as a whole. Reading takes it over when it is there (*fits true when not, and as device_read_timed() else); false
+ * after error_set(): damaged. */
+bool run_folder_write_algorithms(RunFolder *folder, const Device *device);
+bool run_folder_read_algorithms(RunFolder *folder, Device *device, bool *fits);
 
 /* Opens RUN/log.jsonl for run_folder_log() and TensorBoard's events for run_folder_events(), and cuts off all that belongs to
  * steps behind `step`, and ends that are torn. Sheets of later steps go as well. They may be open

@@ -13,6 +13,7 @@ struct RunFolder {
     int bad;        /* of bad_files.csv */
     Text line;      /* of the log; its memory is kept from line to line */
     BadNames names; /* that bad_files.csv holds */
+    size_t timed;   /* kinds of products in algorithms.json */
 };
 
 /* A fresh string "RUN/NAME"; NULL after error_set(). */

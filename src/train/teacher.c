@@ -267,21 +267,47 @@ static bool copy_student(Trainer *from, Trainer *to)
     return true;
 }
 
-bool teacher_begin(const Recipe *r, Trainer *t)
+/* What belongs to a network has no use with a code book of patches; a book brings its own number of codes. */
+static bool suits_codes(const Recipe *r, const CodeFile *file)
+{
+    Recipe *plain = memory_new(1, sizeof *plain);
+    if (!plain)
+        return false;
+    recipe_defaults(plain);
+    int usual = plain->target.codes;
+    memory_free(plain);
+    if (file->codes && r->target.codes != usual && r->target.codes != file->codes)
+        return error_set("target.codes is %d, but the code book of %s has %d: give target.codes=%d", r->target.codes,
+                         r->target.teacher, file->codes, file->codes);
+    for (int k = 0; file->of == MIM_CODES_OF_PATCHES && k < r->decoder_count; k++) {
+        const RecipeTarget *t = &r->decoders[k].target;
+        const char *idle = t->kind != TARGET_TOKENS          ? NULL
+                           : t->normalise == NORMALISE_TOKEN ? "target.normalise token"
+                           : t->final_norm                   ? "target.final_norm"
+                           : t->projection                   ? "target.projection"
+                                                             : NULL;
+        if (idle)
+            return error_set("decoders.%d: %s is of a network's tokens, and %s is a code book of patches", k, idle,
+                             r->target.teacher);
+    }
+    return true;
+}
+
+bool teacher_begin(const Recipe *r, Trainer *t, Text *note)
 {
     CodeFile file;
     if (!trainer_begin_averages(t))
         return false;
-    if (r->hybrid.from[0] && !checkpoint_load_hybrid(r->hybrid.from, r, t))
+    if (r->hybrid.from[0] && !checkpoint_load_hybrid(r->hybrid.from, r, t, note))
         return error_context("target.hybrid.from");
     if (!mim_needs_teacher(r) || !strcmp(r->target.teacher, "random"))
         return true;
     if (!strcmp(r->target.teacher, "initial"))
         return copy_student(t, t);
     bool tokens = mim_has_target(r, TARGET_TOKENS);
-    bool ok = !tokens || code_file_look(r->target.teacher, &file);
+    bool ok = !tokens || (code_file_look(r->target.teacher, &file) && suits_codes(r, &file));
     if (ok && (!tokens || file.of == MIM_CODES_OF_TOKENS))
-        ok = checkpoint_load_teacher(r->target.teacher, r, t);
+        ok = checkpoint_load_teacher(r->target.teacher, r, t, note);
     if (ok && tokens && file.codes)
         ok = code_file_load(r->target.teacher, t);
     return ok || error_context("target.teacher");

@@ -36,9 +36,9 @@ bool teacher_of(const Recipe *recipe, int stage, MimTeacher *model);
 bool teacher_largest(const Recipe *recipe, MimTeacher *model);
 
 /* Puts the first stage's teacher into a trainer that was opened with it: a copy of the trainer's own present weights
- * (`initial`), weights of a file, or nothing, as a trainer begins with a random one; and a code book that a file holds. False
- * after error_set(). */
-bool teacher_begin(const Recipe *recipe, Trainer *trainer);
+ * (`initial`), weights of a file, or nothing, as a trainer begins with a random one; and a code book that a file holds. What
+ * had to be assumed of files is appended to `note` (may be NULL). False after error_set(). */
+bool teacher_begin(const Recipe *recipe, Trainer *trainer, Text *note);
 
 /* Makes the student of `from` the teacher of `to`, whose weights stay; AdamW's state and count of steps go on in `to`
  * unless the stage resets them. False after error_set(). */

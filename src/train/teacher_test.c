@@ -206,6 +206,36 @@ static void a_stopped_run_comes_to_the_same(void **state)
     }
 }
 
+/* The first step of a stage has rate 0: what there is then is the stage's own draw. */
+static void a_stage_begins_with_weights_of_its_own(void **state)
+{
+    (void)state;
+    run_until(&recipe, HOME "/run", false, 5, PRETRAIN_STOPPED);
+    SafeTensors *model = open_part(HOME "/run", 5, "model");
+    for (int stage = 0; stage < 2; stage++) {
+        MimTeacher teacher;
+        TrainerOptions options = {.batch = 4, .micro_batch = 4, .teacher = &teacher, .stage = stage};
+        assert_true(device_open("cpu", 1, &options.device) && teacher_of(&recipe, stage, &teacher));
+        Trainer *t = trainer_open(&recipe, &options);
+        if (!t)
+            fail_msg("%s", error_text());
+        const ParamSet *set = trainer_params(t);
+        int drawn = 0, other = 0;
+        for (size_t i = 0; i < set->count; i++) {
+            const Param *p = &set->params[i];
+            const SafeTensor *learnt = p->kind == PARAM_TRAINED ? safetensors_find(model, p->name) : NULL;
+            if (!learnt || !strstr(p->name, ".weight") || strstr(p->name, "norm"))
+                continue;
+            drawn++;
+            other += memcmp(learnt->data, trainer_weights(t) + p->offset, (size_t)p->count * sizeof(float)) != 0;
+        }
+        assert_true(drawn > 10);
+        assert_int_equal(other, stage ? 0 : drawn);
+        trainer_close(t);
+    }
+    safetensors_close(model);
+}
+
 /* A number for each place of a parameter, from its name. */
 static float numbered(const Param *p, int64_t i)
 {
@@ -316,7 +346,7 @@ static Trainer *open_looking(const Recipe *r)
     Trainer *t = recipe_check(r) && device_open("cpu", 1, &options.device) && teacher_of(r, 0, &teacher)
                      ? trainer_open(r, &options)
                      : NULL;
-    if (!t || !teacher_begin(r, t))
+    if (!t || !teacher_begin(r, t, NULL))
         fail_msg("%s", error_text());
     return t;
 }
@@ -445,6 +475,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(stages_lie_one_behind_the_other, begin, end),
         cmocka_unit_test_setup_teardown(the_student_becomes_the_teacher, begin, end),
         cmocka_unit_test_setup_teardown(a_shallow_teacher_can_be_named, begin, end),
+        cmocka_unit_test_setup_teardown(a_stage_begins_with_weights_of_its_own, begin, end),
         cmocka_unit_test_setup_teardown(a_stopped_run_comes_to_the_same, begin, end),
         cmocka_unit_test_setup_teardown(a_teacher_of_another_width_gives_way, begin, end),
         cmocka_unit_test_setup_teardown(a_new_stage_is_no_leap, begin, end),

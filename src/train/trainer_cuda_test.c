@@ -146,6 +146,33 @@ static void what_was_planned_is_taken(void **state)
     assert_int_equal(fake_open_things(), 0);
 }
 
+/* Products are captured again with what was the fastest; nothing that is learnt changes. */
+static void timed_products_are_captured_anew(void **state)
+{
+    (void)state;
+    TrainerMetrics metrics[2];
+    TrainerBatch batch = {.images = images, .hidden = hidden, .lr = 1e-3};
+    for (int tuned = 0; tuned < 2; tuned++) {
+        Device cuda;
+        fake_reset();
+        fake_set_algorithms(3, (double[]){2e-3, 1e-3, 3e-3});
+        assert_true(device_open("cuda", 1, &cuda));
+        device_set_autotune(&cuda, tuned);
+        TrainerOptions options = options_on(&cuda, 4);
+        Trainer *t = trainer_open(&recipe, &options);
+        assert_non_null(t);
+        fake_log_clear();
+        assert_true(trainer_step(t, &batch, &metrics[tuned]) && trainer_step(t, &batch, &metrics[tuned]));
+        assert_int_equal(strstr(fake_log(), "product\n") != NULL, !tuned);
+        assert_int_equal(strstr(fake_log(), "product by 1\n") != NULL, tuned);
+        assert_true(fake_graph_launches() > 0);
+        trainer_close(t);
+        device_close(&cuda);
+        assert_int_equal(fake_open_things(), 0);
+    }
+    assert_true(metrics[0].loss == metrics[1].loss && metrics[0].grad_norm == metrics[1].grad_norm);
+}
+
 static int count_copies(void)
 {
     int count = 0;
@@ -261,9 +288,13 @@ static void each_call_may_fail(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_fits_is_known_before), cmocka_unit_test(a_code_book_is_made_once),
-        cmocka_unit_test(groups_are_left_alone),     cmocka_unit_test(what_was_planned_is_taken),
-        cmocka_unit_test(fetching_changes_nothing),  cmocka_unit_test(a_batch_ahead_is_taken_once),
+        cmocka_unit_test(what_fits_is_known_before),
+        cmocka_unit_test(a_code_book_is_made_once),
+        cmocka_unit_test(groups_are_left_alone),
+        cmocka_unit_test(what_was_planned_is_taken),
+        cmocka_unit_test(timed_products_are_captured_anew),
+        cmocka_unit_test(fetching_changes_nothing),
+        cmocka_unit_test(a_batch_ahead_is_taken_once),
         cmocka_unit_test(each_call_may_fail),
     };
     return cmocka_run_group_tests(tests, begin, NULL);

@@ -1,5 +1,6 @@
 #include "train/weights.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,6 +125,35 @@ static bool read_recipe(const Weights *w, Recipe *recipe)
     return recipe_parse(recipe, text, strlen(text), "its recipe") && recipe_check(recipe);
 }
 
+/* ---- the size of a network of this program */
+
+static bool is_matrix(const Weights *w, const char *name, int64_t rows, int64_t columns)
+{
+    const Weight *t = weights_find(w, name);
+    return t && t->shape[0] == rows && (columns ? t->ndim == 2 && t->shape[1] == columns : t->ndim == 1);
+}
+
+static bool has_blocks(const Weights *w, const char *prefix, int depth, int64_t width, double mlp_ratio)
+{
+    int64_t hidden = llround(mlp_ratio * (double)width);
+    for (int i = 0; i < depth; i++) {
+        char name[4][64];
+        static const char *const parts[] = {"norm1.weight", "attn.qkv.weight", "mlp.fc1.weight", "mlp.fc2.weight"};
+        for (int k = 0; k < 4; k++)
+            snprintf(name[k], sizeof name[k], "%sblocks.%d.%s", prefix, i, parts[k]);
+        if (!is_matrix(w, name[0], width, 0) || !is_matrix(w, name[1], 3 * width, width) ||
+            !is_matrix(w, name[2], hidden, width) || !is_matrix(w, name[3], width, hidden))
+            return error_set("it does not hold the %sblocks.%d that its recipe names", prefix, i);
+    }
+    return true;
+}
+
+/* Who opens a model takes memory for what its recipe says: the file has to be as large. */
+static bool holds_network(const Weights *w, const Recipe *r)
+{
+    return has_blocks(w, "", recipe_depth(r), r->encoder.width, r->encoder.mlp_ratio);
+}
+
 /* ---- the teacher of a checkpoint */
 
 /* "PATH#teacher" of a run or a checkpoint; PATH into *of, fresh. */
@@ -173,7 +203,7 @@ static bool describe_teacher(Weights *w, const char *folder, Recipe *r)
     if (blocks < recipe_depth(r))
         r->encoder.keep_blocks = blocks;
     r->encoder.final_norm = r->encoder.final_norm && weights_find(w, "norm.weight");
-    return recipe_check(r);
+    return recipe_check(r) && holds_network(w, r);
 }
 
 static bool open_teacher(Weights *w, const char *of, Recipe *recipe, Text *note)
@@ -194,6 +224,24 @@ static bool open_teacher(Weights *w, const char *of, Recipe *recipe, Text *note)
 
 /* ---- opening */
 
+/* What may be a part of the network that is not carried out. */
+static void note_unexpected(const Foreign *f, Text *note)
+{
+    enum { NAMED = 3, NAME_SHOWN = 120 };
+    size_t count, found = 0;
+    const ForeignTensor *tensors = foreign_tensors(f, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (tensors[i].fate != FOREIGN_UNEXPECTED)
+            continue;
+        if (found++ < NAMED)
+            text_add(note, "%s%.*s", found == 1 ? "Left out as unknown: " : ", ", NAME_SHOWN, tensors[i].tensor->name);
+    }
+    if (found > NAMED)
+        text_add(note, " and %zu more", found - NAMED);
+    if (found)
+        text_add(note, ". ");
+}
+
 static bool open_foreign(Weights *w, Recipe *recipe, Text *note)
 {
     SafeTensors *file = w->own; /* of another program */
@@ -202,8 +250,10 @@ static bool open_foreign(Weights *w, Recipe *recipe, Text *note)
         return false;
     if (!(w->foreign = foreign_open(w->state, recipe)))
         return error_context("%s", w->path);
-    if (note)
+    if (note) {
         text_add(note, "%s: %s. %s", w->path, foreign_kind(w->foreign), foreign_notes(w->foreign));
+        note_unexpected(w->foreign, note);
+    }
     return true;
 }
 
@@ -214,7 +264,7 @@ static bool open_file(Weights *w, Recipe *recipe, Text *note)
         if (!(w->own = safetensors_open(w->path)))
             return false;
         if (is_own(w->own))
-            return (read_recipe(w, recipe) || error_context("%s", w->path)) && list_own(w, false);
+            return list_own(w, false) && ((read_recipe(w, recipe) && holds_network(w, recipe)) || error_context("%s", w->path));
     }
     return open_foreign(w, recipe, note);
 }

@@ -155,7 +155,7 @@ static void it_teaches(void **state)
         fail_msg("%s", error_text());
     assert_true(teacher.vit.block.width == WIDTH && teacher.vit.block.heads == 2 && teacher.projected == 0);
     Trainer *t = open_trainer(more, &teacher);
-    if (!teacher_begin(&recipe, t))
+    if (!teacher_begin(&recipe, t, NULL))
         fail_msg("%s", error_text());
     expect_weight(trainer_teacher_params(t), trainer_teacher_weights(t), "blocks.0.mlp.fc1.weight");
     expect_weight(trainer_teacher_params(t), trainer_teacher_weights(t), "pos_embed");

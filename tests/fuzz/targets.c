@@ -421,7 +421,7 @@ static void look_at(const PickleValue *v, int *left)
 static void read_pickle(const uint8_t *data, size_t size)
 {
     error_clear();
-    Pickle *pickle = pickle_read(data, size, 0, "part");
+    Pickle *pickle = pickle_read(data, size, 0, PICKLE_OPCODES_MAX, "part");
     expect(pickle || error_text()[0], "a refusal says why");
     if (!pickle)
         return;

@@ -4,13 +4,14 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "device/cuda/products.h"
 
 struct CudaDevice {
     const CudaRuntime *runtime;
     int index;
     CudaProperties properties;
     CudaStream stream;
-    void *products;
+    CudaProducts *products;
 };
 
 /* ---- errors */
@@ -39,7 +40,7 @@ bool cuda_launched(CudaStream *stream, const char *op)
 
 bool cuda_product(CudaStream *stream, const CudaProduct *product)
 {
-    return stream->device->runtime->product(stream->device->products, stream, product);
+    return cuda_products_run(stream->device->products, stream, product);
 }
 
 /* ---- opening */
@@ -100,7 +101,7 @@ CudaDevice *cuda_open(int index, bool tf32)
         ok = error_set("GPU %d (%s) has compute capability %d.%d; 8.0 or newer is needed (A100, RTX 30 and later)", index,
                        p->name, p->capability / 10, p->capability % 10);
     ok = ok && cuda_check(d, r->device_use(index), "opening the GPU") &&
-         cuda_check(d, r->stream_new(&d->stream.handle), "opening a stream") && r->products_open(&d->products);
+         cuda_check(d, r->stream_new(&d->stream.handle), "opening a stream") && (d->products = cuda_products_open(d)) != NULL;
     if (!ok) {
         cuda_close(d);
         return NULL;
@@ -119,14 +120,18 @@ void cuda_close(CudaDevice *d)
         d->runtime->stream_wait(d->stream.handle);
         d->runtime->stream_free(d->stream.handle);
     }
-    if (d->products)
-        d->runtime->products_close(d->products);
+    cuda_products_close(d->products);
     memory_free(d);
 }
 
 const CudaProperties *cuda_device_properties(const CudaDevice *d)
 {
     return &d->properties;
+}
+
+CudaProducts *cuda_products(CudaDevice *d)
+{
+    return d->products;
 }
 
 CudaStream *cuda_stream(CudaDevice *d)

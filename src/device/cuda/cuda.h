@@ -20,6 +20,10 @@ bool cuda_properties(int index, CudaProperties *properties);
 
 const CudaProperties *cuda_device_properties(const CudaDevice *d);
 
+/* The products of its stream (products.h). */
+typedef struct CudaProducts CudaProducts;
+CudaProducts *cuda_products(CudaDevice *d);
+
 /* Where kernels are put. */
 CudaStream *cuda_stream(CudaDevice *d);
 

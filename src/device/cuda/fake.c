@@ -40,7 +40,10 @@ typedef struct {
 typedef struct {
     const Stream *stream; /* where it was recorded last; NULL: nowhere yet */
     int put;              /* into that stream before it */
+    double at;            /* by the fake's clock */
 } Event;
+
+enum { ALGORITHMS = 8 };
 
 #define SPACE ((size_t)1 << 38) /* bytes of addresses, taken once; only what is used becomes memory */
 
@@ -50,14 +53,19 @@ static struct {
     int64_t memory, used;
     int devices, count_error;
     int things, calls, fail_at, error, launch_error, graph_launches, waits, slack;
+    int algorithms;
+    double seconds[ALGORITHMS], clock;
+    uint64_t library;
     Graph *capturing;
     Text log;
-} fake = {.memory = 64000000000, .devices = 1};
+} fake = {.memory = 64000000000, .devices = 1, .algorithms = 1, .library = 1};
 
 void fake_reset(void)
 {
     fake.memory = 64000000000;
-    fake.devices = 1;
+    fake.devices = fake.algorithms = 1;
+    fake.library = 1;
+    fake.seconds[0] = 0;
     fake.count_error = fake.calls = fake.fail_at = fake.error = fake.launch_error = 0;
     fake_log_clear();
 }
@@ -71,6 +79,17 @@ void fake_set_devices(int count, int error)
 void fake_set_memory(int64_t bytes)
 {
     fake.memory = bytes;
+}
+
+void fake_set_algorithms(int count, const double *seconds)
+{
+    fake.algorithms = count;
+    memcpy(fake.seconds, seconds, (size_t)count * sizeof *seconds);
+}
+
+void fake_set_library(uint64_t version)
+{
+    fake.library = version;
 }
 
 void fake_fail_at(int n, int error)
@@ -319,7 +338,7 @@ static int wait(void *thing)
 static int event_record(void *event, void *stream)
 {
     const Stream *s = stream;
-    *(Event *)event = (Event){s, s->put};
+    *(Event *)event = (Event){s, s->put, fake.clock};
     return call();
 }
 
@@ -334,9 +353,7 @@ static int stream_follow(void *stream, void *event)
 
 static int event_seconds(void *from, void *to, double *seconds)
 {
-    (void)from;
-    (void)to;
-    *seconds = 1e-3;
+    *seconds = 1e-3 + ((const Event *)to)->at - ((const Event *)from)->at;
     return call();
 }
 
@@ -509,9 +526,16 @@ static void set_number(void *to, DType type, int64_t i, double value)
     ((uint16_t *)to)[i] = (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
+typedef struct {
+    CudaProduct product;
+    int algorithm;
+} Job;
+
 static void run_product(void *data)
 {
-    const CudaProduct *p = data;
+    const Job *job = data;
+    const CudaProduct *p = &job->product;
+    fake.clock += fake.seconds[job->algorithm];
     for (int64_t i = 0; i < p->rows; i++)
         for (int64_t j = 0; j < p->columns; j++) {
             double sum = p->bias ? number(p->bias, p->c_type, j) : 0;
@@ -534,14 +558,51 @@ static void products_close(void *products)
     thing_free(products);
 }
 
-static bool product(void *products, const CudaStream *stream, const CudaProduct *p)
+static uint64_t products_version(void *products)
 {
     (void)products;
-    CudaProduct *copied = malloc(sizeof *copied);
-    if (!copied)
+    return fake.library;
+}
+
+static bool product_describe(void *products, const CudaProductKind *kind, void **described)
+{
+    (void)products;
+    (void)kind;
+    return !thing_new(described, 1) || error_set("the fake library does not know such a product");
+}
+
+static void product_forget(void *products, void *described)
+{
+    (void)products;
+    thing_free(described);
+}
+
+static bool product_propose(void *products, void *described, const void *bias, int most, CudaAlgorithm *ways, int *count)
+{
+    (void)products;
+    (void)described;
+    (void)bias;
+    *count = most < fake.algorithms ? most : fake.algorithms;
+    memset(ways, 0, (size_t)*count * sizeof *ways);
+    for (int i = 0; i < *count; i++)
+        ways[i].words[0] = (uint64_t)i;
+    return !call() || error_set("the fake library does not propose anything");
+}
+
+static bool product(void *products, void *described, const CudaAlgorithm *way, const CudaProduct *p, void *stream)
+{
+    static const char *const names[ALGORITHMS] = {"product",      "product by 1", "product by 2", "product by 3",
+                                                  "product by 4", "product by 5", "product by 6", "product by 7"};
+    int algorithm = (int)way->words[0];
+    (void)products;
+    (void)described;
+    if (fake.seconds[algorithm] < 0)
+        return error_set("the fake library does not carry that out");
+    Job *job = malloc(sizeof *job);
+    if (!job)
         return error_set("memory is out");
-    *copied = *p;
-    int error = put(stream->handle, (Work){.name = "product", .run = run_product, .release = free, .data = copied});
+    *job = (Job){*p, algorithm};
+    int error = put(stream, (Work){.name = names[algorithm], .run = run_product, .release = free, .data = job});
     return !error || error_set("the fake product failed: %s", error_words(error));
 }
 
@@ -576,6 +637,10 @@ const CudaRuntime *cuda_runtime(void)
                                         .last_error = last_error,
                                         .products_open = products_open,
                                         .products_close = products_close,
+                                        .products_version = products_version,
+                                        .product_describe = product_describe,
+                                        .product_forget = product_forget,
+                                        .product_propose = product_propose,
                                         .product = product};
     return &runtime;
 }

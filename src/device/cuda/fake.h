@@ -32,6 +32,13 @@ void fake_reset(void);
 void fake_set_devices(int count, int error);
 void fake_set_memory(int64_t bytes);
 
+/* Algorithms that the fake library of products proposes, at most 8, and the seconds that each takes by the fake's clock; less
+ * than 0: it is proposed, but fails when it is launched. At the start one, which takes no time. */
+void fake_set_algorithms(int count, const double *seconds);
+
+/* The version that the library says it is; at the start 1. */
+void fake_set_library(uint64_t version);
+
 /* The n-th call from now on (1: the next) fails with this error, and all behind it when it is FAKE_LOST; n 0: none does. */
 void fake_fail_at(int n, int error);
 

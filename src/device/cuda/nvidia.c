@@ -240,6 +240,10 @@ const CudaRuntime *cuda_runtime(void)
                                         .last_error = last_error,
                                         .products_open = nvidia_products_open,
                                         .products_close = nvidia_products_close,
+                                        .products_version = nvidia_products_version,
+                                        .product_describe = nvidia_product_describe,
+                                        .product_forget = nvidia_product_forget,
+                                        .product_propose = nvidia_product_propose,
                                         .product = nvidia_product};
     return &runtime;
 }

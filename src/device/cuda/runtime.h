@@ -24,6 +24,19 @@ typedef struct {
 /* What went wrong, as far as the device layer treats errors differently. */
 typedef enum { CUDA_FAULT_OTHER, CUDA_FAULT_MEMORY, CUDA_FAULT_NO_DRIVER, CUDA_FAULT_NO_DEVICE, CUDA_FAULT_LOST } CudaFault;
 
+/* What decides how fast a product is computed in which way, and what comes out. Compared as bytes, so it is cleared before it
+ * is filled. Strides, types and turns as in CudaProduct; alignments in bytes. */
+typedef struct {
+    int64_t rows, columns, inner, a_stride, b_stride, c_stride, work; /* work: bytes of workspace */
+    int32_t type, c_type, a_turned, b_turned, adds, biased, tf32, a_align, b_align, c_align, bias_align, zero;
+} CudaProductKind;
+
+/* One way to compute a product, as its library writes it down: it means something to the same version of it alone. */
+enum { CUDA_ALGORITHM_WORDS = 8 };
+typedef struct {
+    uint64_t words[CUDA_ALGORITHM_WORDS];
+} CudaAlgorithm;
+
 typedef struct {
     const char *(*error_text)(int error);
     CudaFault (*fault)(int error);
@@ -59,10 +72,16 @@ typedef struct {
 
     int (*last_error)(void); /* of kernels launched by this thread; forgets it */
 
-    /* Products, with a handle of their own: false after error_set(). */
+    /* The library of products, with a handle of its own; used by products.c. False after error_set().
+     * product_describe: what the other calls need to know of a kind; to be given back before the library is closed.
+     * product_propose: at most `most` ways to compute it, and at least one; the one that it holds for the fastest first. */
     bool (*products_open)(void **products);
     void (*products_close)(void *products);
-    bool (*product)(void *products, const CudaStream *stream, const CudaProduct *product);
+    uint64_t (*products_version)(void *products);
+    bool (*product_describe)(void *products, const CudaProductKind *kind, void **described);
+    void (*product_forget)(void *products, void *described);
+    bool (*product_propose)(void *products, void *described, const void *bias, int most, CudaAlgorithm *ways, int *count);
+    bool (*product)(void *products, void *described, const CudaAlgorithm *way, const CudaProduct *product, void *stream);
 } CudaRuntime;
 
 /* Weak here, so that its address tells whether one is linked; those who define it leave the word out. */

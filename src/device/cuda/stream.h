@@ -44,7 +44,8 @@ enum { CUDA_PRODUCT_WORK = 32 << 20 };
 
 /* C = op(A) op(B), or C += with accumulate; all row-major. A is rows x inner, or with a_turned stored as inner x rows; B is
  * inner x columns, or with b_turned stored as columns x inner; C is rows x columns. Strides: elements from one stored row to
- * the next. Sums are f32. The result depends on the shapes, the GPU and its libraries only. */
+ * the next. Sums are f32. The result depends on the shapes, the GPU and its libraries
+ * only, and with products that are timed (products.h) on which algorithm was the fastest. */
 typedef struct {
     int64_t rows, columns, inner;
     const void *a, *b;
