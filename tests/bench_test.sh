@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# bench/performance.py and bench/epoch.py against a made-up program and a made-up PyTorch: which mode is picked, what the page says, that hand-written
+# bench/performance.py, epoch.py and gpu.py against a made-up program and a made-up PyTorch: which mode is picked, what the page says, that hand-written
 # text stays, and that a run that was interrupted goes on where it was.
 set -euo pipefail
 
@@ -36,10 +36,13 @@ elif [ "$2" = ops ]; then
     line='"calls": 2, "seconds": 0.4, "share": 0.4, "gflops_per_second": 60, "limit": "compute", "floor_seconds": 0.3, "peak_share": 0.75'
     echo "{\"step_seconds_mean\": 1.0, \"floor_seconds\": 0.6, \"peak_share\": 0.6, \"gflops_per_second\": 50,
         \"peak\": {\"f32_gflops_per_second\": 100, \"bf16_gflops_per_second\": 200, \"memory_gbytes_per_second\": 10},
-        \"ops\": [{\"op\": \"linear\", $line}, {\"op\": \"linear_dw\", $line}]}" | tr -d '\n'
+        \"ops\": [{\"op\": \"linear\", $line}, {\"op\": \"linear_dw\", $line}],
+        \"shapes\": [{\"op\": \"linear\", \"sizes\": \"2 x 3 x 4\", $line}]}" | tr -d '\n'
     echo
 else
-    echo "{\"step_seconds_median\": $seconds, \"peak_rss_bytes\": 100e6, \"images_per_second\": 1024}"
+    echo "{\"step_seconds_median\": $seconds, \"peak_rss_bytes\": 100e6, \"images_per_second\": 1024, \"gflops_per_second\": 50,
+        \"peak_device_bytes\": 1e9, \"device\": \"a GPU\"}" | tr -d '\n'
+    echo
 fi
 TEXT
 cat >"$work/python" <<'TEXT'
@@ -52,7 +55,7 @@ case " $* " in
 *) seconds=2.0 ;;
 esac
 echo "warnings"
-echo "{\"step_seconds_median\": $seconds, \"peak_rss_bytes\": 400e6, \"torch\": \"9.9\", \"pictures_per_second\": 256}"
+echo "{\"step_seconds_median\": $seconds, \"peak_rss_bytes\": 400e6, \"torch\": \"9.9\", \"pictures_per_second\": 256, \"peak_device_bytes\": 2e9}"
 TEXT
 chmod +x "$work/lacuna" "$work/python"
 export LACUNA_PEER_PYTHON=$work/python
@@ -133,6 +136,26 @@ grep -v '"loader"' "$work/results.jsonl" >"$work/others.jsonl"
 python3 "$source_folder/bench/performance.py" --configs cifar_p4 --program "$work/lacuna" --page "$work/page.md" \
     --results "$work/others.jsonl" --only-page 2>"$work/said" || fail "$(cat "$work/said")"
 cmp -s "$work/page.md" "$work/first.md" || fail "a page without new results of the loader lost its section"
+
+# A GPU: the larger batch is twice as fast, and so is its peer's. One that fails leaves what was measured before.
+gpu() {
+    python3 "$source_folder/bench/gpu.py" --program "$work/lacuna" --configs cifar_p4,vit_b --rounds 2 --out "$work/gpu" "$@" \
+        >"$work/page.md" 2>"$work/said" || fail "$(cat "$work/said")"
+}
+gpu --batches 2,4
+says 'on a GPU, in bf16'
+says '| cifar_p4 | 4 | 8 | 1.00 (1.00-1.00) | 0.1 | 25 % | 1.00 | 2.50 | eager, 4, 2.00 GB |'
+says '| linear 2 x 3 x 4 | 2 | 400.000 | 40.0 % | compute | 300.000 | 75 % |'
+[ "$(grep -c '"kind": "autotune"' "$work/gpu/gpu.jsonl")" = 4 ] || fail "$(cat "$work/gpu/gpu.jsonl")"
+sed -i '2i case " $* " in *" --batch-size 4 "*|*" vit_b "*) exit 1 ;; esac' "$work/lacuna"
+gpu --batches 2,4
+says '| cifar_p4 | 2 | 4 |'
+grep -q vit_b "$work/page.md" && fail "what failed is on the page"
+sed -i 2d "$work/lacuna"
+if gpu_said=$(python3 "$source_folder/bench/gpu.py" --program "$work/lacuna" --seconds 0 --out "$work/none" 2>&1); then
+    fail "nothing was measured, and nothing said"
+fi
+[[ $gpu_said == *'nothing could be measured'* ]] || fail "$gpu_said"
 
 # Another program has no results yet, and what fails says so.
 echo 'exit 1' >>"$work/lacuna"

@@ -582,18 +582,39 @@ static bool opens_weights(const DamageFile *file)
     return weights != NULL;
 }
 
-/* A file of this program that says that it holds much more than it does. */
+/* A file of this program with one block of width 64 and a decoder's end, whose recipe says that it holds much more. */
+static void expect_cheap_recipe(const char *recipe, bool block, const char *words)
+{
+    static const char path[] = HOME "/small.safetensors";
+    static const float numbers[4 * 64 * 64];
+    SafeTensor tensors[] = {{.name = "blocks.0.norm1.weight", .ndim = 1, .shape = {64}},
+                            {.name = "blocks.0.attn.qkv.weight", .ndim = 2, .shape = {192, 64}},
+                            {.name = "blocks.0.mlp.fc1.weight", .ndim = 2, .shape = {256, 64}},
+                            {.name = "blocks.0.mlp.fc2.weight", .ndim = 2, .shape = {64, 256}},
+                            {.name = "decoders.0.pred.bias", .ndim = 1, .shape = {48}}};
+    enum { TENSORS = sizeof tensors / sizeof *tensors };
+    SafeMetadata metadata[] = {{"format", "lacuna"}, {"recipe", recipe}};
+    for (int i = 0; i < TENSORS; i++) {
+        tensors[i].dtype = SAFETENSORS_F32;
+        tensors[i].data = numbers;
+    }
+    if (!file_make_folder(HOME) || !safetensors_write(path, block ? tensors : tensors + 4, block ? TENSORS : 1, metadata, 2))
+        fail_msg("%s", error_text());
+    DamageFile file = {.data = (uint8_t *)path, .size = sizeof path};
+    expect_cheap_by(opens_weights, recipe, &file, 0, words);
+    assert_true(file_remove(HOME));
+}
+
 static void a_recipe_does_not_make_weights(void **state)
 {
     (void)state;
-    static const char path[] = HOME "/small.safetensors";
-    static const float numbers[64];
-    SafeTensor tensor = {.name = "cls_token", .dtype = SAFETENSORS_F32, .ndim = 3, .shape = {1, 1, 64}, .data = numbers};
-    SafeMetadata metadata[] = {{"format", "lacuna"}, {"recipe", "encoder: {width: 8192, depth: 16, heads: 64}\n"}};
-    assert_true(file_make_folder(HOME) && safetensors_write(path, &tensor, 1, metadata, 2));
-    DamageFile file = {.data = (uint8_t *)path, .size = sizeof path};
-    expect_cheap_by(opens_weights, "a recipe without its weights", &file, 0, "does not hold the blocks.0");
-    assert_true(file_remove(HOME));
+    expect_cheap_recipe("encoder: {width: 8192, depth: 16, heads: 64}", true, "does not hold the blocks.0");
+    expect_cheap_recipe("encoder: {width: 64, depth: 512, heads: 2}", true, "does not hold the blocks.1");
+    expect_cheap_recipe("encoder: {width: 64, depth: 1, heads: 2}", false, "holds no encoder");
+    expect_cheap_recipe("{image: {size: 4096}, encoder: {patch: 2, width: 64, depth: 1, heads: 2}}", true,
+                        "4194304 patches of a picture, more than is accepted");
+    expect_cheap_recipe("{encoder: {width: 64, depth: 1, heads: 2}, decoders: [{width: 65536, depth: 64, heads: 1024}]}", true,
+                        "does not hold the decoders.0.blocks.0");
 }
 
 int main(void)

@@ -43,7 +43,7 @@ static bool analyse(const Job *job, const Arguments *arguments, const Device *de
                         .bad = show_bad};
     bool ok = analyse_write(&o, &notes, &pictures);
     if (notes.length)
-        fprintf(stderr, "lacuna: note: %s\n", notes.data);
+        cli_note(notes.data, true);
     if (ok && job->json) {
         Text line = {0};
         text_add(&line, "{\"out\": ");

@@ -156,9 +156,7 @@ void choose_tell(Text *notes)
     for (char *line = notes->data, *end; line && *line; line = end + 1) {
         end = line + strcspn(line, "\n");
         *end = 0;
-        fputs("lacuna: note: ", stderr);
-        cli_print_safely(stderr, line, false);
-        fputc('\n', stderr);
+        cli_note(line, false);
     }
     text_free(notes);
 }

@@ -20,6 +20,13 @@ void cli_print_safely(FILE *to, const char *text, bool lines)
     }
 }
 
+void cli_note(const char *text, bool lines)
+{
+    fputs("lacuna: note: ", stderr);
+    cli_print_safely(stderr, text, lines);
+    fputc('\n', stderr);
+}
+
 int cli_failed(void)
 {
     fflush(stdout);

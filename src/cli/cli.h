@@ -44,6 +44,9 @@ int cli_usage(const Verb *verb);
 /* Prints text from outside, such as a file's name, with '?' for what would steer a terminal. `lines`: line breaks stay. */
 void cli_print_safely(FILE *to, const char *text, bool lines);
 
+/* "lacuna: note: TEXT" on standard error, likewise. */
+void cli_note(const char *text, bool lines);
+
 /* Prints "lacuna: note: KEY WHAT: REASON" about a picture that cannot be read on standard error. */
 void cli_note_bad(const char *key, const char *what, const char *reason);
 

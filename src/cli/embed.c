@@ -47,7 +47,7 @@ static bool embed(const Job *job)
               features_wants(&b->recipe, job->block, pool_of(job, &b->recipe), false, &wants, &options.count) &&
               device_open(job->device, job->threads, &options.device);
     if (ok && note.length)
-        fprintf(stderr, "lacuna: note: %s\n", note.data);
+        cli_note(note.data, false);
     if (ok) {
         options.wants = wants;
         options.max_bad = 1; /* each is named, and its numbers are NaN */

@@ -19,7 +19,7 @@ static int run_export(void *options, const Arguments *arguments)
     bool ok = device_open("cpu", 0, &device) &&
               (timm ? export_timm(from, out, &device, &note) : export_safetensors(from, out, &note));
     if (ok && note.length)
-        fprintf(stderr, "lacuna: note: %s\n", note.data);
+        cli_note(note.data, false);
     text_free(&note);
     if (!ok)
         return cli_failed();

@@ -445,7 +445,7 @@ static int run_probe(void *options, const Arguments *arguments)
     Backbone *b = backbone_open(job->from, &note);
     ok = b != NULL;
     if (ok && note.length)
-        fprintf(stderr, "lacuna: note: %s\n", note.data);
+        cli_note(note.data, false);
     Place place = {.job = job, .kind = kind};
     ok = ok && (place.folder = job->out ? memory_string(job->out) : default_folder(job->from));
     bool made = ok && !file_exists(place.folder);

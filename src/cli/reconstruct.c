@@ -169,7 +169,7 @@ static bool draw(Job *job)
         !checkpoint_load_weights(job->from, &job->recipe, trainer, &note) || !(hidden = draw_masks(job)))
         goto done;
     if (note.length)
-        fprintf(stderr, "lacuna: note: %s\n", note.data);
+        cli_note(note.data, false);
     ok = reconstruct_sheet(trainer, &job->recipe, job->images, hidden, job->count, &sheet) && image_write_png(job->out, &sheet);
     if (ok)
         printf("%s: %d picture%s, %d x %d pixels\n", job->out, job->count, job->count == 1 ? "" : "s", sheet.width,

@@ -55,8 +55,8 @@ void device_write_timed(const Device *device, Text *out)
 
 bool device_read_timed(Device *device, const char *json, bool *fits)
 {
-    *fits = false;
-    return !device->cuda || cuda_products_read(cuda_products(device->cuda), json, fits);
+    *fits = true;
+    return !device->cuda || device->one_by_one || cuda_products_read(cuda_products(device->cuda), json, fits);
 }
 
 bool device_open(const char *name, int threads, Device *device)

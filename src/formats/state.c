@@ -162,7 +162,7 @@ static bool read_json(const char *folder, const char *name, json_t **out)
     if (ok && file_exists(path)) {
         json_error_t error;
         text = file_read(path, CONFIG_BYTES_MAX, &size);
-        static const JsonBounds bounds = {.signs = 200000, .strings = 1 << 20, .depth = 16, .objects = 16};
+        static const JsonBounds bounds = {.signs = 200000, .strings = 4 << 20, .depth = 16, .objects = 16};
         ok = text && json_within(text, size, &bounds, path);
         if (ok && !(*out = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error)))
             ok = error_set("%s is not sound JSON: %s, at byte %d", path, error.text, error.position);

@@ -157,7 +157,7 @@ static const RecipeKey rows[] = {
     {"target.teacher", KEY_TEXT, AT(target.teacher), "initial", .now = CARRIED_OUT,
      .help = "Where the teacher's weights come from: `initial` (the student's first ones), `random`, or a run, a checkpoint or another project's file; of `tokens` a code book of patches that is made here (`random`), or one of a file."},
     {"target.mean", KEY_STATISTICS, AT(target.mean), "auto", -1e3, 1e3, .now = CARRIED_OUT,
-     .help = "As `image.mean`, for the pictures that the first teacher sees; `auto`: as its file says or, with a note, as such files mean; of one that is made here the student's."},
+     .help = "As `image.mean`, for the pictures that the first teacher sees; `auto`: as its file says or, if it does not, as is usual for such files; of one that is made here the student's."},
     {"target.std", KEY_STATISTICS, AT(target.std), "auto", 1e-6, 1e3, .now = CARRIED_OUT, .help = "As `image.std`, likewise."},
     {"target.final_norm", KEY_BOOL, AT(target.final_norm), "false", .now = CARRIED_OUT,
      .help = "Match the teacher's tokens behind its final norm."},

@@ -549,7 +549,7 @@ static void hear(void *context, const char *sentence)
 static void what_is_assumed_is_said(void **state)
 {
     (void)state;
-    static const char *const said[] = {"learns from " HOME "/clip.pth: CLIP's vision tower", "quick_gelu is assumed",
+    static const char *const said[] = {"teacher: " HOME "/clip.pth: CLIP's vision tower", "quick_gelu is assumed",
                                        "Left out as unknown: visual.more.parts"};
     Text text = {0};
     make(&network, true, 4, 4);

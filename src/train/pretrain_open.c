@@ -33,6 +33,8 @@ static bool open_device(Run *run, bool parts_are_open, FitRun of)
     device_set_tf32(&run->device, r->run.tf32);
     bool autotune = r->run.autotune && r->run.devices == 1;
     device_set_autotune(&run->device, autotune);
+    if (r->run.autotune && (!autotune || run->device.kind != DEVICE_CUDA || run->device.one_by_one))
+        run_say(run, "run.autotune does nothing here: it is for one GPU, and for steps that are captured as graphs");
     if (autotune && run->folder && !read_algorithms(run))
         return false;
     return !parts_are_open || fit_settle(r, &run->device, run->options->plain, of);
@@ -186,7 +188,7 @@ static bool begin_teacher(Run *run)
     Text note = {0};
     bool ok = teacher_begin(&run->recipe, run->trainer, &note);
     if (ok && note.length)
-        run_say(run, "learns from %s", note.data);
+        run_say(run, "teacher: %s", note.data);
     text_free(&note);
     return ok;
 }

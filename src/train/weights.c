@@ -133,25 +133,52 @@ static bool is_matrix(const Weights *w, const char *name, int64_t rows, int64_t 
     return t && t->shape[0] == rows && (columns ? t->ndim == 2 && t->shape[1] == columns : t->ndim == 1);
 }
 
-static bool has_blocks(const Weights *w, const char *prefix, int depth, int64_t width, double mlp_ratio)
+/* PREFIX blocks.0 .. of that width; hidden 0: their MLPs are not looked at. */
+static bool has_blocks(const Weights *w, const char *prefix, int depth, int64_t width, int64_t hidden)
 {
-    int64_t hidden = llround(mlp_ratio * (double)width);
     for (int i = 0; i < depth; i++) {
         char name[4][64];
         static const char *const parts[] = {"norm1.weight", "attn.qkv.weight", "mlp.fc1.weight", "mlp.fc2.weight"};
         for (int k = 0; k < 4; k++)
             snprintf(name[k], sizeof name[k], "%sblocks.%d.%s", prefix, i, parts[k]);
         if (!is_matrix(w, name[0], width, 0) || !is_matrix(w, name[1], 3 * width, width) ||
-            !is_matrix(w, name[2], hidden, width) || !is_matrix(w, name[3], width, hidden))
+            (hidden && (!is_matrix(w, name[2], hidden, width) || !is_matrix(w, name[3], width, hidden))))
             return error_set("it does not hold the %sblocks.%d that its recipe names", prefix, i);
     }
     return true;
 }
 
-/* Who opens a model takes memory for what its recipe says: the file has to be as large. */
+static bool has_any(const Weights *w, const char *prefix)
+{
+    for (size_t i = 0; i < w->count; i++)
+        if (!strncmp(w->weights[i].name, prefix, strlen(prefix)))
+            return true;
+    return false;
+}
+
+/* Who opens a model takes memory for what its recipe says: the file has to be as large, and positions, which it may not hold,
+ * few enough. Decoders may be left out as a whole. */
 static bool holds_network(const Weights *w, const Recipe *r)
 {
-    return has_blocks(w, "", recipe_depth(r), r->encoder.width, r->encoder.mlp_ratio);
+    enum { PLACES_MOST = 1 << 18 };
+    const Weight *table = weights_find(w, "pos_embed");
+    int64_t places = recipe_patches(r), width = r->encoder.width;
+    if (!has_any(w, "blocks."))
+        return error_set("it holds no encoder, which its recipe names; decoders alone are no model");
+    if (!has_blocks(w, "", recipe_depth(r), width, llround(r->encoder.mlp_ratio * (double)width)))
+        return false;
+    if (table ? table->ndim != 3 || table->shape[1] != places + r->encoder.class_token || table->shape[2] != width
+              : places > PLACES_MOST)
+        return error_set("its recipe names %lld patches of a picture, %s", (long long)places,
+                         table ? "and its table of positions is of others" : "more than is accepted");
+    for (int k = 0; k < r->decoder_count; k++) {
+        const RecipeDecoder *d = &r->decoders[k];
+        char prefix[32];
+        snprintf(prefix, sizeof prefix, "decoders.%d.", k);
+        if (d->kind == DECODER_TRANSFORMER && has_any(w, prefix) && !has_blocks(w, prefix, d->depth, d->width, 0))
+            return false;
+    }
+    return true;
 }
 
 /* ---- the teacher of a checkpoint */

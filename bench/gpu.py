@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+"""What a step takes on a GPU, and what keeps it from taking less.
+
+  [LACUNA_PEER_PYTHON=PYTHON] gpu.py [--configs vit_b,vit_l] [--batches 64,128] [--seconds N] [--out FOLDER]
+
+For each configuration in bf16, batches are made larger for as long as pictures a second grow by 2 % or more and memory is there. With the
+best batch the step is timed again in turn with and without algorithms that are timed first (`bench train --autotune`), at least --rounds
+times, and `lacuna bench ops` tells where the time goes, beside what the GPU was measured to do at most. With LACUNA_PEER_PYTHON the modes
+of torch_mae.py are tried the same way. Nothing new is begun --seconds after the start: what is there by then is told.
+
+Every result is added to FOLDER/gpu.jsonl at once; FOLDER/gpu.md has the tables, FOLDER/ops-CONFIG.json all lines of `bench ops`.
+Exits 1 when nothing could be measured, 2 on wrong usage.
+"""
+import argparse
+import json
+import os
+import shlex
+import sys
+import time
+
+import pair
+from page import spread, table
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+MODES = ("", " --compile", " --compile --mode reduce-overhead", " --compile --mode max-autotune")
+GROWS = 1.02  # a larger batch that gains less does not count as better
+SLOWEST = 10  # ops of the table of what limits
+
+
+class Session:
+    """Where results go, and how much time there is."""
+
+    def __init__(self, options):
+        self.options, self.ends, self.lines = options, time.monotonic() + options.seconds, []
+        os.makedirs(options.out, exist_ok=True)
+
+    def over(self):
+        return time.monotonic() >= self.ends
+
+    def measure(self, command, **what):
+        """Its JSON object, None when it failed or there is no time for it."""
+        if self.over():
+            return None
+        print(f"  {command}", file=sys.stderr, flush=True)
+        try:
+            result = pair.measure(command, max(1, self.ends - time.monotonic()) + 60, what.pop("keys", pair.KEYS))
+        except pair.BadCommand as error:
+            print(f"  {error}", file=sys.stderr, flush=True)
+            return None
+        self.lines.append(dict(what, command=command, result=result))
+        with open(os.path.join(self.options.out, "gpu.jsonl"), "a", encoding="utf-8") as file:
+            file.write(json.dumps(self.lines[-1]) + "\n")
+        return result
+
+
+def ours(options, config, batch, more=""):
+    return (f"{shlex.quote(options.program)} bench train --config {config} --precision {options.precision} --device {options.device} "
+            f"--batch-size {batch} --steps {options.steps}{more} --json")
+
+
+def theirs(options, config, batch, mode):
+    return (f"{shlex.quote(options.peer)} {shlex.quote(ROOT)}/bench/torch_mae.py --config {config} --precision {options.precision} "
+            f"--device {options.device} --batch-size {batch} --steps {options.steps}{mode}")
+
+
+def grow(session, command_of, **what):
+    """(batch, result) with the most pictures a second, None when no batch could be measured."""
+    best = None
+    for batch in session.options.batches:
+        result = session.measure(command_of(batch), batch=batch, **what)
+        if not result:
+            break
+        rate = batch / result["step_seconds_median"]
+        if best and rate < GROWS * best[0] / best[1]["step_seconds_median"]:
+            break
+        best = (batch, result)
+    return best
+
+
+def gigabytes(result):
+    return f"{result['peak_device_bytes'] / 1e9:.2f}" if result.get("peak_device_bytes") else "-"
+
+
+def measure_config(session, config):
+    """The row of a configuration and its table of ops; None when it could not be measured."""
+    options = session.options
+    best = grow(session, lambda batch: ours(options, config, batch), kind="ours", config=config)
+    if not best:
+        return None
+    batch, result = best
+    gains = []
+    for _ in range(options.rounds):
+        plain = session.measure(ours(options, config, batch), kind="plain", config=config, batch=batch)
+        tuned = session.measure(ours(options, config, batch, " --autotune"), kind="autotune", config=config, batch=batch)
+        if not plain or not tuned:
+            break
+        gains.append(plain["step_seconds_median"] / tuned["step_seconds_median"])
+        result = min(result, plain, tuned, key=lambda r: r["step_seconds_median"])
+    command = (f"{shlex.quote(options.program)} bench ops --config {config} --precision {options.precision} --device {options.device} "
+               f"--batch-size {batch} --steps {options.steps} --json")
+    ops = session.measure(command, kind="ops", config=config, batch=batch, keys=("step_seconds_mean",))
+    peak = ops["peak"]["bf16_gflops_per_second" if options.precision == "bf16" else "f32_gflops_per_second"] if ops else 0
+    if ops:
+        with open(os.path.join(options.out, f"ops-{config}.json"), "w", encoding="utf-8") as file:
+            json.dump(ops, file)
+    peer = [found + (mode,) for mode in MODES if options.peer
+            for found in [grow(session, lambda batch: theirs(options, config, batch, mode), kind="theirs", config=config, mode=mode)]
+            if found]
+    rate = batch / result["step_seconds_median"]
+    row = [config, str(batch), f"{rate:.0f}", spread(gains), f"{result['gflops_per_second'] / 1e3:.1f}",
+           f"{100 * result['gflops_per_second'] / peak:.0f} %" if peak else "-", gigabytes(result), "-", "-"]
+    if peer:
+        its_batch, its, mode = max(peer, key=lambda found: found[0] / found[1]["step_seconds_median"])
+        row[-2:] = [f"{rate * its['step_seconds_median'] / its_batch:.2f}", f"{mode.strip() or 'eager'}, {its_batch}, {gigabytes(its)} GB"]
+    return row, ops
+
+
+def ops_table(ops):
+    slowest = sorted(ops["shapes"], key=lambda line: -line["seconds"])[:SLOWEST]
+    return table(["op, and its sizes", "calls", "ms", "of the step", "bound by", "time at the peak, ms", "of the peak"],
+                 [[f"{line['op']} {line['sizes']}".strip(), str(line["calls"]), f"{1e3 * line['seconds']:.3f}",
+                   f"{100 * line['share']:.1f} %", line["limit"], f"{1e3 * line['floor_seconds']:.3f}",
+                   f"{100 * line['peak_share']:.0f} %"] for line in slowest])
+
+
+def write_page(options, rows, tables, device):
+    parts = [f"Measured with bench/gpu.py on {device}, in {options.precision}; {options.steps} steps a run.\n",
+             table(["configuration", "pictures a step", "pictures a second", "faster with --autotune", "TFLOP/s", "of the measured peak",
+                    "GPU memory, GB", "against PyTorch", "its mode, pictures a step, memory"], rows)]
+    for config, ops in tables:
+        peak = ops["peak"]
+        parts.append(f"\n{config}: measured at most {peak['bf16_gflops_per_second'] / 1e3:.0f} TFLOP/s in bf16, "
+                     f"{peak['f32_gflops_per_second'] / 1e3:.0f} in f32, {peak['memory_gbytes_per_second']:.0f} GB/s\n\n{ops_table(ops)}")
+    with open(os.path.join(options.out, "gpu.md"), "w", encoding="utf-8") as file:
+        file.write("\n".join(parts) + "\n")
+
+
+def numbers(text):
+    values = [int(value) for value in text.split(",")]
+    if not values or min(values) < 1:
+        raise ValueError(text)
+    return values
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--configs", default="vit_b,vit_l,deepmim_b,cifar_p4")
+    parser.add_argument("--batches", type=numbers, default=[64, 128, 256, 512, 1024, 2048], help="to be tried, the smallest first")
+    parser.add_argument("--precision", default="bf16", choices=("bf16", "f32"))
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=600, help="nothing new is begun later (default 600)")
+    parser.add_argument("--program", default=os.path.join(ROOT, "build", "lacuna"))
+    parser.add_argument("--out", default=os.path.join(ROOT, "build", "gpu"))
+    options = parser.parse_args()
+    options.peer = os.environ.get("LACUNA_PEER_PYTHON")
+    session = Session(options)
+    rows, tables = [], []
+    for config in options.configs.split(","):
+        found = measure_config(session, config)
+        if not found:
+            continue
+        rows.append(found[0])
+        if found[1]:
+            tables.append((config, found[1]))
+        write_page(options, rows, tables, session.lines[0]["result"].get("device", options.device))
+    if not rows:
+        sys.exit("gpu.py: nothing could be measured")
+    with open(os.path.join(options.out, "gpu.md"), encoding="utf-8") as file:
+        print(file.read(), end="")
+
+
+if __name__ == "__main__":
+    main()
