@@ -402,6 +402,7 @@ static bool run_pictures(Place *p, const Device *device, Backbone *b)
     if (ok && result.block_count > 1)
         probe_svg(&result, &o, job->from, &svg);
     ok = ok && tell_results(p, &json, &svg, &result, print_table);
+    p->options = NULL;
     probe_free(&result);
     text_free(&json);
     text_free(&svg);
@@ -425,6 +426,7 @@ static bool run_dense(Place *p, const Device *device, Backbone *b)
     if (ok && result.block_count > 1)
         dense_svg(&result, &o, job->from, &svg);
     ok = ok && tell_results(p, &json, &svg, &result, print_dense);
+    p->options = NULL;
     dense_free(&result);
     text_free(&json);
     text_free(&svg);

@@ -543,8 +543,9 @@ static void run_product(void *data)
                 sum += number(p->a, p->type, p->a_turned ? k * p->a_stride + i : i * p->a_stride + k) *
                        number(p->b, p->type, p->b_turned ? j * p->b_stride + k : k * p->b_stride + j);
             int64_t at = i * p->c_stride + j;
-            const void *added = p->accumulate ? p->c : p->residual;
-            set_number(p->c, p->c_type, at, added ? sum + number(added, p->c_type, at) : sum);
+            if (p->accumulate || p->residual)
+                sum += number(p->accumulate ? p->c : p->residual, p->c_type, at);
+            set_number(p->c, p->c_type, at, sum);
         }
 }
 
