@@ -4,11 +4,11 @@
   [LACUNA_PEER_PYTHON=PYTHON] gpu.py [--configs vit_b,vit_l] [--batches 64,128] [--seconds N] [--out FOLDER]
 
 For each configuration in bf16, batches are made larger for as long as pictures a second grow by 2 % or more and memory is there. With the
-best batch the step is timed again in turn with and without algorithms that are timed first (`bench train --autotune`), at least --rounds
-times, and `lacuna bench ops` tells where the time goes, beside what the GPU was measured to do at most. With LACUNA_PEER_PYTHON the modes
+best batch the step is timed again in turn with and without algorithms that are timed first (`bench train --autotune`), --rounds times
+each, and `lacuna bench ops` tells where the time goes, beside what the GPU was measured to do at most. With LACUNA_PEER_PYTHON the modes
 of torch_mae.py are tried the same way. Nothing new is begun --seconds after the start: what is there by then is told.
 
-Every result is added to FOLDER/gpu.jsonl at once; FOLDER/gpu.md has the tables, FOLDER/ops-CONFIG.json all lines of `bench ops`.
+Every result is added to FOLDER/gpu.jsonl at once; also all lines of `bench ops`; FOLDER/gpu.md has the tables.
 Exits 1 when nothing could be measured, 2 on wrong usage.
 """
 import argparse
@@ -53,8 +53,8 @@ class Session:
         return result
 
 
-def ours(options, config, batch, more=""):
-    return (f"{shlex.quote(options.program)} bench train --config {config} --precision {options.precision} --device {options.device} "
+def ours(options, config, batch, verb="train", more=""):
+    return (f"{shlex.quote(options.program)} bench {verb} --config {config} --precision {options.precision} --device {options.device} "
             f"--batch-size {batch} --steps {options.steps}{more} --json")
 
 
@@ -91,18 +91,13 @@ def measure_config(session, config):
     gains = []
     for _ in range(options.rounds):
         plain = session.measure(ours(options, config, batch), kind="plain", config=config, batch=batch)
-        tuned = session.measure(ours(options, config, batch, " --autotune"), kind="autotune", config=config, batch=batch)
+        tuned = session.measure(ours(options, config, batch, more=" --autotune"), kind="autotune", config=config, batch=batch)
         if not plain or not tuned:
             break
         gains.append(plain["step_seconds_median"] / tuned["step_seconds_median"])
         result = min(result, plain, tuned, key=lambda r: r["step_seconds_median"])
-    command = (f"{shlex.quote(options.program)} bench ops --config {config} --precision {options.precision} --device {options.device} "
-               f"--batch-size {batch} --steps {options.steps} --json")
-    ops = session.measure(command, kind="ops", config=config, batch=batch, keys=("step_seconds_mean",))
+    ops = session.measure(ours(options, config, batch, "ops"), kind="ops", config=config, batch=batch, keys=("step_seconds_mean",))
     peak = ops["peak"]["bf16_gflops_per_second" if options.precision == "bf16" else "f32_gflops_per_second"] if ops else 0
-    if ops:
-        with open(os.path.join(options.out, f"ops-{config}.json"), "w", encoding="utf-8") as file:
-            json.dump(ops, file)
     peer = [found + (mode,) for mode in MODES if options.peer
             for found in [grow(session, lambda batch: theirs(options, config, batch, mode), kind="theirs", config=config, mode=mode)]
             if found]
@@ -137,7 +132,7 @@ def write_page(options, rows, tables, device):
 
 def numbers(text):
     values = [int(value) for value in text.split(",")]
-    if not values or min(values) < 1:
+    if min(values) < 1:
         raise ValueError(text)
     return values
 

@@ -377,6 +377,15 @@ static void add_tensor(Text *t, const char *name, int32_t rows, int32_t stride)
                    7);
 }
 
+/* The tensor of memo 0 once more, under a number of so many digits. */
+static void add_again(Text *t, uint32_t digits, int number)
+{
+    text_add(t, "X");
+    text_add_bytes(t, &digits, sizeof digits);
+    text_add(t, "%0*d", (int)digits, number);
+    text_add_bytes(t, "h\0", 2);
+}
+
 static void hostile_weights_cost_nothing(void **state)
 {
     (void)state;
@@ -507,11 +516,7 @@ static void hostile_weights_cost_nothing(void **state)
         add_tensor(&p, "a", 4, 4);
         text_add_bytes(&p, "q\0", 2);
         for (int i = 1; i < many; i++) {
-            uint32_t length = 5;
-            text_add(&p, "X");
-            text_add_bytes(&p, &length, sizeof length);
-            text_add(&p, "%05d", i);
-            text_add_bytes(&p, "h\0", 2);
+            add_again(&p, 5, i);
         }
         text_add(&p, "u.");
         expect_cheap_pickle(many < 10000 ? "a tensor under 9,999 names" : "a tensor under 30,000 names", &p, 256, false,
@@ -522,11 +527,7 @@ static void hostile_weights_cost_nothing(void **state)
     add_tensor(&p, "a", 4, 4);
     text_add_bytes(&p, "q\0", 2);
     for (int i = 0; i < 9000; i++) {
-        uint32_t length = 1000;
-        text_add(&p, "X");
-        text_add_bytes(&p, &length, sizeof length);
-        text_add(&p, "%01000d", i);
-        text_add_bytes(&p, "h\0", 2);
+        add_again(&p, 1000, i);
     }
     text_add(&p, "u.");
     expect_cheap_pickle("names of nine million bytes", &p, 256, false, "longer than 1048576 bytes together");

@@ -247,6 +247,7 @@ static bool load_frozen(const Weights *file, const Recipe *from, const Recipe *t
             continue;
         p.name += length;
         const Weight *t = weights_find(file, p.name);
+        bool relative = strstr(p.name, "relative_position_bias_table") != NULL;
         if (!t && !strncmp(p.name, "norm.", 5))
             return error_set("it has no final norm, which target.final_norm asks for");
         if (!t)
@@ -255,13 +256,12 @@ static bool load_frozen(const Weights *file, const Recipe *from, const Recipe *t
             weight_to_f32(t, weights + p.offset);
         else if (!resize_table(t, from, &p, to, weights + p.offset))
             return error_set("%s is of another shape%s%s", p.name,
-                             strstr(p.name, "relative_position_bias_table")
-                                 ? ": its positions are relative ones of another grid of patches, which pictures of its own "
-                                   "size have "
-                                 : "",
-                             !strstr(p.name, "relative_position_bias_table") ? ""
-                             : length                                        ? "(image.size)"
-                                                                             : "(target.image_size)");
+                             relative ? ": its positions are relative ones of another grid of patches, which pictures of its "
+                                        "own size have "
+                                      : "",
+                             !relative ? ""
+                             : length  ? "(image.size)"
+                                       : "(target.image_size)");
     }
     return true;
 }

@@ -52,6 +52,13 @@ static void set_close(Set *set)
     memory_free(why);
 }
 
+static void open_watching(Set *set)
+{
+    assert_true(set_open(set));
+    cuda_products_autotune(set->products, true);
+    cuda_products_watch(set->products);
+}
+
 static bool multiply(const Set *set, bool accumulate)
 {
     return cuda_products_run(set->products, cuda_stream(set->device.cuda),
@@ -135,9 +142,7 @@ static void takes(const double *seconds, int count, const char *way, bool change
     bool changed;
     fake_reset();
     fake_set_algorithms(count, seconds);
-    assert_true(set_open(&set));
-    cuda_products_autotune(set.products, true);
-    cuda_products_watch(set.products);
+    open_watching(&set);
     if (seconds[0] >= 0)
         assert_true(multiply(&set, false));
     else
@@ -186,9 +191,7 @@ static Text written_by_one_that_timed(void)
     Text text = {0};
     fake_reset();
     fake_set_algorithms(4, third_is_fastest);
-    assert_true(set_open(&set));
-    cuda_products_autotune(set.products, true);
-    cuda_products_watch(set.products);
+    open_watching(&set);
     assert_true(multiply(&set, false) && multiply(&set, true) && cuda_products_settle(set.products, &changed));
     assert_int_equal(cuda_products_timed(set.products), 2);
     cuda_products_write(set.products, &text);
