@@ -4,9 +4,10 @@
   [LACUNA_PEER_PYTHON=PYTHON] gpu.py [--configs vit_b,vit_l] [--batches 64,128] [--seconds N] [--out FOLDER]
 
 For each configuration in bf16, batches are made larger for as long as pictures a second grow by 2 % or more and memory is there. With the
-best batch the step is timed again in turn with and without algorithms that are timed first (`bench train --autotune`), --rounds times
-each, and `lacuna bench ops` tells where the time goes, beside what the GPU was measured to do at most. With LACUNA_PEER_PYTHON the modes
-of torch_mae.py are tried the same way. Nothing new is begun --seconds after the start: what is there by then is told.
+best batch the step is timed again in turn as it is, with algorithms that are timed first (`bench train --autotune`) and with weight
+gradients on a second lane (LACUNA_CUDA_LANES=2), --rounds times each, and `lacuna bench ops` tells where the time goes, beside what the GPU
+was measured to do at most. With LACUNA_PEER_PYTHON the modes of torch_mae.py are tried the same way. Nothing new is begun --seconds after
+the start: what is there by then is told.
 
 Every result is added to FOLDER/gpu.jsonl at once; also all lines of `bench ops`; FOLDER/gpu.md has the tables.
 Exits 1 when nothing could be measured, 2 on wrong usage.
@@ -22,6 +23,7 @@ import pair
 from page import spread, table
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+WAYS = {"plain": {}, "autotune": {"more": " --autotune"}, "lanes": {"before": "env LACUNA_CUDA_LANES=2 "}}
 MODES = ("", " --compile", " --compile --mode reduce-overhead", " --compile --mode max-autotune")
 GROWS = 1.02  # a larger batch that gains less does not count as better
 SLOWEST = 10  # ops of the table of what limits
@@ -53,9 +55,9 @@ class Session:
         return result
 
 
-def ours(options, config, batch, verb="train", more=""):
-    return (f"{shlex.quote(options.program)} bench {verb} --config {config} --precision {options.precision} --device {options.device} "
-            f"--batch-size {batch} --steps {options.steps}{more} --json")
+def ours(options, config, batch, verb="train", before="", more=""):
+    return (f"{before}{shlex.quote(options.program)} bench {verb} --config {config} --precision {options.precision} "
+            f"--device {options.device} --batch-size {batch} --steps {options.steps}{more} --json")
 
 
 def theirs(options, config, batch, mode):
@@ -88,22 +90,22 @@ def measure_config(session, config):
     if not best:
         return None
     batch, result = best
-    gains = []
+    gains = {"autotune": [], "lanes": []}
     for _ in range(options.rounds):
-        plain = session.measure(ours(options, config, batch), kind="plain", config=config, batch=batch)
-        tuned = session.measure(ours(options, config, batch, more=" --autotune"), kind="autotune", config=config, batch=batch)
-        if not plain or not tuned:
-            break
-        gains.append(plain["step_seconds_median"] / tuned["step_seconds_median"])
-        result = min(result, plain, tuned, key=lambda r: r["step_seconds_median"])
+        now = {way: session.measure(ours(options, config, batch, **how), kind=way, config=config, batch=batch)
+               for way, how in WAYS.items()}
+        for way, ratios in gains.items():
+            if now["plain"] and now[way]:
+                ratios.append(now["plain"]["step_seconds_median"] / now[way]["step_seconds_median"])
+        result = min([result, *filter(None, now.values())], key=lambda r: r["step_seconds_median"])
     ops = session.measure(ours(options, config, batch, "ops"), kind="ops", config=config, batch=batch, keys=("step_seconds_mean",))
     peak = ops["peak"]["bf16_gflops_per_second" if options.precision == "bf16" else "f32_gflops_per_second"] if ops else 0
     peer = [found + (mode,) for mode in MODES if options.peer
             for found in [grow(session, lambda batch: theirs(options, config, batch, mode), kind="theirs", config=config, mode=mode)]
             if found]
     rate = batch / result["step_seconds_median"]
-    row = [config, str(batch), f"{rate:.0f}", spread(gains), f"{result['gflops_per_second'] / 1e3:.1f}",
-           f"{100 * result['gflops_per_second'] / peak:.0f} %" if peak else "-", gigabytes(result), "-", "-"]
+    row = [config, str(batch), f"{rate:.0f}", spread(gains["autotune"]), spread(gains["lanes"]),
+           f"{result['gflops_per_second'] / 1e3:.1f}", f"{100 * result['gflops_per_second'] / peak:.0f} %" if peak else "-", gigabytes(result), "-", "-"]
     if peer:
         its_batch, its, mode = max(peer, key=lambda found: found[0] / found[1]["step_seconds_median"])
         row[-2:] = [f"{rate * its['step_seconds_median'] / its_batch:.2f}", f"{mode.strip() or 'eager'}, {its_batch}, {gigabytes(its)} GB"]
@@ -120,8 +122,8 @@ def ops_table(ops):
 
 def write_page(options, rows, tables, device):
     parts = [f"Measured with bench/gpu.py on {device}, in {options.precision}; {options.steps} steps a run.\n",
-             table(["configuration", "pictures a step", "pictures a second", "faster with --autotune", "TFLOP/s", "of the measured peak",
-                    "GPU memory, GB", "against PyTorch", "its mode, pictures a step, memory"], rows)]
+             table(["configuration", "pictures a step", "pictures a second", "faster with --autotune", "with two lanes", "TFLOP/s",
+                    "of the measured peak", "GPU memory, GB", "against PyTorch", "its mode, pictures a step, memory"], rows)]
     for config, ops in tables:
         peak = ops["peak"]
         parts.append(f"\n{config}: measured at most {peak['bf16_gflops_per_second'] / 1e3:.0f} TFLOP/s in bf16, "

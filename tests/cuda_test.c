@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #ifndef LACUNA_ON_GPU
+#include "device/cuda/fake.h"
 #include "device/cuda/lockstep_control.h"
 #endif
 #include "ops/check.h"
@@ -250,6 +251,39 @@ static void graphs_and_overlap_change_no_bit(void **state)
     device_close(&cuda);
 }
 
+/* The fake takes the orders of the lanes that differ most; a GPU takes its own. */
+static int next_order(int order)
+{
+#ifdef LACUNA_ON_GPU
+    return order < 0 ? 0 : -1;
+#else
+    static const FakeOrder orders[] = {FAKE_ASIDE_LAST, FAKE_ASIDE_FIRST, FAKE_IN_TURN};
+    order = order + 1 < (int)(sizeof orders / sizeof *orders) ? order + 1 : -1;
+    fake_set_order(order < 0 ? FAKE_AS_PUT : orders[order]);
+    return order;
+#endif
+}
+
+static void a_second_lane_changes_no_bit(void **state)
+{
+    (void)state;
+    Device cuda = open_device("cuda");
+    for (int p = 0; p < 2; p++) {
+        RunPrecision precision = p ? RUN_PRECISION_BF16 : RUN_PRECISION_F32;
+        size_t bytes;
+        cuda.second_lane = false;
+        float *expect = weights_after(&cuda, precision, 3, WAY_AHEAD, &bytes);
+        cuda.second_lane = true;
+        for (int order = next_order(-1); order >= 0; order = next_order(order)) {
+            float *got = weights_after(&cuda, precision, 3, WAY_AHEAD, &bytes);
+            assert_memory_equal(got, expect, bytes);
+            free(got);
+        }
+        free(expect);
+    }
+    device_close(&cuda);
+}
+
 /* What the host reads after two steps is all that the next ones depend on. */
 static void a_copy_goes_on_with_the_same_bits(void **state)
 {
@@ -311,6 +345,7 @@ int main(void)
         cmocka_unit_test_teardown(losses_are_the_processors, check_lockstep),
         cmocka_unit_test_teardown(tf32_is_near, check_lockstep),
         cmocka_unit_test_teardown(graphs_and_overlap_change_no_bit, check_lockstep),
+        cmocka_unit_test_teardown(a_second_lane_changes_no_bit, check_lockstep),
         cmocka_unit_test_teardown(timed_algorithms_go_on, check_lockstep),
         cmocka_unit_test_teardown(a_copy_goes_on_with_the_same_bits, check_lockstep),
     };

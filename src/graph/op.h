@@ -52,6 +52,9 @@ typedef struct Op {
     /* Its kernels take and give BF16 values; the tape refuses them to other ops. */
     bool takes_bf16;
 
+    /* Only gradients of parameters come out, and there is much to compute: a GPU may do it beside what follows. */
+    bool aside;
+
     /* Couples the samples of a batch (batch norm, InfoNCE): refuses local accumulation, gathers over ranks. */
     bool couples_samples;
 

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "device/buffer.h"
+#include "graph/lanes.h"
 #include "graph/lower.h"
 #include "graph/program_private.h"
 
@@ -90,32 +91,7 @@ static bool drop_unread(const Tape *tape, Node *nodes, size_t *count)
     return ok;
 }
 
-/* ---- plan */
-
-typedef struct {
-    int first, last;
-    int root;    /* the slot whose memory it uses */
-    bool always; /* alive from start to end */
-    int segment; /* -1: none yet */
-} Life;
-
-static int root_of(Life *lives, int slot)
-{
-    while (lives[slot].root != slot)
-        slot = lives[slot].root = lives[lives[slot].root].root;
-    return slot;
-}
-
-static void touch(Life *life, int position, Segment segment)
-{
-    if (life->segment < 0) {
-        life->segment = (int)segment;
-        life->first = position;
-    } else if (life->segment != (int)segment) {
-        life->always = true; /* segments run in their own order and more than once */
-    }
-    life->last = position;
-}
+/* ---- make */
 
 static size_t element(const Program *p, const Value *v)
 {
@@ -126,39 +102,6 @@ int64_t program_value_bytes(const Program *p, int slot)
 {
     const Value *v = &p->tape->values[slot];
     return shape_count(&v->shape) * (int64_t)element(p, v);
-}
-
-static bool in_arena(const Program *p, const Value *v)
-{
-    return v->home != HOME_STORAGE && (v->home != HOME_INPUT || buffer_on_host(&p->device));
-}
-
-/* Lets an output take over the memory of an input that nobody reads later. */
-static void merge_in_place(Program *p, Life *lives)
-{
-    const Tape *tape = p->tape;
-    for (size_t n = 0; n < p->node_count; n++) {
-        const Node *node = &p->nodes[n];
-        for (int i = 0; i < node->op->out_count; i++) {
-            int from = node->op->in_place[i] - 1;
-            if (from < 0 || !ref_given(node->out[i]) || !ref_given(node->in[from]) || (node->accumulate >> i & 1))
-                continue;
-            int out = node->out[i].slot, in = root_of(lives, node->in[from].slot);
-            const Value *a = &tape->values[node->in[from].slot], *b = &tape->values[out];
-            bool first_write = lives[out].root == out && lives[out].first == (int)n;
-            if (a->home != HOME_ARENA || b->home != HOME_ARENA || a->keep || b->keep || lives[in].always || lives[out].always ||
-                a->dtype != b->dtype || !first_write || in == out || lives[in].last != (int)n ||
-                program_value_bytes(p, in) < program_value_bytes(p, out))
-                continue;
-            bool read_elsewhere = false;
-            for (int k = 0; k < node->op->in_count; k++)
-                read_elsewhere |= k != from && ref_given(node->in[k]) && root_of(lives, node->in[k].slot) == in;
-            if (read_elsewhere)
-                continue;
-            lives[out].root = in;
-            lives[in].last = lives[out].last;
-        }
-    }
 }
 
 static void set_call_shapes(const Program *p, const Node *node, Call *call)
@@ -173,61 +116,6 @@ static void set_call_shapes(const Program *p, const Node *node, Call *call)
     }
     call->accumulate = node->accumulate;
     call->attr = node->attr;
-}
-
-/* One item a root slot (item_of[slot] is a slot's), and one workspace for all nodes, *workspace_item, -1 when none wants any:
- * kernels write where the node before them did, which the caches still hold. */
-static bool make_plan(Program *p, int *item_of, int *workspace_item)
-{
-    const Tape *tape = p->tape;
-    size_t slots = tape->value_count;
-    Life *lives = memory_new(slots, sizeof *lives);
-    p->items = memory_new(slots + 1, sizeof *p->items);
-    if (!lives || !p->items) {
-        memory_free(lives);
-        return false;
-    }
-    for (size_t i = 0; i < slots; i++) {
-        const Value *v = &tape->values[i];
-        lives[i] =
-            (Life){.root = (int)i, .segment = -1, .always = v->keep || v->home == HOME_INPUT || v->home == HOME_CONSTANT};
-    }
-    for (size_t n = 0; n < p->node_count; n++) {
-        const Node *node = &p->nodes[n];
-        for (int i = 0; i < node->op->in_count; i++)
-            if (ref_given(node->in[i]))
-                touch(&lives[node->in[i].slot], (int)n, node->segment);
-        for (int i = 0; i < node->op->out_count; i++)
-            if (ref_given(node->out[i]))
-                touch(&lives[node->out[i].slot], (int)n, node->segment);
-    }
-    merge_in_place(p, lives);
-    int end = (int)p->node_count;
-    size_t workspace = 0;
-    for (size_t i = 0; i < slots; i++) {
-        item_of[i] = -1;
-        const Value *v = &tape->values[i];
-        bool used = lives[i].segment >= 0 || v->home == HOME_INPUT;
-        if (!in_arena(p, v) || !used || lives[i].root != (int)i)
-            continue;
-        item_of[i] = (int)p->item_count;
-        p->items[p->item_count++] = (PlanItem){.bytes = program_value_bytes(p, (int)i),
-                                               .first = lives[i].always ? 0 : lives[i].first,
-                                               .last = lives[i].always ? end : lives[i].last};
-    }
-    for (size_t i = 0; i < slots; i++)
-        if (in_arena(p, &tape->values[i]) && lives[i].root != (int)i)
-            item_of[i] = item_of[root_of(lives, (int)i)];
-    for (size_t n = 0; n < p->node_count; n++) {
-        const Op *op = p->nodes[n].op;
-        size_t bytes = op->workspace ? op->workspace(&p->calls[n], &p->device) : 0;
-        workspace = bytes > workspace ? bytes : workspace;
-    }
-    *workspace_item = workspace ? (int)p->item_count : -1;
-    if (workspace)
-        p->items[p->item_count++] = (PlanItem){.bytes = (int64_t)workspace, .first = 0, .last = end};
-    memory_free(lives);
-    return plan_place(p->items, p->item_count, &p->arena_bytes);
 }
 
 /* ---- bind */
@@ -289,7 +177,7 @@ static Kernel pick_kernel(const Program *p, const Op *op, bool *serial)
     return op->ref[p->device.f64];
 }
 
-static bool bind_nodes(Program *p, const int *item_of, int workspace_item)
+static bool bind_nodes(Program *p, const int *item_of, const int *workspace_items)
 {
     const Tape *tape = p->tape;
     for (size_t i = 0; i < tape->value_count; i++) {
@@ -312,8 +200,9 @@ static bool bind_nodes(Program *p, const int *item_of, int workspace_item)
         for (int i = 0; i < CALL_OUT; i++)
             if (ref_given(node->out[i]))
                 call->out[i].data = p->data[node->out[i].slot];
-        if (workspace_item >= 0)
-            call->work = p->arena + p->items[workspace_item].offset;
+        int workspace = workspace_items[lanes_aside(p, n)];
+        if (workspace >= 0)
+            call->work = p->arena + p->items[workspace].offset;
         Step *step = &p->steps[n];
         step->call = call;
         step->kernel = pick_kernel(p, node->op, &step->serial);
@@ -342,14 +231,14 @@ static void find_segments(Program *p)
 }
 
 /* Memory, addresses and kernels for a planned program. */
-static bool bind(Program *p, const Binding *bindings, int count, const int *item_of, int workspace_item)
+static bool bind(Program *p, const Binding *bindings, int count, const int *item_of, const int *workspace_items)
 {
     bool on_host = buffer_on_host(&p->device);
     for (int i = 0; on_host && i < PROGRAM_FETCHES; i++)
         if (!(p->fetched[i] = memory_new(PROGRAM_FETCH_MOST, sizeof(float))))
             return false;
     if (!bind_storages(p, bindings, count) || !(p->arena = new_arena(p)) || (!on_host && !program_gpu_open(p)) ||
-        !bind_nodes(p, item_of, workspace_item) || (!on_host && !program_gpu_capture(p)))
+        !bind_nodes(p, item_of, workspace_items) || (!on_host && !program_gpu_capture(p)))
         return false;
     if (on_host) /* Nothing to run yet, but the team's threads start here and not in the first step. */
         parallel_run(NULL, 0, p->device.threads, NULL);
@@ -366,7 +255,7 @@ static Program *make(Tape *tape, const Device *device, const Binding *bindings, 
     p->tape = tape;
     p->device = *device;
     Lowering lowering;
-    int *item_of = NULL, workspace_item = -1;
+    int *item_of = NULL, workspace_items[LANES];
     bool ok = lower_tape(&lowering, tape, device);
     if (!ok)
         goto done;
@@ -383,7 +272,8 @@ static Program *make(Tape *tape, const Device *device, const Binding *bindings, 
     ok = p->calls && p->steps && p->data && item_of;
     for (size_t n = 0; ok && n < p->node_count; n++)
         set_call_shapes(p, &p->nodes[n], &p->calls[n]);
-    ok = ok && make_plan(p, item_of, &workspace_item) && (plan_only || bind(p, bindings, count, item_of, workspace_item));
+    ok = ok && program_plan_memory(p, item_of, workspace_items) &&
+         (plan_only || bind(p, bindings, count, item_of, workspace_items));
 done:
     memory_free(item_of);
     if (ok)

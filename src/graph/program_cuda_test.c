@@ -1,6 +1,7 @@
 /* Programs on a GPU, on the fake runtime: the same numbers as on the reference device, captured or not, with the same work in
- * the same order; inputs are uploaded once; whichever call fails, there is an error and nothing is lost. The fake's memory
- * cannot be touched by the host, so a program that does would not get through this. */
+ * the same order; with a second lane in every order that its events allow; inputs are uploaded once; whichever call fails,
+ * there is an error and nothing is lost. The fake's memory cannot be touched by the host, so a program that does would not get
+ * through this. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -53,6 +54,13 @@ static bool mix_cuda(const Call *c, CudaStream *s)
 static const char *const in_names[] = {"a", "b"};
 static const Op mix_op = {
     .name = "mix", .in_count = 2, .out_count = 1, .in_names = in_names, .ref = {mix_ref, NULL}, .cuda = mix_cuda};
+static const Op aside_op = {.name = "aside",
+                            .in_count = 2,
+                            .out_count = 1,
+                            .in_names = in_names,
+                            .aside = true,
+                            .ref = {mix_ref, NULL},
+                            .cuda = mix_cuda};
 static const Op ref_only_op = {.name = "ref_only", .in_count = 2, .out_count = 1, .in_names = in_names, .ref = {mix_ref, NULL}};
 
 static Ref append(Tape *tape, const Op *op, Ref a, Ref b, Ref out, uint32_t accumulate)
@@ -165,6 +173,88 @@ static void captured_or_not_it_is_the_same(void **state)
     free(work);
     assert_memory_equal(&expect, &captured, sizeof expect);
     assert_memory_equal(&expect, &single, sizeof expect);
+    device_close(&cuda);
+    assert_int_equal(fake_open_things(), 0);
+}
+
+/* ---- lanes */
+
+enum { LINKS = 6, LINK_NODES = 2 * LINKS + 2 };
+
+/* A chain whose links each have a gradient computed beside it. What they read is overwritten later, by other links in the arena
+ * and by "stream"; "sum" reads a gradient, and "last" is overwritten when one was added to it. */
+static Tape *build_lanes(void)
+{
+    Tape *tape = tape_new();
+    Shape shape = shape_1(N);
+    tape_segment(tape, SEGMENT_ONLY);
+    Ref at = append(tape, &mix_op, tape_input(tape, "x", DTYPE_REAL, shape), REF_NONE, tape_storage(tape, "stream", N), 0);
+    tape_storage(tape, "grads", (int64_t)LINKS * N);
+    for (int i = 0; i < LINKS; i++) {
+        append(tape, &aside_op, at, REF_NONE, tape_storage_part(tape, "grads", (int64_t)i * N, shape), 0);
+        Ref temp = append(tape, &mix_op, at, REF_NONE, tape_temp(tape, DTYPE_REAL, shape, false), 0);
+        Ref other = append(tape, &mix_op, temp, REF_NONE, tape_temp(tape, DTYPE_REAL, shape, false), 0);
+        at = i % 3 == 1 ? append(tape, &mix_op, other, REF_NONE, tape_storage(tape, "stream", N), 0) : other;
+    }
+    Ref read = tape_storage_part(tape, "grads", (int64_t)(LINKS - 1) * N, shape);
+    append(tape, &mix_op, read, at, tape_storage(tape, "sum", N), 0);
+    append(tape, &aside_op, read, REF_NONE, tape_storage(tape, "last", N), 1);
+    append(tape, &mix_op, at, REF_NONE, tape_storage(tape, "last", N), 0);
+    append(tape, &aside_op, read, REF_NONE, tape_storage(tape, "end", N), 0);
+    return tape;
+}
+
+typedef struct {
+    float grads[LINKS * N], sum[N], last[N];
+} Gradients;
+
+static bool take_gradients(const Device *device, Gradients *out)
+{
+    Tape *tape = build_lanes();
+    Program *p = program_make(tape, device, NULL, 0);
+    bool ok = p != NULL;
+    fake_log_clear();
+    for (int run = 0; ok && run < 3; run++) {
+        float *x = program_input(p, "x");
+        for (int i = 0; x && i < N; i++)
+            x[i] = (float)(run + i);
+        ok = x && program_run(p, SEGMENT_ONLY);
+    }
+    const float *grads = ok ? program_storage(p, "grads") : NULL, *sum = grads ? program_storage(p, "sum") : NULL,
+                *last = sum ? program_storage(p, "last") : NULL;
+    if (last) {
+        memcpy(out->grads, grads, sizeof out->grads);
+        memcpy(out->sum, sum, sizeof out->sum);
+        memcpy(out->last, last, sizeof out->last);
+    }
+    program_free(p);
+    tape_free(tape);
+    return last != NULL;
+}
+
+/* In every order in which a GPU may carry them out. None of the links waits for the gradient beside it, though memory is used
+ * again. */
+static void a_second_lane_changes_nothing(void **state)
+{
+    (void)state;
+    Device ref, cuda;
+    Gradients expect, got;
+    fake_reset();
+    assert_true(device_open("ref", 1, &ref) && device_open("cuda", 1, &cuda));
+    assert_true(take_gradients(&ref, &expect));
+    for (int lanes = 1; lanes <= 2; lanes++)
+        for (int order = FAKE_AS_PUT; order <= FAKE_IN_TURN; order++) {
+            fake_set_order(order);
+            cuda.second_lane = lanes == 2;
+            memset(&got, 0, sizeof got);
+            assert_true(take_gradients(&cuda, &got));
+            if (memcmp(&got, &expect, sizeof got) != 0)
+                fail_msg("%d lanes in order %d give other numbers", lanes, order);
+            if (lanes == 1 || order == FAKE_AS_PUT)
+                assert_int_equal(fake_overtaking(), 0);
+            else if (order == FAKE_ASIDE_LAST)
+                assert_int_equal(fake_overtaking(), 3 * LINK_NODES);
+        }
     device_close(&cuda);
     assert_int_equal(fake_open_things(), 0);
 }
@@ -349,12 +439,16 @@ static void a_window_that_does_not_fit_is_refused(void **state)
     assert_int_equal(fake_open_things(), 0);
 }
 
-static bool whole_life(bool one_by_one, Numbers *numbers)
+typedef enum { WAY_GRAPHS, WAY_ONE_BY_ONE, WAY_LANES, WAYS } Way;
+
+static bool whole_life(Way way, Numbers *numbers, Gradients *gradients)
 {
     Device cuda;
     bool ok = device_open("cuda", 1, &cuda);
-    cuda.one_by_one = one_by_one;
-    ok = ok && run_on(&cuda, &mix_op, numbers);
+    cuda.one_by_one = way == WAY_ONE_BY_ONE;
+    cuda.second_lane = way == WAY_LANES;
+    memset(gradients, 0, sizeof *gradients);
+    ok = ok && run_on(&cuda, &mix_op, numbers) && (way != WAY_LANES || take_gradients(&cuda, gradients));
     if (ok) {
         device_close(&cuda);
         return true;
@@ -370,24 +464,27 @@ static bool whole_life(bool one_by_one, Numbers *numbers)
 static void each_call_may_fail(void **state)
 {
     (void)state;
-    for (int one_by_one = 0; one_by_one < 2; one_by_one++) {
+    for (Way way = 0; way < WAYS; way++) {
         Numbers expect, numbers;
+        Gradients expect_gradients, gradients;
         fake_reset();
-        assert_true(whole_life(one_by_one, &expect));
+        assert_true(whole_life(way, &expect, &expect_gradients));
         int calls = fake_calls(), failed = 0;
         for (int error = FAKE_ERROR; error <= FAKE_LOST; error++)
             for (int n = 1; n <= calls; n++) {
                 fake_reset();
                 fake_fail_at(n, error);
                 error_clear();
-                if (whole_life(one_by_one, &numbers))
+                if (whole_life(way, &numbers, &gradients)) {
                     assert_memory_equal(&numbers, &expect, sizeof expect);
-                else
+                    assert_memory_equal(&gradients, &expect_gradients, sizeof gradients);
+                } else
                     failed++;
                 if (fake_open_things())
                     fail_msg("call %d of %d: %d things are lost", n, calls, fake_open_things());
             }
-        assert_true(failed >= 3 * (calls - 3));
+        int closing = way == WAY_LANES ? 5 : 3; /* waits of the device's closing and of each program's */
+        assert_true(failed >= 3 * (calls - closing));
     }
 }
 
@@ -395,6 +492,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(captured_or_not_it_is_the_same),
+        cmocka_unit_test(a_second_lane_changes_nothing),
         cmocka_unit_test(inputs_are_uploaded_once),
         cmocka_unit_test(an_upload_waits_for_its_own_input),
         cmocka_unit_test(inputs_go_ahead),

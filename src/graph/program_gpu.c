@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "device/buffer.h"
 #include "device/cuda/products.h"
+#include "graph/lanes.h"
 #include "graph/program_private.h"
 
 enum { INPUT_ALIGN = 256 };
@@ -156,9 +157,14 @@ void program_gpu_close(Program *p)
 
 /* ---- running */
 
+static bool launch_into(const Program *p, size_t n, CudaStream *stream)
+{
+    return p->nodes[n].op->cuda(&p->calls[n], stream) || error_context("%s", p->nodes[n].scope);
+}
+
 static bool launch(const Program *p, size_t n)
 {
-    return p->nodes[n].op->cuda(&p->calls[n], cuda_stream(p->gpu->device)) || error_context("%s", p->nodes[n].scope);
+    return launch_into(p, n, cuda_stream(p->gpu->device));
 }
 
 static bool launch_all(const Program *p, Segment segment)
@@ -192,16 +198,83 @@ static bool launch_measured(Program *p, Segment segment)
     return true;
 }
 
+/* The second lane while a segment is captured; graphs keep the order that its events make, not the events. */
+typedef struct {
+    CudaStream stream;
+    int64_t *waits; /* of lanes_waits() */
+    void **done;    /* events behind the segment's nodes aside; NULL for others */
+    void *begun;    /* event: what a node aside waits for */
+} Aside;
+
+static bool open_aside(const Program *p, Segment segment, Aside *a)
+{
+    const ProgramGpu *g = p->gpu;
+    const CudaRuntime *r = g->runtime;
+    size_t begin = p->begin[segment], count = p->end[segment] - begin;
+    *a = (Aside){.stream = *cuda_stream(g->device)};
+    a->stream.handle = NULL;
+    a->waits = memory_new(count + 1, sizeof *a->waits);
+    a->done = memory_new(count, sizeof *a->done);
+    bool ok = a->waits && a->done && check(g, r->stream_new(&a->stream.handle), "opening a stream") &&
+              check(g, r->event_new(&a->begun, false), "making an event");
+    for (size_t i = 0; ok && i < count; i++)
+        ok = !lanes_aside(p, begin + i) || check(g, r->event_new(&a->done[i], false), "making an event");
+    if (ok)
+        lanes_waits(p, segment, a->waits);
+    return ok;
+}
+
+static void close_aside(const Program *p, Segment segment, Aside *a)
+{
+    const CudaRuntime *r = p->gpu->runtime;
+    for (size_t i = 0; a->done && i < p->end[segment] - p->begin[segment]; i++)
+        free_event(r, a->done[i]);
+    free_event(r, a->begun);
+    if (a->stream.handle)
+        r->stream_free(a->stream.handle);
+    memory_free(a->waits);
+    memory_free(a->done);
+}
+
+static bool launch_lanes(const Program *p, Segment segment, Aside *a)
+{
+    const ProgramGpu *g = p->gpu;
+    const CudaRuntime *r = g->runtime;
+    void *stream = cuda_stream(g->device)->handle;
+    size_t begin = p->begin[segment], count = p->end[segment] - begin;
+    for (size_t i = 0; i <= count; i++) {
+        if (a->waits[i] >= 0 && !check(g, r->stream_follow(stream, a->done[a->waits[i] - (int64_t)begin]), "joining lanes"))
+            return false;
+        if (i == count)
+            break;
+        if (!a->done[i]) {
+            if (!launch(p, begin + i))
+                return false;
+        } else if (!check(g, r->event_record(a->begun, stream), "splitting lanes") ||
+                   !check(g, r->stream_follow(a->stream.handle, a->begun), "splitting lanes") ||
+                   !launch_into(p, begin + i, &a->stream) ||
+                   !check(g, r->event_record(a->done[i], a->stream.handle), "splitting lanes"))
+            return false;
+    }
+    return true;
+}
+
 static bool capture(Program *p, Segment segment)
 {
     ProgramGpu *g = p->gpu;
     void *stream = cuda_stream(g->device)->handle;
-    if (!check(g, g->runtime->capture_begin(stream), "beginning a capture"))
-        return false;
-    bool ok = launch_all(p, segment);
-    /* Ended in any case: a stream that is left in a capture is of no use. The first error is the one to tell. */
-    int error = g->runtime->capture_end(stream, &g->graphs[segment]);
-    return ok && check(g, error, "ending a capture");
+    Aside aside = {0};
+    bool two = p->device.second_lane, ok = !two || open_aside(p, segment, &aside);
+    ok = ok && check(g, g->runtime->capture_begin(stream), "beginning a capture");
+    if (ok) {
+        ok = two ? launch_lanes(p, segment, &aside) : launch_all(p, segment);
+        /* Ended in any case: a stream that is left in a capture is of no use. The first error is the one to tell. */
+        int error = g->runtime->capture_end(stream, &g->graphs[segment]);
+        ok = ok && check(g, error, "ending a capture");
+    }
+    if (two)
+        close_aside(p, segment, &aside);
+    return ok;
 }
 
 static bool capture_all(Program *p)

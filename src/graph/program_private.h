@@ -31,6 +31,10 @@ struct Program {
 
 int64_t program_value_bytes(const Program *p, int slot);
 
+/* Places all values in one arena: an item of p->items a slot that has its own memory, item_of[slot], -1 for one outside of the
+ * arena, and one a lane for the workspaces, workspace_items[lane], -1 when none wants any. False after error_set(). */
+bool program_plan_memory(Program *p, int *item_of, int *workspace_items);
+
 /* Memory of the inputs, in the arena's stead: sets p->data of their slots. False after error_set(). */
 bool program_gpu_open(Program *p);
 

@@ -241,7 +241,7 @@ static void a_batch_ahead_is_taken_once(void **state)
     device_close(&cuda);
 }
 
-static bool train_a_little(bool one_by_one)
+static bool train_a_little(bool one_by_one, bool second_lane)
 {
     Device cuda;
     TrainerMetrics metrics;
@@ -250,6 +250,7 @@ static bool train_a_little(bool one_by_one)
     TrainerState state;
     bool ok = device_open("cuda", 1, &cuda);
     cuda.one_by_one = one_by_one;
+    cuda.second_lane = second_lane;
     TrainerOptions options = options_on(&cuda, 4);
     ok = ok && fit_check(&recipe, &options, FIT_BEGINS) && (t = trainer_open(&recipe, &options)) && trainer_begin(t, &batch) &&
          trainer_ahead(t, &batch) && trainer_end(t, &metrics) && trainer_step(t, &batch, &metrics) &&
@@ -266,15 +267,16 @@ static bool train_a_little(bool one_by_one)
 static void each_call_may_fail(void **state)
 {
     (void)state;
-    for (int one_by_one = 0; one_by_one < 2; one_by_one++) {
+    for (int way = 0; way < 3; way++) {
+        bool one_by_one = way == 1, second_lane = way == 2;
         fake_reset();
-        assert_true(train_a_little(one_by_one));
+        assert_true(train_a_little(one_by_one, second_lane));
         int calls = fake_calls(), failed = 0, tried = 0;
         for (int n = 1; n <= calls; n += 1 + calls / 25, tried++) {
             fake_reset();
             fake_fail_at(n, tried % 2 ? FAKE_LOST : FAKE_ERROR);
             error_clear();
-            if (!train_a_little(one_by_one)) {
+            if (!train_a_little(one_by_one, second_lane)) {
                 failed++;
                 assert_true(*error_text());
             }

@@ -43,16 +43,18 @@ static void what_is_missing_is_named(void **state)
     says("device cuda:x is not known");
     assert_true(device_open("cuda:1", 0, &device));
     assert_string_equal(device_describe(&device), "cuda (lock-step 1)");
-    assert_false(device.one_by_one);
+    assert_false(device.one_by_one || device.second_lane);
     device_close(&device);
     fake_reset();
     setenv("LACUNA_CUDA_GRAPH", "0", 1);
+    setenv("LACUNA_CUDA_LANES", "2", 1);
     assert_true(device_open("auto", 0, &device)); /* not before ./dev test-gpu has passed somewhere */
     assert_int_not_equal(device.kind, DEVICE_CUDA);
     assert_true(device_open("cuda", 0, &device));
     assert_int_equal(device.kind, DEVICE_CUDA);
-    assert_true(device.one_by_one);
+    assert_true(device.one_by_one && device.second_lane);
     unsetenv("LACUNA_CUDA_GRAPH");
+    unsetenv("LACUNA_CUDA_LANES");
     device_set_tf32(&device, true);
     assert_true(cuda_stream(device.cuda)->features.tf32);
     device_close(&device);

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "device/cuda/fake_graph.h"
 
 /* ---- state: a runtime is one for the whole process */
 
@@ -21,26 +22,16 @@ struct Block {
 };
 
 typedef struct {
-    const char *name;
-    size_t bytes;
-    void (*run)(void *);
-    void (*release)(void *);
-    void *data;
-} Work;
-
-typedef struct {
-    Work *works;
-    size_t count, capacity;
-} Graph;
-
-typedef struct {
     int put; /* pieces of work so far, a graph being one */
 } Stream;
 
 typedef struct {
-    const Stream *stream; /* where it was recorded last; NULL: nowhere yet */
-    int put;              /* into that stream before it */
-    double at;            /* by the fake's clock */
+    const Stream *stream;   /* where it was recorded last; NULL: nowhere yet */
+    int put;                /* into that stream before it */
+    double at;              /* by the fake's clock */
+    const FakeGraph *graph; /* recorded while it was captured; NULL: outside of captures */
+    int lane;
+    size_t place;
 } Event;
 
 enum { ALGORITHMS = 8 };
@@ -52,11 +43,12 @@ static struct {
     Block *blocks; /* of the GPU */
     int64_t memory, used;
     int devices, count_error;
-    int things, calls, fail_at, error, launch_error, graph_launches, waits, slack;
+    int things, calls, fail_at, error, launch_error, graph_launches, waits, slack, overtaking;
+    FakeOrder order;
     int algorithms;
     double seconds[ALGORITHMS], clock;
     uint64_t library;
-    Graph *capturing;
+    FakeGraph *capturing;
     Text log;
 } fake = {.memory = 64000000000, .devices = 1, .algorithms = 1, .library = 1};
 
@@ -66,6 +58,7 @@ void fake_reset(void)
     fake.devices = fake.algorithms = 1;
     fake.library = 1;
     fake.seconds[0] = 0;
+    fake.order = FAKE_AS_PUT;
     fake.count_error = fake.calls = fake.fail_at = fake.error = fake.launch_error = 0;
     fake_log_clear();
 }
@@ -92,6 +85,11 @@ void fake_set_library(uint64_t version)
     fake.library = version;
 }
 
+void fake_set_order(FakeOrder order)
+{
+    fake.order = order;
+}
+
 void fake_fail_at(int n, int error)
 {
     fake.fail_at = n ? fake.calls + n : 0;
@@ -116,7 +114,7 @@ const char *fake_log(void)
 void fake_log_clear(void)
 {
     text_free(&fake.log);
-    fake.graph_launches = fake.waits = fake.slack = 0;
+    fake.graph_launches = fake.waits = fake.slack = fake.overtaking = 0;
 }
 
 int fake_waits(void)
@@ -127,6 +125,11 @@ int fake_waits(void)
 int fake_slack(void)
 {
     return fake.slack;
+}
+
+int fake_overtaking(void)
+{
+    return fake.overtaking;
 }
 
 int fake_graph_launches(void)
@@ -335,17 +338,36 @@ static int wait(void *thing)
     return error ? error : fake.capturing ? FAKE_NOT_ALLOWED : 0;
 }
 
+static int lane_of(const void *stream)
+{
+    return fake.capturing && stream ? fake_graph_lane(fake.capturing, stream) : -1;
+}
+
 static int event_record(void *event, void *stream)
 {
     const Stream *s = stream;
-    *(Event *)event = (Event){s, s->put, fake.clock};
+    Event *e = event;
+    int lane = lane_of(stream);
+    *e = (Event){.stream = s, .put = s->put, .at = fake.clock};
+    if (lane >= 0) {
+        e->graph = fake.capturing;
+        e->lane = lane;
+        e->place = fake_graph_place(fake.capturing, lane);
+    }
     return call();
 }
 
 static int stream_follow(void *stream, void *event)
 {
     const Event *e = event;
-    (void)stream;
+    if (e->graph || lane_of(stream) >= 0) {
+        int error = call();
+        if (!error && (!e->graph || e->graph != fake.capturing))
+            error = FAKE_NOT_ALLOWED;
+        if (error)
+            return error;
+        return fake_graph_follow(fake.capturing, stream, e->lane, e->place) ? 0 : FAKE_OUT_OF_MEMORY;
+    }
     if (e->stream && e->stream->put - e->put > fake.slack)
         fake.slack = e->stream->put - e->put;
     return call();
@@ -359,46 +381,43 @@ static int event_seconds(void *from, void *to, double *seconds)
 
 /* ---- work */
 
-/* Memory is open while they run. */
-static void run(const Work *works, size_t count)
+static void run_open(const FakeWork *w)
+{
+    if (w->bytes)
+        text_add(&fake.log, "%s %zu\n", w->name, w->bytes);
+    else
+        text_add(&fake.log, "%s\n", w->name);
+    w->run(w->data);
+}
+
+/* Memory is open while it runs. */
+static void run(const FakeWork *w)
 {
     open_memory(true);
-    for (size_t i = 0; i < count; i++) {
-        if (works[i].bytes)
-            text_add(&fake.log, "%s %zu\n", works[i].name, works[i].bytes);
-        else
-            text_add(&fake.log, "%s\n", works[i].name);
-        works[i].run(works[i].data);
-    }
+    run_open(w);
     open_memory(false);
 }
 
-static void work_release(const Work *w)
+/* The work is owned from here on. While anything is captured, what is put into a stream that takes no part is a mistake: a GPU
+ * would do it now. Tests launch into none. */
+static int put(void *stream, FakeWork w)
 {
-    if (w->release)
-        w->release(w->data);
-}
-
-/* The work is owned from here on. */
-static int put(void *stream, Work w)
-{
-    int error = call();
+    int error = call(), lane = stream ? lane_of(stream) : 0;
     if (stream)
         ((Stream *)stream)->put++;
-    Graph *g = fake.capturing;
-    if (!error && g && memory_grow((void **)&g->works, g->count, &g->capacity, sizeof *g->works)) {
-        g->works[g->count++] = w;
-        return 0;
-    }
-    if (!error && !g)
-        run(&w, 1);
-    work_release(&w);
-    return error ? error : g ? FAKE_OUT_OF_MEMORY : 0;
+    if (!error && fake.capturing && lane < 0)
+        error = FAKE_NOT_ALLOWED;
+    if (!error && fake.capturing)
+        return fake_graph_put(fake.capturing, lane, w) ? 0 : FAKE_OUT_OF_MEMORY;
+    if (!error)
+        run(&w);
+    fake_work_release(&w);
+    return error;
 }
 
 void fake_enqueue(void *stream, const char *name, void (*function)(void *data), void (*release_data)(void *data), void *data)
 {
-    int error = put(stream, (Work){.name = name, .run = function, .release = release_data, .data = data});
+    int error = put(stream, (FakeWork){.name = name, .run = function, .release = release_data, .data = data});
     fake.launch_error = fake.launch_error ? fake.launch_error : error;
 }
 
@@ -439,7 +458,7 @@ static int put_copy(void *stream, const char *name, void *to, const void *from, 
     if (!c)
         return FAKE_OUT_OF_MEMORY;
     *c = (Copy){to, from, bytes};
-    return put(stream, (Work){.name = name, .bytes = bytes, .run = run_copy, .release = free, .data = c});
+    return put(stream, (FakeWork){.name = name, .bytes = bytes, .run = run_copy, .release = free, .data = c});
 }
 
 static int copy(void *to, const void *from, size_t bytes, void *stream)
@@ -456,22 +475,17 @@ static int clear(void *at, size_t bytes, void *stream)
 
 static int graph_free(void *graph)
 {
-    Graph *g = graph;
-    for (size_t i = 0; i < g->count; i++)
-        work_release(&g->works[i]);
-    memory_free(g->works);
-    free(g);
+    fake_graph_free(graph);
     fake.things--;
     return 0;
 }
 
 static int capture_begin(void *stream)
 {
-    (void)stream;
     int error = call();
     if (error)
         return error;
-    fake.capturing = calloc(1, sizeof *fake.capturing);
+    fake.capturing = fake_graph_new(stream);
     fake.things += fake.capturing != NULL;
     return fake.capturing ? 0 : FAKE_OUT_OF_MEMORY;
 }
@@ -479,10 +493,12 @@ static int capture_begin(void *stream)
 static int capture_end(void *stream, void **graph)
 {
     (void)stream;
-    Graph *g = fake.capturing;
+    FakeGraph *g = fake.capturing;
     fake.capturing = NULL;
     *graph = NULL;
     int error = call();
+    if (!error && g && !fake_graph_joined(g))
+        error = FAKE_NOT_ALLOWED;
     if (!error && g)
         *graph = g;
     else if (g)
@@ -492,13 +508,14 @@ static int capture_end(void *stream, void **graph)
 
 static int graph_launch(void *graph, void *stream)
 {
-    const Graph *g = graph;
     int error = call();
     if (error)
         return error;
     ((Stream *)stream)->put++;
     fake.graph_launches++;
-    run(g->works, g->count);
+    open_memory(true);
+    fake.overtaking += fake_graph_run(graph, fake.order, run_open);
+    open_memory(false);
     return 0;
 }
 
@@ -603,7 +620,7 @@ static bool product(void *products, void *described, const CudaAlgorithm *way, c
     if (!job)
         return error_set("memory is out");
     *job = (Job){*p, algorithm};
-    int error = put(stream, (Work){.name = names[algorithm], .run = run_product, .release = free, .data = job});
+    int error = put(stream, (FakeWork){.name = names[algorithm], .run = run_product, .release = free, .data = job});
     return !error || error_set("the fake product failed: %s", error_words(error));
 }
 

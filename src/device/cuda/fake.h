@@ -1,6 +1,6 @@
-/* The fake runtime of tests, linked in the place of NVIDIA's. Streams run at once, in the order of the calls; any call can be
- * made to fail. Its GPU's memory is the host's, but cannot be touched except by work that runs in a stream: whoever reads or
- * writes it directly, which would fail on a GPU, fails here too. */
+/* The fake runtime of tests, linked in the place of NVIDIA's. Streams run at once, in the order of the calls, captured graphs
+ * in any order that is asked for; any call can be made to fail. Its GPU's memory is the host's, but cannot be touched except by
+ * work that runs in a stream: whoever reads or writes it directly, which would fail on a GPU, fails here too. */
 #ifndef LACUNA_DEVICE_CUDA_FAKE_H
 #define LACUNA_DEVICE_CUDA_FAKE_H
 
@@ -39,6 +39,11 @@ void fake_set_algorithms(int count, const double *seconds);
 /* The version that the library says it is; at the start 1. */
 void fake_set_library(uint64_t version);
 
+/* Which of several streams in a captured graph goes first where no event orders them: as they were put, the one from which it
+ * was captured, the others, or each in turn. At the start FAKE_AS_PUT. */
+typedef enum { FAKE_AS_PUT, FAKE_ASIDE_LAST, FAKE_ASIDE_FIRST, FAKE_IN_TURN } FakeOrder;
+void fake_set_order(FakeOrder order);
+
 /* The n-th call from now on (1: the next) fails with this error, and all behind it when it is FAKE_LOST; n 0: none does. */
 void fake_fail_at(int n, int error);
 
@@ -52,10 +57,12 @@ int fake_open_things(void);
 const char *fake_log(void);
 void fake_log_clear(void);
 
-/* Since the last fake_log_clear(): launches of graphs; times that the host waited; and the most pieces of work (a graph is one)
+/* Since the last fake_log_clear(): launches of graphs; pieces of work in them that ran before one of another stream that had
+ * been put earlier; times that the host waited; and the most pieces of work (a graph is one)
  * that had been put into a stream behind an event when another stream was told to follow that event, so that it need not wait
  * for them. */
 int fake_graph_launches(void);
+int fake_overtaking(void);
 int fake_waits(void);
 int fake_slack(void);
 
