@@ -145,14 +145,14 @@ gpu() {
 }
 gpu --batches 2,4
 says 'on a GPU, in bf16'
-says '| cifar_p4 | 4 | 10 | 1.00 (1.00-1.00) | 1.25 (1.25-1.25) | 0.1 | 25 % | 1.00 | 3.12 | eager, 4, 2.00 GB |'
+says '| cifar_p4 | 4 | 10 (lanes) | 1.00 (1.00-1.00) | 1.25 (1.25-1.25) | 0.1 | 25 % | 1.00 | 3.12 | eager, 4, 2.00 GB |'
 says '| linear 2 x 3 x 4 | 2 | 400.000 | 40.0 % | compute | 300.000 | 75 % |'
 for way in autotune lanes; do
     [ "$(grep -c "\"kind\": \"$way\"" "$work/gpu/gpu.jsonl")" = 4 ] || fail "$(cat "$work/gpu/gpu.jsonl")"
 done
 sed -i '2i case " $* " in *" --batch-size 4 "*|*" vit_b "*) exit 1 ;; esac' "$work/lacuna"
 gpu --batches 2,4
-says '| cifar_p4 | 2 | 5 |'
+says '| cifar_p4 | 2 | 5 (lanes) |'
 grep -q vit_b "$work/page.md" && fail "what failed is on the page"
 sed -i 2d "$work/lacuna"
 if gpu_said=$(python3 "$source_folder/bench/gpu.py" --program "$work/lacuna" --seconds 0 --out "$work/none" 2>&1); then

@@ -52,7 +52,8 @@ typedef struct Op {
     /* Its kernels take and give BF16 values; the tape refuses them to other ops. */
     bool takes_bf16;
 
-    /* Only gradients of parameters come out, and there is much to compute: a GPU may do it beside what follows. */
+    /* Its results are read late, as gradients of parameters are, and there is much to compute: where they go to storages, a GPU
+     * may do it beside what follows. */
     bool aside;
 
     /* Couples the samples of a batch (batch norm, InfoNCE): refuses local accumulation, gathers over ranks. */

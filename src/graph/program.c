@@ -91,7 +91,7 @@ static bool drop_unread(const Tape *tape, Node *nodes, size_t *count)
     return ok;
 }
 
-/* ---- make */
+/* ---- shapes */
 
 static size_t element(const Program *p, const Value *v)
 {

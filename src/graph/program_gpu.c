@@ -1,4 +1,5 @@
-/* Programs on a GPU: captured graphs, inputs that travel ahead on a lane of their own, and copies for the host.
+/* Programs on a GPU: graphs, captured from two lanes where that is asked for, inputs that travel ahead on a stream of their
+ * own, and copies for the host.
  *
  * An input is written to pinned memory of the host, copied from there to a landing place on the GPU while the stream of kernels
  * is still busy with what came before, and from there to where kernels read it, in that stream. So the host may fill the next
@@ -29,7 +30,7 @@ struct ProgramGpu {
     Input *inputs;
     size_t input_count, input_bytes;
     char *pinned, *landing, *block; /* of the inputs: the host's, and the two on the GPU */
-    void *lane;                     /* stream of uploads */
+    void *uploads;                  /* stream */
     void *uploaded;                 /* event: `pinned` may be written again */
     int failed;                     /* what waiting for it said */
     bool uploading;                 /* `uploaded` has to be waited for before the host writes */
@@ -95,7 +96,7 @@ bool program_gpu_open(Program *p)
     g->device = p->device.cuda;
     const CudaRuntime *r = g->runtime = cuda_device_runtime(g->device);
     g->looks = memory_new(p->tape->value_count + p->tape->storage_count, sizeof *g->looks);
-    bool ok = g->looks && place_inputs(p) && check(g, r->stream_new(&g->lane), "opening a stream") &&
+    bool ok = g->looks && place_inputs(p) && check(g, r->stream_new(&g->uploads, false), "opening a stream") &&
               check(g, r->event_new(&g->uploaded, false), "making an event");
     for (int i = 0; ok && i < PROGRAM_FETCHES; i++)
         ok = check(g, r->event_new(&g->fetch_events[i], false), "making an event") &&
@@ -126,8 +127,8 @@ void program_gpu_close(Program *p)
     const CudaRuntime *r = g->runtime;
     /* Nothing may be taken away under what still runs. An error has been told before, or nobody wants to know any more. */
     r->stream_wait(cuda_stream(g->device)->handle);
-    if (g->lane)
-        r->stream_wait(g->lane);
+    if (g->uploads)
+        r->stream_wait(g->uploads);
     for (int s = 0; s < SEGMENTS; s++)
         if (g->graphs[s])
             r->graph_free(g->graphs[s]);
@@ -138,8 +139,8 @@ void program_gpu_close(Program *p)
         free_event(r, g->inputs[i].taken);
     for (size_t i = 0; g->marks && i <= p->node_count; i++)
         free_event(r, g->marks[i]);
-    if (g->lane)
-        r->stream_free(g->lane);
+    if (g->uploads)
+        r->stream_free(g->uploads);
     for (int i = 0; i < PROGRAM_FETCHES; i++)
         cuda_pinned_free(g->device, p->fetched[i]);
     cuda_pinned_free(g->device, g->pinned);
@@ -206,6 +207,14 @@ typedef struct {
     void *begun;    /* event: what a node aside waits for */
 } Aside;
 
+static bool has_aside(const Program *p, Segment segment)
+{
+    for (size_t n = p->begin[segment]; n < p->end[segment]; n++)
+        if (lanes_aside(p, n))
+            return true;
+    return false;
+}
+
 static bool open_aside(const Program *p, Segment segment, Aside *a)
 {
     const ProgramGpu *g = p->gpu;
@@ -215,7 +224,7 @@ static bool open_aside(const Program *p, Segment segment, Aside *a)
     a->stream.handle = NULL;
     a->waits = memory_new(count + 1, sizeof *a->waits);
     a->done = memory_new(count, sizeof *a->done);
-    bool ok = a->waits && a->done && check(g, r->stream_new(&a->stream.handle), "opening a stream") &&
+    bool ok = a->waits && a->done && check(g, r->stream_new(&a->stream.handle, false), "opening a stream") &&
               check(g, r->event_new(&a->begun, false), "making an event");
     for (size_t i = 0; ok && i < count; i++)
         ok = !lanes_aside(p, begin + i) || check(g, r->event_new(&a->done[i], false), "making an event");
@@ -264,7 +273,7 @@ static bool capture(Program *p, Segment segment)
     ProgramGpu *g = p->gpu;
     void *stream = cuda_stream(g->device)->handle;
     Aside aside = {0};
-    bool two = p->device.second_lane, ok = !two || open_aside(p, segment, &aside);
+    bool two = has_aside(p, segment), ok = !two || open_aside(p, segment, &aside);
     ok = ok && check(g, g->runtime->capture_begin(stream), "beginning a capture");
     if (ok) {
         ok = two ? launch_lanes(p, segment, &aside) : launch_all(p, segment);
@@ -302,7 +311,8 @@ bool program_gpu_capture(Program *p)
         }
     ok = ok && (!changed || capture_all(p));
     cuda_products_drop(products);
-    return ok || error_context("capturing a part of the step as a graph (LACUNA_CUDA_GRAPH=0 does without)");
+    return ok || error_context("capturing a part of the step as a graph (LACUNA_CUDA_GRAPH=0 does without)%s",
+                               p->device.second_lane ? "; with LACUNA_CUDA_LANES=1 there is one lane" : "");
 }
 
 /* From first on, the neighbours of which it is true; moves *first behind them. The bytes of none are 0. */
@@ -317,7 +327,7 @@ static size_t neighbours(const ProgramGpu *g, size_t *first, bool sent, size_t *
     return bytes;
 }
 
-/* Starts to copy what was written to the landing place, neighbours at once. The lane waits for the last use of these inputs
+/* Starts to copy what was written to the landing place, neighbours at once. Uploads wait for the last use of these inputs
  * alone: what is uploaded late in a step, such as the rate, does not hold up the pictures of the next. */
 bool program_gpu_upload(Program *p)
 {
@@ -331,13 +341,13 @@ bool program_gpu_upload(Program *p)
         if (!bytes)
             continue;
         for (size_t k = first; k < i; k++)
-            if (!check(g, r->stream_follow(g->lane, g->inputs[k].taken), "uploading"))
+            if (!check(g, r->stream_follow(g->uploads, g->inputs[k].taken), "uploading"))
                 return false;
-        if (!check(g, r->copy(g->landing + from, g->pinned + from, bytes, g->lane), "uploading"))
+        if (!check(g, r->copy(g->landing + from, g->pinned + from, bytes, g->uploads), "uploading"))
             return false;
         any = true;
     }
-    if (any && !check(g, r->event_record(g->uploaded, g->lane), "uploading"))
+    if (any && !check(g, r->event_record(g->uploaded, g->uploads), "uploading"))
         return false;
     for (size_t i = 0; i < g->input_count; i++)
         g->inputs[i].sent = g->inputs[i].written;

@@ -1,5 +1,6 @@
 /* Which values are alive when, and with that the plan of a program's memory. */
 #include "base/memory.h"
+#include "device/buffer.h"
 #include "graph/lanes.h"
 #include "graph/program_private.h"
 

@@ -1,5 +1,5 @@
 /* The fake runtime of tests, linked in the place of NVIDIA's. Streams run at once, in the order of the calls, captured graphs
- * in any order that is asked for; any call can be made to fail. Its GPU's memory is the host's, but cannot be touched except by
+ * in the order that is asked for; any call can be made to fail. Its GPU's memory is the host's, but cannot be touched except by
  * work that runs in a stream: whoever reads or writes it directly, which would fail on a GPU, fails here too. */
 #ifndef LACUNA_DEVICE_CUDA_FAKE_H
 #define LACUNA_DEVICE_CUDA_FAKE_H

@@ -5,8 +5,6 @@
 
 #include "base/memory.h"
 
-enum { LANES_MOST = 4 };
-
 /* Work, or without `run` a wait. */
 typedef struct {
     FakeWork work;
@@ -22,7 +20,7 @@ typedef struct {
 } Lane;
 
 struct FakeGraph {
-    Lane lanes[LANES_MOST];
+    Lane lanes[FAKE_LANES];
     int lane_count;
     size_t count; /* of all items */
 };
@@ -85,7 +83,7 @@ bool fake_graph_put(FakeGraph *g, int lane, FakeWork work)
 bool fake_graph_follow(FakeGraph *g, const void *stream, int other, size_t place)
 {
     int lane = fake_graph_lane(g, stream);
-    if (lane < 0 && g->lane_count == LANES_MOST)
+    if (lane < 0 && g->lane_count == FAKE_LANES)
         return false;
     if (lane < 0) {
         lane = g->lane_count++;
@@ -143,7 +141,7 @@ static bool overtakes(const FakeGraph *g, const Item *item, const size_t *at)
 
 int fake_graph_run(const FakeGraph *g, FakeOrder order, void (*run)(const FakeWork *work))
 {
-    size_t at[LANES_MOST] = {0};
+    size_t at[FAKE_LANES] = {0};
     int overtaking = 0, lane = 0;
     for (size_t done = 0; done < g->count; done++) {
         lane = next_lane(g, order, at, lane);

@@ -1,5 +1,6 @@
 /* A captured graph of the fake runtime: pieces of work in lanes, one for each stream that took part, and which of another lane
- * each lane waits for. It runs in any order that a GPU might take, so that a test meets those in which a wait is missing. */
+ * each lane waits for. It runs in the orders that a GPU might take and that differ most, so that a wait that is missing shows.
+ */
 #ifndef LACUNA_DEVICE_CUDA_FAKE_GRAPH_H
 #define LACUNA_DEVICE_CUDA_FAKE_GRAPH_H
 
@@ -19,6 +20,9 @@ typedef struct {
 void fake_work_release(const FakeWork *work);
 
 typedef struct FakeGraph FakeGraph;
+
+/* Lanes that a graph can have. */
+enum { FAKE_LANES = 2 };
 
 /* Captured from this stream on, which is lane 0. NULL when memory is out. */
 FakeGraph *fake_graph_new(const void *origin);

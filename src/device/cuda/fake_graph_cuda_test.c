@@ -29,7 +29,7 @@ static void open_lanes(Lanes *l)
 {
     fake_reset();
     l->r = cuda_runtime();
-    assert_false(l->r->stream_new(&l->main) || l->r->stream_new(&l->side) || l->r->event_new(&l->begun, false) ||
+    assert_false(l->r->stream_new(&l->main, true) || l->r->stream_new(&l->side, false) || l->r->event_new(&l->begun, false) ||
                  l->r->event_new(&l->done, false));
     assert_false(l->r->capture_begin(l->main));
 }

@@ -115,9 +115,13 @@ static int release_pinned(void *at)
 
 /* ---- streams and events */
 
-static int stream_new(void **stream)
+static int stream_new(void **stream, bool first)
 {
-    return forgotten(cudaStreamCreateWithFlags((cudaStream_t *)stream, cudaStreamNonBlocking));
+    int least = 0, greatest = 0;
+    int error = forgotten(cudaDeviceGetStreamPriorityRange(&least, &greatest));
+    if (error)
+        return error;
+    return forgotten(cudaStreamCreateWithPriority((cudaStream_t *)stream, cudaStreamNonBlocking, first ? greatest : least));
 }
 
 static int stream_free(void *stream)

@@ -10,6 +10,7 @@
 
 enum {
     WORK_ALIGN = 256,
+    KNOWN_ALIGN = 64, /* of addresses: a program's plan promises no more */
     PROPOSALS = 8,
     TRIES = 3,   /* of each proposal, behind one that loads it */
     IN_A_ROW = 8 /* products of a try: what the host takes to launch the first is little beside them */
@@ -78,19 +79,20 @@ void cuda_products_autotune(CudaProducts *p, bool autotune)
 
 /* ---- kinds */
 
-/* The largest power of two, up to 256, that divides an address. */
+/* The largest power of two that divides an address, of those that every plan of the memory keeps: a product in another plan is
+ * the same kind, and so is computed in the same way. */
 static int32_t alignment(const void *at)
 {
-    uintptr_t bits = (uintptr_t)at | 256;
+    uintptr_t bits = (uintptr_t)at | KNOWN_ALIGN;
     return (int32_t)(bits & (~bits + 1));
 }
 
-/* Moves the workspace to where the library wants it. */
+/* Moves the workspace to where the library wants it. As much is taken off wherever it began. */
 static void align_work(CudaProduct *p)
 {
     size_t skipped = (WORK_ALIGN - (uintptr_t)p->work % WORK_ALIGN) % WORK_ALIGN;
-    bool has_work = p->work && p->work_bytes > skipped;
-    p->work_bytes = has_work ? p->work_bytes - skipped : 0;
+    bool has_work = p->work && p->work_bytes > WORK_ALIGN;
+    p->work_bytes = has_work ? p->work_bytes - WORK_ALIGN : 0;
     p->work = has_work ? (char *)p->work + skipped : NULL;
 }
 

@@ -22,6 +22,8 @@ typedef struct {
     Device device;
     CudaProducts *products;
     float *a, *b, *c;
+    void *work;
+    size_t work_bytes;
 } Set;
 
 static const float a[NUMBERS] = {1, 2, 3, 4}, b[NUMBERS] = {1, 0, 0, 2}, product_of_both[NUMBERS] = {1, 4, 3, 8};
@@ -73,7 +75,9 @@ static bool multiply(const Set *set, bool accumulate)
                                             .c_stride = SIDE,
                                             .accumulate = accumulate,
                                             .type = DTYPE_REAL,
-                                            .c_type = DTYPE_REAL});
+                                            .c_type = DTYPE_REAL,
+                                            .work = set->work,
+                                            .work_bytes = set->work_bytes});
 }
 
 static void holds(const Set *set, float times)
@@ -131,6 +135,37 @@ static void the_fastest_is_taken_when_told(void **state)
     computes_by(&set, false, "product\n");
     assert_int_equal(cuda_products_timed(set.products), 1);
     assert_true(cuda_products_settle(set.products, &changed) && !changed);
+    set_close(&set);
+    assert_int_equal(fake_open_things(), 0);
+}
+
+/* A program's plan places by 64 bytes: what it moves stays the same kind, what is aligned to less is another. */
+static void places_make_no_kinds(void **state)
+{
+    (void)state;
+    enum { ROOM = 4096 };
+    static const double times[] = {2, 1};
+    static const int offsets[] = {0, 64, 128, 192, 256, 32};
+    Set set;
+    bool changed;
+    fake_reset();
+    fake_set_algorithms(2, times);
+    open_watching(&set);
+    char *a_room = (char *)buffer_new(&set.device, ROOM, 1), *work = (char *)buffer_new(&set.device, ROOM, 1);
+    assert_true(a_room && work);
+    for (int i = 0; i < (int)(sizeof offsets / sizeof *offsets); i++) {
+        Set moved = set;
+        moved.a = (float *)(void *)(a_room + offsets[i]);
+        moved.work = work + offsets[i] / 64 * 64;
+        moved.work_bytes = ROOM / 2;
+        assert_true(buffer_write(&set.device, moved.a, a, sizeof a));
+        cuda_products_watch(set.products);
+        assert_true(multiply(&moved, false) && cuda_products_settle(set.products, &changed));
+        holds(&set, 1);
+        assert_int_equal(cuda_products_timed(set.products), offsets[i] == 32 ? 2 : 1);
+    }
+    buffer_free(&set.device, a_room);
+    buffer_free(&set.device, work);
     set_close(&set);
     assert_int_equal(fake_open_things(), 0);
 }
@@ -311,6 +346,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_first_is_taken_unless_told),
         cmocka_unit_test(the_fastest_is_taken_when_told),
+        cmocka_unit_test(places_make_no_kinds),
         cmocka_unit_test(little_gain_is_none_and_what_fails_is_left_out),
         cmocka_unit_test(without_memory_the_first_stays),
         cmocka_unit_test(what_was_written_is_taken_over),

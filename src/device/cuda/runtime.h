@@ -52,7 +52,7 @@ typedef struct {
     int (*allocate_pinned)(void **at, size_t bytes); /* memory of the host that copies can read while the host goes on */
     int (*release_pinned)(void *at);
 
-    int (*stream_new)(void **stream);
+    int (*stream_new)(void **stream, bool first); /* first: its kernels begin before those of others that could begin too */
     int (*stream_free)(void *stream);
     int (*stream_wait)(void *stream);                /* the host, until all of the stream is done */
     int (*stream_follow)(void *stream, void *event); /* what comes next waits for the event */

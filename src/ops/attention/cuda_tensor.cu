@@ -107,6 +107,20 @@ static __device__ inline int block_rows(void)
     return (int)blockDim.x / WARP * 16;
 }
 
+/* Rows that a tile has room for: those it is filled with at most, `rows` being all of them, and once the block's own. Short
+ * heads take less shared memory, so that more blocks fit. */
+static __host__ __device__ inline int tile_rows(int rows, int own)
+{
+    int filled = rows < TILE ? (rows + 15) / 16 * 16 : TILE;
+    return filled > own ? filled : own;
+}
+
+/* Rows of a tile that are filled from row `first` on: what is multiplied, 16 at a time. */
+static __device__ inline int tile_fill(int first, int rows)
+{
+    return tile_rows(rows - first, 0);
+}
+
 static __device__ inline HeadPlace tensor_place(const Heads &a, int rows)
 {
     return head_place(a, (rows + block_rows() - 1) / block_rows());
@@ -115,7 +129,7 @@ static __device__ inline HeadPlace tensor_place(const Heads &a, int rows)
 template <int DEPTH> static __global__ void __launch_bounds__(MOST_WARPS *WARP) forward_kernel(Heads a)
 {
     SHARED_DYNAMIC(Bf16, keys);
-    Bf16 *values = keys + TILE * tile_stride<DEPTH>();
+    Bf16 *values = keys + tile_rows(a.keys, block_rows()) * tile_stride<DEPTH>();
     HeadPlace p = tensor_place(a, a.queries);
     int lane = lane_number(), first = p.piece * block_rows(), own = first + (int)threadIdx.x / WARP * 16;
     const Bf16 *k = head_of_const<Bf16>(a, p, a.k, a.keys, a.kv_stride),
@@ -128,9 +142,11 @@ template <int DEPTH> static __global__ void __launch_bounds__(MOST_WARPS *WARP) 
     float out[2 * DEPTH][4] = {}, largest[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0}, scale = a.scale * LOG2_E;
     for (int key = 0; key < a.keys; key += TILE) {
         __syncthreads(); /* what was there before has been read */
-        tile_load<DEPTH>(keys, k, a.kv_stride, key, a.keys, TILE, a.d);
-        tile_load<DEPTH>(values, v, a.kv_stride, key, a.keys, TILE, a.d);
+        tile_load<DEPTH>(keys, k, a.kv_stride, key, a.keys, tile_fill(key, a.keys), a.d);
+        tile_load<DEPTH>(values, v, a.kv_stride, key, a.keys, tile_fill(key, a.keys), a.d);
         __syncthreads();
+        if (own >= a.queries)
+            continue; /* all of the warp; it meets the others at the next tile */
         float s[TILE / 8][4], most[2] = {largest[0], largest[1]};
         UNROLL
         for (int b = 0; b < TILE / 16; b++)
@@ -183,7 +199,7 @@ template <int DEPTH> static __global__ void __launch_bounds__(MOST_WARPS *WARP) 
 template <int DEPTH> static __global__ void __launch_bounds__(MOST_WARPS *WARP) dq_kernel(Heads a, const float *both)
 {
     SHARED_DYNAMIC(Bf16, keys);
-    Bf16 *values = keys + TILE * tile_stride<DEPTH>();
+    Bf16 *values = keys + tile_rows(a.keys, block_rows()) * tile_stride<DEPTH>();
     HeadPlace p = tensor_place(a, a.queries);
     int lane = lane_number(), first = p.piece * block_rows(), own = first + (int)threadIdx.x / WARP * 16;
     int64_t wide = (int64_t)a.heads * a.d;
@@ -206,9 +222,11 @@ template <int DEPTH> static __global__ void __launch_bounds__(MOST_WARPS *WARP) 
     }
     for (int key = 0; key < a.keys; key += TILE) {
         __syncthreads();
-        tile_load<DEPTH>(keys, k, a.kv_stride, key, a.keys, TILE, a.d);
-        tile_load<DEPTH>(values, v, a.kv_stride, key, a.keys, TILE, a.d);
+        tile_load<DEPTH>(keys, k, a.kv_stride, key, a.keys, tile_fill(key, a.keys), a.d);
+        tile_load<DEPTH>(values, v, a.kv_stride, key, a.keys, tile_fill(key, a.keys), a.d);
         __syncthreads();
+        if (own >= a.queries)
+            continue; /* all of the warp; it meets the others at the next tile */
         for (int b = 0; b < TILE && key + b < a.keys; b += 16) {
             float s[2][4], dp[2][4];
             rows_multiply<DEPTH>(s, q, keys, b);
@@ -234,8 +252,9 @@ template <int DEPTH> static __global__ void __launch_bounds__(MOST_WARPS *WARP) 
 template <int DEPTH> static __global__ void __launch_bounds__(MOST_WARPS *WARP) dkv_kernel(Heads a, const float *both)
 {
     SHARED_DYNAMIC(Bf16, queries);
-    Bf16 *douts = queries + TILE * tile_stride<DEPTH>();
-    float *log_sums = reinterpret_cast<float *>(douts + TILE * tile_stride<DEPTH>()), *means = log_sums + TILE;
+    int tile = tile_rows(a.queries, block_rows()) * tile_stride<DEPTH>();
+    Bf16 *douts = queries + tile;
+    float *log_sums = reinterpret_cast<float *>(douts + tile), *means = log_sums + TILE;
     HeadPlace p = tensor_place(a, a.keys);
     int lane = lane_number(), first = p.piece * block_rows(), own = first + (int)threadIdx.x / WARP * 16;
     int64_t wide = (int64_t)a.heads * a.d;
@@ -251,14 +270,16 @@ template <int DEPTH> static __global__ void __launch_bounds__(MOST_WARPS *WARP) 
     float dk[2 * DEPTH][4] = {}, dv[2 * DEPTH][4] = {}, scale = a.scale * LOG2_E;
     for (int query = 0; query < a.queries; query += TILE) {
         __syncthreads();
-        tile_load<DEPTH>(queries, q, a.q_stride, query, a.queries, TILE, a.d);
-        tile_load<DEPTH>(douts, dout, wide, query, a.queries, TILE, a.d);
+        tile_load<DEPTH>(queries, q, a.q_stride, query, a.queries, tile_fill(query, a.queries), a.d);
+        tile_load<DEPTH>(douts, dout, wide, query, a.queries, tile_fill(query, a.queries), a.d);
         for (int i = (int)threadIdx.x; i < TILE; i += (int)blockDim.x) {
             int64_t at = p.unit * a.queries + query + i;
             log_sums[i] = query + i < a.queries ? a.lse[at] * LOG2_E : 0.0f;
             means[i] = query + i < a.queries ? both[at] : 0.0f;
         }
         __syncthreads();
+        if (own >= a.keys)
+            continue;
         for (int b = 0; b < TILE && query + b < a.queries; b += 16) {
             float s[2][4], dp[2][4];
             rows_multiply<DEPTH>(s, k, queries, b);
@@ -293,13 +314,15 @@ bool attention_fits_tensor(const Heads &a, DType type)
     return fits;
 }
 
+/* Blocks take `rows` of each head, which meet `others`. Each has as few warps as do for their number: 65 rows are two blocks of
+ * three warps, not of four. */
 template <int DEPTH, class... P, class... A>
-static void launch(CudaStream *s, const Heads &a, int rows, void (*kernel)(P...), A... arguments)
+static void launch(CudaStream *s, const Heads &a, int rows, int others, void (*kernel)(P...), A... arguments)
 {
-    int warps = rows < TILE ? (int)pieces(rows, 16) : MOST_WARPS;
-    size_t bytes = 2 * TILE * tile_stride<DEPTH>() * sizeof(Bf16) + 2 * TILE * sizeof(float);
-    cuda_launch(s, kernel, dim3((unsigned)(a.groups * a.heads * pieces(rows, 16 * warps))), dim3((unsigned)(warps * WARP)),
-                bytes, arguments...);
+    int64_t strips = pieces(rows, 16), blocks = pieces(strips, MOST_WARPS), warps = pieces(strips, blocks);
+    int tile = tile_rows(others, (int)warps * 16) * tile_stride<DEPTH>();
+    cuda_launch(s, kernel, dim3((unsigned)(a.groups * a.heads * blocks)), dim3((unsigned)(warps * WARP)),
+                2 * (size_t)tile * sizeof(Bf16) + 2 * TILE * sizeof(float), arguments...);
 }
 
 /* f(a constant): the depth of a head. */
@@ -321,15 +344,15 @@ template <class F> static void with_depth(int d, F f)
 
 void attention_tensor(CudaStream *s, const Heads &a)
 {
-    with_depth(a.d, [&](auto n) { launch<n.value>(s, a, a.queries, forward_kernel<n.value>, a); });
+    with_depth(a.d, [&](auto n) { launch<n.value>(s, a, a.queries, a.keys, forward_kernel<n.value>, a); });
 }
 
 void attention_grad_tensor(CudaStream *s, const Heads &a, const float *both)
 {
     with_depth(a.d, [&](auto n) {
         if (a.dq)
-            launch<n.value>(s, a, a.queries, dq_kernel<n.value>, a, both);
+            launch<n.value>(s, a, a.queries, a.keys, dq_kernel<n.value>, a, both);
         if (a.dk)
-            launch<n.value>(s, a, a.keys, dkv_kernel<n.value>, a, both);
+            launch<n.value>(s, a, a.keys, a.queries, dkv_kernel<n.value>, a, both);
     });
 }
