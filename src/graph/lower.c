@@ -66,6 +66,18 @@ const Node *lower_find(const Lowering *lowering, const Op *op, const Ref *ins)
     return NULL;
 }
 
+const Node *lower_maker(const Lowering *lowering, Ref value)
+{
+    for (size_t i = lowering->count; i-- > 0;) {
+        const Node *node = &lowering->nodes[i];
+        for (int k = 0; k < node->op->out_count; k++)
+            if (node->segment == lowering->node->segment && node->out[k].slot == value.slot &&
+                node->out[k].version == value.version)
+                return node;
+    }
+    return NULL;
+}
+
 const Node *lower_neighbour(const Lowering *lowering, int step)
 {
     size_t i = lowering->at + (size_t)step;

@@ -26,6 +26,9 @@ void lower_append(Lowering *lowering, const Op *op, const void *attr, const Ref 
  * the next lower_append(). */
 const Node *lower_find(const Lowering *lowering, const Op *op, const Ref *ins);
 
+/* The node of those appended for the segment that writes this value, or NULL. Valid until the next lower_append(). */
+const Node *lower_maker(const Lowering *lowering, Ref value);
+
 /* The node of the tape that many before (< 0) or behind the one being split; NULL beyond the ends. */
 const Node *lower_neighbour(const Lowering *lowering, int step);
 

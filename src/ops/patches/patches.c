@@ -4,8 +4,10 @@
 #include "ops/patches/attr.h"
 
 REF_DECLARE(patches);
+REF_DECLARE(patches_standardised);
 CPU_DECLARE(patches);
 CUDA_DECLARE(patches);
+CUDA_DECLARE(patches_standardised);
 
 static const char *const in_names[] = {"image", "index"}, *const out_names[] = {"patches"};
 
@@ -24,19 +26,52 @@ static Ref example(Tape *tape, int index)
     return patches(tape, image, some, 3, index == 1 ? PATCH_CHANNEL_FIRST : PATCH_CHANNEL_LAST);
 }
 
-static const Op patches_op = {.name = "patches",
-                              .in_count = 2,
-                              .out_count = 1,
-                              .in_names = in_names,
-                              .out_names = out_names,
-                              .attr_size = sizeof(PatchesAttr),
-                              .cost = cost,
-                              .ref = REF_KERNELS(patches),
-                              .cuda = CUDA_KERNEL(patches),
-                              .cpu = CPU_KERNELS(patches),
-                              .example = example};
+const Op patches_op = {.name = "patches",
+                       .in_count = 2,
+                       .out_count = 1,
+                       .in_names = in_names,
+                       .out_names = out_names,
+                       .attr_size = sizeof(PatchesAttr),
+                       .cost = cost,
+                       .ref = REF_KERNELS(patches),
+                       .cuda = CUDA_KERNEL(patches),
+                       .cpu = CPU_KERNELS(patches),
+                       .example = example};
 
-const Op *const patches_room[] = {&patches_op, NULL};
+static Cost standardised_cost(const Call *c)
+{
+    double n = (double)(c->out[0].rows * c->out[0].columns);
+    return (Cost){6 * n, 8 * n};
+}
+
+static Ref standardised_example(Tape *tape, int index)
+{
+    static const int32_t rows[] = {11, 0, 5, 6, 3};
+    /* Sides of a patch; the second time rows are taken in packs. */
+    static const int sides[] = {3, 4, 3};
+    if (index > 2)
+        return REF_NONE;
+    int side = sides[index];
+    Ref image = tape_input(tape, "image", DTYPE_REAL, shape_4(2, 3, 2 * side, 3 * side));
+    Ref some = index == 2 ? tape_constant_i32(tape, shape_1(5), rows) : REF_NONE;
+    Ref out[] = {tape_temp(tape, DTYPE_REAL, shape_2(index == 2 ? 5 : 12, (int64_t)3 * side * side), false)};
+    tape_append(tape, &patches_standardised_op, &(PatchesAttr){side, index == 1 ? PATCH_CHANNEL_LAST : PATCH_CHANNEL_FIRST},
+                (Ref[]){image, some}, out, 0);
+    return out[0];
+}
+
+const Op patches_standardised_op = {.name = "patches_standardised",
+                                    .in_count = 2,
+                                    .out_count = 1,
+                                    .in_names = in_names,
+                                    .out_names = out_names,
+                                    .attr_size = sizeof(PatchesAttr),
+                                    .cost = standardised_cost,
+                                    .ref = REF_KERNELS(patches_standardised),
+                                    .cuda = CUDA_KERNEL(patches_standardised),
+                                    .example = standardised_example};
+
+const Op *const patches_room[] = {&patches_op, &patches_standardised_op, NULL};
 
 Ref patches(Tape *tape, Ref image, Ref index, int patch, PatchOrder order)
 {

@@ -2,6 +2,8 @@
 #include "ops/patches/attr.h"
 
 REF_DECLARE(patches);
+REF_DECLARE(patches_standardised);
+REF_DECLARE(standardise);
 
 void REF(patches)(const Call *c, Worker *w)
 {
@@ -23,4 +25,10 @@ void REF(patches)(const Call *c, Worker *w)
                         image[((n * channels + k) * height + l / across * p + y) * width + l % across * p + x];
                 }
     }
+}
+
+void REF(patches_standardised)(const Call *c, Worker *w)
+{
+    REF(patches)(c, w);
+    REF(standardise)(&(Call){.in = {c->out[0]}, .out = {c->out[0]}}, w);
 }

@@ -3,19 +3,8 @@
 template <int N> static __global__ void standardise_kernel(const float *x, float *y, int64_t rows, int64_t n)
 {
     int64_t row = warp_number();
-    if (row >= rows)
-        return;
-    x += row * n;
-    y += row * n;
-    float mean, spread;
-    row_statistics<N>(x, n, &mean, &spread);
-    float scale = 1.0f / sqrtf(spread / (float)(n - 1) + 1e-6f);
-    for (int64_t i = lane_number() * N; i < n; i += WARP * N) {
-        Floats<N> v = pack_load<N>(x + i);
-        for (int k = 0; k < N; k++)
-            v.at[k] = (v.at[k] - mean) * scale;
-        pack_store<N>(y + i, v);
-    }
+    if (row < rows)
+        row_standardise<N>(x + row * n, y + row * n, n);
 }
 
 extern "C" bool CUDA(standardise)(const Call *c, CudaStream *s)

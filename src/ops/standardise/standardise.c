@@ -1,6 +1,7 @@
 #include "ops/standardise/standardise.h"
 
 #include "ops/kernels.h"
+#include "ops/patches/lower.h"
 
 REF_DECLARE(standardise);
 CPU_DECLARE(standardise);
@@ -27,6 +28,7 @@ static const Op standardise_op = {.name = "standardise",
                                   .out_count = 1,
                                   .in_names = in_names,
                                   .out_names = out_names,
+                                  .lower = patches_standardise_lower,
                                   .cost = cost,
                                   .in_place = {1},
                                   .ref = REF_KERNELS(standardise),
