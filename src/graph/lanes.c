@@ -51,9 +51,8 @@ static bool disturb(const Program *p, const Call *a, const Call *b)
     return false;
 }
 
-void lanes_waits(const Program *p, Segment segment, int64_t *waits)
+void lanes_waits(const Program *p, size_t begin, size_t end, int64_t *waits)
 {
-    size_t begin = p->begin[segment], end = p->end[segment];
     int64_t done = (int64_t)begin - 1, last = -1; /* all aside up to `done` have been waited for */
     for (size_t n = begin; n < end; n++) {
         waits[n - begin] = -1;

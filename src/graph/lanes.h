@@ -15,9 +15,9 @@ bool lanes_aside(const Program *p, size_t node);
  * aside of its segment, or the segment's last. */
 size_t lanes_keeps_until(const Program *p, size_t node);
 
-/* Of a segment's nodes begin..end-1, which are bound to memory: waits[n - begin], n = begin..end, becomes the last node aside
- * that must be done before node n begins, at `end` before the segment is over, or -1; what was waited for is not named again. A
- * node aside waits for all that stands before it in the other lane. */
-void lanes_waits(const Program *p, Segment segment, int64_t *waits);
+/* Of nodes begin..end-1 of a segment, which are bound to memory and captured together: waits[n - begin], n = begin..end,
+ * becomes the last node aside that must be done before node n begins, at `end` before all is over, or -1; what was waited for
+ * is not named again. A node aside waits for all that stands before it in the other lane. */
+void lanes_waits(const Program *p, size_t begin, size_t end, int64_t *waits);
 
 #endif

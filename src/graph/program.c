@@ -334,6 +334,21 @@ void program_run_nodes(Program *p, Segment segment, size_t first, size_t end)
     parallel_run(p->steps + at, (int)(end - first), p->device.threads, p->seconds ? p->seconds + at : NULL);
 }
 
+bool program_cut(Program *p, Segment segment, const size_t *ends, int count)
+{
+    return program_gpu_cut(p, segment, ends, count);
+}
+
+size_t program_piece_end(const Program *p, Segment segment, int piece)
+{
+    return program_gpu_piece_end(p, segment, piece);
+}
+
+bool program_read_piece(Program *p, Segment segment, int piece, const void *from, void *to, size_t bytes)
+{
+    return program_gpu_read_piece(p, segment, piece, from, to, bytes);
+}
+
 static bool writes_to(const Program *p, const Node *node, int storage, int64_t offset, int64_t count)
 {
     for (int i = 0; i < node->op->out_count; i++) {

@@ -32,11 +32,18 @@ Program *program_plan(Tape *tape, const Device *device);
  * is read. */
 bool program_run(Program *program, Segment segment);
 
-/* A segment in pieces, for what is to begin before its end; not on a GPU. program_run_nodes() runs its nodes first .. end - 1.
- * program_written() returns how many of its nodes must have run until none that is left writes to elements offset .. offset +
- * count - 1 of a storage. */
-void program_run_nodes(Program *program, Segment segment, size_t first, size_t end);
+/* A segment in pieces, for what is to begin before its end. program_written() returns how many of its nodes must have run until
+ * none that is left writes to elements offset .. offset + count - 1 of a storage.
+ *
+ * Without a GPU program_run_nodes() runs its nodes first .. end - 1. For a GPU program_cut() makes pieces of it that end behind
+ * so many nodes, `count` numbers that grow up to program_step_count(); program_run() puts them to run one behind the other, and
+ * program_read_piece() copies what piece number `piece` and those before it wrote, as soon as they are done and while later
+ * ones still run. False after error_set(); the program of which a segment could not be cut can only be freed. */
 size_t program_written(const Program *program, Segment segment, const char *storage, int64_t offset, int64_t count);
+void program_run_nodes(Program *program, Segment segment, size_t first, size_t end);
+bool program_cut(Program *program, Segment segment, const size_t *ends, int count);
+size_t program_piece_end(const Program *program, Segment segment, int piece); /* nodes of the segment */
+bool program_read_piece(Program *program, Segment segment, int piece, const void *from, void *to, size_t bytes);
 
 /* Memory of an input, to be filled before a run; NULL when there is none of that name. To be asked for anew before each run
  * that is to see other numbers: on a GPU it is memory of the host, and asking says that it has to be uploaded again. */

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/error.h"
+#include "device/buffer.h"
 #include "device/cuda/cuda.h"
 #include "device/cuda/fake.h"
 #include "graph/program.h"
@@ -290,6 +291,52 @@ static void a_second_lane_changes_nothing(void **state)
     assert_int_equal(fake_open_things(), 0);
 }
 
+typedef enum { WAY_GRAPHS, WAY_ONE_BY_ONE, WAY_LANES, WAYS } Way;
+
+/* A segment in pieces makes the same numbers, and what a piece has written can be read while those behind it have still to run:
+ * the copy waits for none of them. */
+static void pieces_are_read_before_the_end(void **state)
+{
+    (void)state;
+    Device ref, cuda;
+    Gradients expect;
+    fake_reset();
+    assert_true(device_open("ref", 1, &ref) && device_open("cuda", 1, &cuda));
+    assert_true(take_gradients(&ref, &expect));
+    for (Way way = 0; way < WAYS; way++) {
+        cuda.one_by_one = way == WAY_ONE_BY_ONE;
+        cuda.second_lane = way == WAY_LANES;
+        fake_set_order(way == WAY_LANES ? FAKE_ASIDE_LAST : FAKE_AS_PUT);
+        Tape *tape = build_lanes();
+        float *grads = buffer_new(&cuda, (size_t)LINKS * N, sizeof *grads);
+        Program *p = program_make(tape, &cuda, &(Binding){"grads", grads}, 1);
+        assert_true(grads && p);
+        size_t all = program_step_count(p, SEGMENT_ONLY), ends[] = {7, 8, all};
+        assert_true(program_cut(p, SEGMENT_ONLY, (size_t[]){all / 2, all}, 2) && program_cut(p, SEGMENT_ONLY, ends, 3));
+        for (int run = 0; run < 3; run++) {
+            float *x = program_input(p, "x"), first[N];
+            for (int i = 0; x && i < N; i++)
+                x[i] = (float)(run + i);
+            assert_true(x && program_run(p, SEGMENT_ONLY));
+            for (int piece = 0; piece < 3; piece++) {
+                int behind = way == WAY_ONE_BY_ONE ? 2 * (int)(all - ends[piece]) : 2 - piece;
+                assert_int_equal(program_piece_end(p, SEGMENT_ONLY, piece), ends[piece]);
+                fake_log_clear();
+                assert_true(program_read_piece(p, SEGMENT_ONLY, piece, grads, first, sizeof first));
+                assert_int_equal(fake_slack(), behind);
+                assert_true(run < 2 || !memcmp(first, expect.grads, sizeof first));
+            }
+        }
+        const float *whole = program_storage(p, "grads");
+        assert_true(whole && !memcmp(whole, expect.grads, sizeof expect.grads));
+        program_free(p);
+        tape_free(tape);
+        buffer_free(&cuda, grads);
+    }
+    device_close(&cuda);
+    assert_int_equal(fake_open_things(), 0);
+}
+
 static int count_lines(const char *log, const char *line)
 {
     int count = 0;
@@ -470,8 +517,6 @@ static void a_window_that_does_not_fit_is_refused(void **state)
     assert_int_equal(fake_open_things(), 0);
 }
 
-typedef enum { WAY_GRAPHS, WAY_ONE_BY_ONE, WAY_LANES, WAYS } Way;
-
 static bool whole_life(Way way, Numbers *numbers, Gradients *gradients)
 {
     Device cuda;
@@ -526,6 +571,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(captured_or_not_it_is_the_same),
         cmocka_unit_test(a_second_lane_changes_nothing),
+        cmocka_unit_test(pieces_are_read_before_the_end),
         cmocka_unit_test(inputs_are_uploaded_once),
         cmocka_unit_test(an_upload_waits_for_its_own_input),
         cmocka_unit_test(inputs_go_ahead),

@@ -41,6 +41,11 @@ bool program_gpu_open(Program *p);
 /* Behind the binding of all nodes: captures each segment in a graph, unless the device says one by one. */
 bool program_gpu_capture(Program *p);
 
+/* As program_cut() and so on. */
+bool program_gpu_cut(Program *p, Segment segment, const size_t *ends, int count);
+size_t program_gpu_piece_end(const Program *p, Segment segment, int which);
+bool program_gpu_read_piece(Program *p, Segment segment, int which, const void *from, void *to, size_t bytes);
+
 /* Bytes of the GPU's memory that inputs take. */
 int64_t program_gpu_bytes(const Program *p);
 

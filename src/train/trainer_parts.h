@@ -26,6 +26,7 @@ typedef struct {
 typedef struct {
     int64_t offset, count;
     size_t after; /* nodes of the segment */
+    int piece;    /* of the program on a GPU */
 } GradientRun;
 
 struct Trainer {
@@ -47,7 +48,7 @@ struct Trainer {
     bool ahead;          /* the program's inputs hold the first micro-batch of the step that is begun next */
     int share;           /* pictures of a step that this process computes: the first ones of the batch for rank 0 */
     float *metrics;      /* storage "metrics" of `train`, in the device's memory; with ranks */
-    GradientRun *runs;   /* in the order in which they are complete; with ranks, where buffers are the host's */
+    GradientRun *runs;   /* in the order in which they are complete; with ranks */
     int run_count;
     bool touched[BUFFERS]; /* the other ranks have not seen what the host may have changed */
 };

@@ -251,13 +251,26 @@ static int compare_runs(const void *a, const void *b)
     return x->offset < y->offset ? 1 : -1;
 }
 
+/* On a GPU: the program in pieces, each of which completes a run or several. */
+static bool cut_program(Trainer *t, Segment last)
+{
+    size_t ends[RUNS_MOST + 1], all = program_step_count(t->train.program, last);
+    int count = 0;
+    for (int i = 0; i < t->run_count; i++) {
+        if (!count || ends[count - 1] < t->runs[i].after)
+            ends[count++] = t->runs[i].after;
+        t->runs[i].piece = count - 1;
+    }
+    if (!count || ends[count - 1] < all)
+        ends[count++] = all;
+    return program_cut(t->train.program, last, ends, count);
+}
+
 /* Backward gets to the end of the buffer first, so runs are cut from there. */
 bool trainer_ranks_plan(Trainer *t)
 {
     int64_t all = t->params.trained_count, least = (all + RUNS_MOST - 1) / RUNS_MOST, end = all;
     Segment last = t->share == t->options.micro_batch ? SEGMENT_ONLY : SEGMENT_LAST;
-    if (!buffer_on_host(&t->options.device))
-        return true;
     if (!(t->runs = memory_new(RUNS_MOST, sizeof *t->runs)))
         return false;
     least = least < RUN_NUMBERS_LEAST ? RUN_NUMBERS_LEAST : least;
@@ -266,11 +279,11 @@ bool trainer_ranks_plan(Trainer *t)
         if (p->kind != PARAM_TRAINED || (p->offset > 0 && end - p->offset < least))
             continue;
         size_t after = program_written(t->train.program, last, "params.grad", p->offset, end - p->offset);
-        t->runs[t->run_count++] = (GradientRun){p->offset, end - p->offset, after};
+        t->runs[t->run_count++] = (GradientRun){.offset = p->offset, .count = end - p->offset, .after = after};
         end = p->offset;
     }
     qsort(t->runs, (size_t)t->run_count, sizeof *t->runs, compare_runs);
-    return true;
+    return buffer_on_host(&t->options.device) || cut_program(t, last);
 }
 
 /* Numbers of the losses' places are summed in the device's memory, or in a copy. */
@@ -287,18 +300,30 @@ static bool sum_metrics(Trainer *t)
     return buffer_write(device, t->metrics, numbers, bytes);
 }
 
+/* Each run of gradients is fetched and its sum begun when it is complete, while the GPU goes on with the rest. */
+static bool sum_on_gpu(Trainer *t, Segment segment)
+{
+    RankGroup *ranks = t->options.ranks;
+    Buffer *g = &t->buffers[GRADIENT];
+    bool ok = program_run(t->train.program, segment);
+    for (int i = 0; ok && i < t->run_count; i++) {
+        const GradientRun *run = &t->runs[i];
+        ok = program_read_piece(t->train.program, segment, run->piece, (const float *)g->data + run->offset,
+                                g->host + run->offset, (size_t)run->count * sizeof *g->host);
+        if (ok)
+            ranks_sum_begin(ranks, g->host + run->offset, (size_t)run->count);
+    }
+    ranks_sum_end(ranks);
+    return ok && buffer_write(&t->options.device, g->data, g->host, (size_t)t->params.trained_count * sizeof *g->host);
+}
+
 bool trainer_ranks_sum(Trainer *t, Segment segment)
 {
     RankGroup *ranks = t->options.ranks;
     Buffer *g = &t->buffers[GRADIENT];
-    size_t bytes = (size_t)t->params.trained_count * sizeof *g->host, done = 0;
-    if (!buffer_on_host(&t->options.device)) {
-        if (!program_run(t->train.program, segment) || !buffer_read(&t->options.device, g->data, g->host, bytes))
-            return false;
-        ranks_sum_begin(ranks, g->host, (size_t)t->params.trained_count);
-        ranks_sum_end(ranks);
-        return buffer_write(&t->options.device, g->data, g->host, bytes) && sum_metrics(t);
-    }
+    size_t done = 0;
+    if (!buffer_on_host(&t->options.device))
+        return sum_on_gpu(t, segment) && sum_metrics(t);
     for (int i = 0; i < t->run_count; i++) {
         const GradientRun *run = &t->runs[i];
         if (run->after > done)

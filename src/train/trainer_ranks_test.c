@@ -1,4 +1,4 @@
-/* Where the sums of a step begin: with a transport that stands for a second rank whose gradients are zeros. */
+/* Where the sums of a step begin. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,67 +9,9 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#define LACUNA_RANKS_MPI_HERE
-#include "device/ranks_transport.h"
+#include "train/pretended_ranks.h"
 #include "train/tiny_recipe.h"
 #include "train/trainer_parts.h"
-
-/* ---- the other rank */
-
-static bool pretend_open(int *rank, int *count)
-{
-    *rank = 0;
-    *count = 2;
-    return true;
-}
-
-static void pretend_close(void)
-{
-}
-
-static void pretend_send(int to, const void *data, size_t bytes)
-{
-    (void)to, (void)data, (void)bytes;
-}
-
-/* All that is received is whether the other one could open its trainer. */
-static void pretend_receive(int from, void *data, size_t bytes)
-{
-    (void)from;
-    memset(data, 0, bytes);
-    *(bool *)data = true;
-}
-
-static void pretend_broadcast(void *data, size_t bytes)
-{
-    (void)data, (void)bytes;
-}
-
-static void pretend_collect(const float *data, const int *starts, float *all)
-{
-    size_t own = (size_t)starts[1];
-    memcpy(all, data, own * sizeof *all);
-    memset(all + own, 0, own * sizeof *all);
-}
-
-static void pretend_share(float *data, const int *starts)
-{
-    (void)data, (void)starts;
-}
-
-const RankTransport *ranks_mpi(void)
-{
-    static const RankTransport pretends = {.open = pretend_open,
-                                           .close = pretend_close,
-                                           .send = pretend_send,
-                                           .receive = pretend_receive,
-                                           .broadcast = pretend_broadcast,
-                                           .collect = pretend_collect,
-                                           .share = pretend_share};
-    return &pretends;
-}
-
-/* ---- tests */
 
 enum { BATCH = 8, PICTURE = 3 * 16 * 16, PLACES = 16 };
 
