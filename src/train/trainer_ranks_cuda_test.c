@@ -70,34 +70,34 @@ static void sums_are_those_of_the_processor(void **state)
     }
 }
 
-static bool train_a_little(RankGroup *ranks)
+static bool train_a_little(void)
 {
     Device cuda;
+    RankGroup *ranks = ranks_open();
     TrainerMetrics metrics;
     bool ok = device_open("cuda", 1, &cuda);
     Trainer *t = ok ? open_on(&cuda, ranks, 1) : NULL;
     ok = t && trainer_step(t, &batch, &metrics) && trainer_step(t, &batch, &metrics);
     trainer_close(t);
     device_close(&cuda);
+    ranks_close(ranks);
     return ok;
 }
 
 static void each_call_may_fail(void **state)
 {
     (void)state;
-    RankGroup *ranks = ranks_open();
     fake_reset();
-    assert_true(train_a_little(ranks));
+    assert_true(train_a_little());
     int calls = fake_calls(), failed = 0, tried = 0;
     for (int n = 1; n <= calls; n += 1 + calls / 60, tried++) {
         fake_reset();
         fake_fail_at(n, tried % 2 ? FAKE_LOST : FAKE_ERROR);
-        failed += !train_a_little(ranks);
+        failed += !train_a_little();
         if (fake_open_things())
             fail_msg("call %d of %d: %d things are lost", n, calls, fake_open_things());
     }
     assert_true(failed >= tried - 2);
-    ranks_close(ranks);
 }
 
 static int draw(void **state)
