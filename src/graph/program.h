@@ -36,7 +36,7 @@ bool program_run(Program *program, Segment segment);
  * none that is left writes to elements offset .. offset + count - 1 of a storage.
  *
  * Without a GPU program_run_nodes() runs its nodes first .. end - 1. For a GPU program_cut() makes pieces of it that end behind
- * so many nodes, `count` numbers that grow up to program_step_count(); program_run() puts them to run one behind the other, and
+ * so many nodes, `count` numbers that grow up to program_step_count(), and of which the first may be 0; program_run() puts them to run one behind the other, and
  * program_read_piece() copies what piece number `piece` and those before it wrote, as soon as they are done and while later
  * ones still run. False after error_set(); the program of which a segment could not be cut can only be freed. */
 size_t program_written(const Program *program, Segment segment, const char *storage, int64_t offset, int64_t count);

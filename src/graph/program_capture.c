@@ -52,7 +52,7 @@ bool gpu_launch_piece(const Program *p, const Piece *piece)
     const CudaRuntime *r = g->runtime;
     void *stream = cuda_stream(g->device)->handle;
     bool ok = piece->graph ? gpu_check(g, r->graph_launch(piece->graph, stream), "launching a graph") : launch_nodes(p, piece);
-    return ok && (!piece->done || gpu_check(g, r->event_record(piece->done, stream), "launching a graph"));
+    return ok && (!piece->done || gpu_check(g, r->event_record(piece->done, stream), "launching a part of the step"));
 }
 
 /* ---- capturing */
@@ -193,8 +193,9 @@ Piece *gpu_pieces(const ProgramGpu *g, Segment segment, int *count)
 static bool finish_piece(const Program *p, Piece *piece)
 {
     const ProgramGpu *g = p->gpu;
+    bool bare = p->device.one_by_one || piece->begin == piece->end;
     return gpu_check(g, g->runtime->event_new(&piece->done, false), "making an event") &&
-           (p->device.one_by_one || capture(p, piece) || no_graph(p));
+           (bare || capture(p, piece) || no_graph(p));
 }
 
 bool program_gpu_cut(Program *p, Segment segment, const size_t *ends, int count)

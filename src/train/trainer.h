@@ -24,7 +24,8 @@ typedef struct {
     bool soft_labels;          /* of a classifier: batches have probabilities in place of labels, and no accuracy is known */
     bool plan_only;            /* sizes and costs alone: no weights, no arena, nothing can be run */
     RankGroup *ranks;          /* processes that share a batch, of which micro_batch must divide a share; NULL: this one alone.
-                                  One trainer at a time has them. Rank 0 opens it, the others are in trainer_serve() */
+                                  One trainer at a time has them, and it trains. Rank 0 opens it, the others are in
+                                  trainer_serve() */
 } TrainerOptions;
 
 /* One optimizer step's input, owned by the caller. */

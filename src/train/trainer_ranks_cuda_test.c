@@ -33,6 +33,8 @@ static Trainer *open_on(const Device *device, RankGroup *ranks, int micro_batch)
                         &(TrainerOptions){.device = *device, .batch = BATCH, .micro_batch = micro_batch, .ranks = ranks});
 }
 
+/* The fake has done all when a graph is launched, so numbers alone would not show a run that is fetched too early; that a copy
+ * waits for its piece alone is shown by src/graph/program_cuda_test.c. */
 static void check_pieces(const Trainer *t, Segment last)
 {
     assert_true(t->run_count > 3 && t->runs[t->run_count - 1].piece > 3);

@@ -1,23 +1,23 @@
 #include "ops/patches/attr.h"
 #include "ops/row.cuh"
 
-/* Quotients by one divisor as a product and a shift: right for numbers whose product with the divisor is below 2^44, and whose
- * quotient is below 2^19. */
+/* Quotients by one divisor as a product and a shift: exact for numbers below 2^24, and a patch has no more (recipe.c). */
 typedef struct {
-    uint64_t factor; /* 2^44 / divisor, rounded up */
+    uint32_t factor; /* 2^shift / divisor, rounded up: at most 2^25 */
+    int shift;       /* 24 + the divisor's logarithm, rounded up */
 } Divisor;
-
-enum { DIVISOR_BITS = 44 };
 
 static Divisor divisor(int by)
 {
-    uint64_t whole = (uint64_t)1 << DIVISOR_BITS;
-    return Divisor{(whole + (uint64_t)by - 1) / (uint64_t)by};
+    int shift = 24;
+    while ((int64_t)1 << (shift - 24) < by)
+        shift++;
+    return Divisor{(uint32_t)((((uint64_t)1 << shift) + (uint64_t)by - 1) / (uint64_t)by), shift};
 }
 
 static __device__ inline int divided(int x, const Divisor &by)
 {
-    return (int)((uint64_t)x * by.factor >> DIVISOR_BITS);
+    return (int)((uint64_t)x * by.factor >> by.shift);
 }
 
 typedef struct {

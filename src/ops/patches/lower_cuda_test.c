@@ -14,7 +14,7 @@
 #include "ops/patches/patches.h"
 #include "ops/standardise/standardise.h"
 
-enum { PICTURES = 2, CHANNELS = 3, MOST = PICTURES * CHANNELS * 112 * 112 };
+enum { PICTURES = 2, CHANNELS = 3, MOST = PICTURES * CHANNELS * 112 * 112, LARGE = 3 * 1300 * 1300 };
 
 static float image[MOST], expected[MOST];
 
@@ -66,6 +66,42 @@ static void compare(int side, bool keep_patches, int cut, int standardised, int 
     program_free(p);
     tape_free(tape);
     device_close(&cuda);
+    assert_int_equal(fake_open_things(), 0);
+}
+
+/* The kernel's quotients are exact for the largest that recipes have. */
+static void large_patches_are_cut(void **state)
+{
+    (void)state;
+    static float picture[LARGE], kept[LARGE];
+    static const int shapes[][2] = {{3, 1300}, {1, 2250}};
+    for (int i = 0; i < LARGE; i++)
+        picture[i] = (float)i;
+    for (int k = 0; k < 2; k++)
+        for (int on_gpu = 0; on_gpu < 2; on_gpu++) {
+            Device device;
+            int channels = shapes[k][0], side = shapes[k][1];
+            size_t bytes = (size_t)(channels * side * side) * sizeof(float);
+            fake_reset();
+            assert_true(device_open(on_gpu ? "cuda" : "ref", 1, &device));
+            Tape *tape = tape_new();
+            tape_segment(tape, SEGMENT_ONLY);
+            Ref x = tape_input(tape, "image", DTYPE_REAL, shape_4(1, channels, side, side));
+            tape_keep(tape, patches(tape, x, REF_NONE, side, k ? PATCH_CHANNEL_FIRST : PATCH_CHANNEL_LAST), "out");
+            Program *p = program_make(tape, &device, NULL, 0);
+            assert_non_null(p);
+            memcpy(program_input(p, "image"), picture, bytes);
+            assert_true(program_run(p, SEGMENT_ONLY));
+            const float *out = program_kept(p, SEGMENT_ONLY, "out");
+            assert_non_null(out);
+            if (on_gpu)
+                assert_memory_equal(out, kept, bytes);
+            else
+                memcpy(kept, out, bytes);
+            program_free(p);
+            tape_free(tape);
+            device_close(&device);
+        }
 }
 
 static int draw(void **state)
@@ -102,6 +138,7 @@ int main(void)
         cmocka_unit_test(one_pass_makes_both),
         cmocka_unit_test(who_else_reads_them_has_them),
         cmocka_unit_test(what_finds_no_room_stays_apart),
+        cmocka_unit_test(large_patches_are_cut),
     };
     return cmocka_run_group_tests(tests, draw, NULL);
 }
