@@ -1,7 +1,5 @@
 /* The pieces of a program on a GPU: a segment is one, or is cut into several, and each is captured as a graph, from two lanes
  * where that is asked for (lanes.h). */
-#include <string.h>
-
 #include "base/error.h"
 #include "base/memory.h"
 #include "device/cuda/products.h"

@@ -1,7 +1,7 @@
 /* Programs on a GPU, on the fake runtime: the same numbers as on the reference device, captured or not, with the same work in
- * the same order; with a second lane in every order that its events allow; inputs are uploaded once; whichever call fails,
- * there is an error and nothing is lost. The fake's memory cannot be touched by the host, so a program that does would not get
- * through this. */
+ * the same order; with a second lane in the orders that its events allow and that differ most; inputs are uploaded once;
+ * whichever call fails, there is an error and nothing is lost. The fake's memory cannot be touched by the host, so a program
+ * that does would not get through this. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -264,8 +264,8 @@ static bool take_gradients(const Device *device, Gradients *out)
     return last != NULL;
 }
 
-/* In every order in which a GPU may carry them out. None of the links waits for the gradient beside it, though memory is used
- * again. */
+/* In the orders in which a GPU may carry them out and that differ most. None of the links waits for the gradient beside it,
+ * though memory is used again. */
 static void a_second_lane_changes_nothing(void **state)
 {
     (void)state;

@@ -3,12 +3,10 @@
  * An input is written to pinned memory of the host, copied from there to a landing place on the GPU while the stream of kernels
  * is still busy with what came before, and from there to where kernels read it, in that stream. So the host may fill the next
  * step's inputs as soon as the first copy is done. */
-#include <string.h>
-
+#include "graph/program_gpu.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "device/buffer.h"
-#include "graph/program_gpu.h"
 
 enum { INPUT_ALIGN = 256 };
 
