@@ -171,4 +171,54 @@ grep ^peer "$calls" >"$work/peers" || true
 expect 0 'peer tests/oracle/one.py build/lacuna' head -n 1 "$work/peers"
 expect 1 'tests/oracle/one.py found a difference' env LACUNA_PEER_PYTHON=false ./dev oracle
 
+# On GPUs that are made up: two are held against one, which needs two of them and MPI, and what differs is told.
+tool cmake <<'TEXT'
+TEXT
+tool compute-sanitizer <<'TEXT'
+TEXT
+mkdir -p build/tests
+for name in build/tests/gpu_cuda_test build/tests/gpu_features_cuda_test; do
+    printf '#!/bin/bash\n' >"$name"
+    chmod +x "$name"
+done
+cat >build/lacuna <<'PROGRAM'
+#!/bin/bash
+if [ "$1" = devices ]; then
+    echo '{"device": "cpu", "usable": true, "threads": 2}'
+    for i in 0 1 2; do
+        echo "{\"device\": \"cuda:$i\", \"usable\": $([ "$i" -lt "$GPUS" ] && echo true || echo false), \"name\": \"none\"}"
+    done
+elif [ "$1" = pretrain ]; then
+    loss=1.5 norm=2 bytes=same
+    case " $* " in *' --devices 2 '*)
+        [ -z "${SAYS:-}" ] || { echo "lacuna: $SAYS" >&2; exit 1; }
+        loss=${LOSS:-1.50001} norm=${NORM:-2}
+        case " $* " in *' --resume '*) bytes=${BYTES:-same} ;; esac ;;
+    esac
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --out) out=$2 ;;
+        run.max_steps=*) steps=${1#*=} ;;
+        esac
+        shift
+    done
+    mkdir -p "$out/checkpoints/step-00000006"
+    for ((i = 1; i <= steps; i++)); do
+        echo "{\"step\":$i,\"loss\":$loss,\"loss.0\":7,\"grad_norm\":$norm,\"val_loss\":9}"
+    done >"$out/log.jsonl"
+    echo "$bytes" | tee "$out/checkpoints/step-00000006/model.safetensors" >"$out/checkpoints/step-00000006/state.safetensors"
+fi
+PROGRAM
+expect 0 'losses and norms of gradients within 0.1 %' env GPUS=2 ./dev test-gpu
+expect 0 'a resumed run has the same bytes (GPUs: 2)' env GPUS=2 ./dev test-gpu
+expect 1 'step 20: loss 1.5 and 1.51' env GPUS=2 LOSS=1.51 ./dev test-gpu
+expect 1 'test-gpu failed: devices' env GPUS=3 NORM=1 ./dev test-gpu
+expect 1 'step 1: loss 1.5 and null' env GPUS=2 LOSS=null ./dev test-gpu
+expect 1 'test-gpu failed: devices' env GPUS=2 BYTES=others ./dev test-gpu
+expect 0 'SEVERAL GPUS WERE NOT TESTED: MPI is missing' env GPUS=2 SAYS='this lacuna was built without MPI' ./dev test-gpu
+expect 0 'all tests on the GPU passed' env GPUS=2 SAYS='mpirun cannot be started' ./dev test-gpu
+expect 1 'lacuna: no room' env GPUS=2 SAYS='no room' ./dev test-gpu
+expect 0 'SEVERAL GPUS WERE NOT TESTED: usable ones here: 1' env GPUS=1 ./dev test-gpu
+expect 1 'no NVIDIA GPU can be used here' env GPUS=0 ./dev test-gpu
+
 printf '%d checks passed\n' "$count"
