@@ -23,7 +23,16 @@ seconds=1.0
 case " $* " in *' bf16 '*) seconds=0.5 ;; esac
 case " $* " in *' --threads 1 '*) seconds=1.9 ;; esac
 [ "${LACUNA_CUDA_LANES:-1}" = 1 ] || seconds=0.4
-if [ "$1" = pretrain ]; then
+case "$LACUNA_CUDA_LANES $* " in '2 '*' --autotune '*) seconds=0.25 ;; esac
+if [[ " $* " == *' --devices '* ]]; then
+    # The last two steps count: of two devices 1.9 times as many pictures a second, and three are not there.
+    out=${*: -3:1} devices=${*: -5:1}
+    [[ $devices != 3 && " $* " == *" mae-cifar10 "*" schedule.batch_size=$((4 * devices)) "*" encoder.depth=1 "* ]] || exit 1
+    mkdir -p "$out/checkpoints"
+    for rate in 1 2 $((100 + 90 * (devices - 1))) $((100 + 90 * (devices - 1))); do
+        echo "{\"images_per_second\": $rate, \"seconds\": 0.5, \"data_wait\": 0.0$devices}"
+    done | tee "$out/log.jsonl"
+elif [ "$1" = pretrain ]; then
     sleep 0.1
     for step in 1 2; do
         sleep 0.5
@@ -145,14 +154,21 @@ gpu() {
 }
 gpu --batches 2,4
 says 'on a GPU, in bf16'
-says '| cifar_p4 | 4 | 10 (lanes) | 1.00 (1.00-1.00) | 1.25 (1.25-1.25) | 0.1 | 25 % | 1.00 | 3.12 | eager, 4, 2.00 GB |'
+says '| cifar_p4 | 4 | 16 (both) | 1.00 (1.00-1.00) | 1.25 (1.25-1.25) | 2.00 (2.00-2.00) | 0.1 | 25 % | 1.00 | 5.00 | eager, 4, 2.00 GB |'
 says '| linear 2 x 3 x 4 | 2 | 400.000 | 40.0 % | compute | 300.000 | 75 % |'
-for way in autotune lanes; do
+for way in autotune lanes both; do
     [ "$(grep -c "\"kind\": \"$way\"" "$work/gpu/gpu.jsonl")" = 4 ] || fail "$(cat "$work/gpu/gpu.jsonl")"
 done
+grep -q 'times one device' "$work/page.md" && fail "several devices were measured, and nobody wanted that"
+gpu --batches 4 --devices 3 --settings encoder.depth=1
+says "cifar_p4: \`pretrain mae-cifar10\`, 4 pictures a step on each device"
+says '| 1 | 100 | 1.00 | 2 % |'
+says '| 2 | 190 | 1.90 | 4 % |'
+grep -q 'mae-vit-b16' "$work/page.md" && fail "runs that failed are on the page"
+[ ! -e "$work/gpu/cifar_p4-devices-2/checkpoints" ] || fail "checkpoints stay"
 sed -i '2i case " $* " in *" --batch-size 4 "*|*" vit_b "*) exit 1 ;; esac' "$work/lacuna"
 gpu --batches 2,4
-says '| cifar_p4 | 2 | 5 (lanes) |'
+says '| cifar_p4 | 2 | 8 (both) |'
 grep -q vit_b "$work/page.md" && fail "what failed is on the page"
 sed -i 2d "$work/lacuna"
 if gpu_said=$(python3 "$source_folder/bench/gpu.py" --program "$work/lacuna" --seconds 0 --out "$work/none" 2>&1); then
