@@ -1,5 +1,6 @@
-/* `lacuna pretrain` on GPUs that are none. With `--devices 2` rank r has GPU r, gradients go through the host, and the run is
- * that of one GPU up to rounding; a run keeps the algorithms that it timed. */
+/* `lacuna pretrain` on GPUs that are none. With `--devices 2` rank r has GPU r, gradients go from GPU to GPU or through the
+ * host, and the run is that of one GPU up to rounding, also over stages of distillation; a run keeps the algorithms that it
+ * timed. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,7 +24,7 @@ static const char tiny[] = "image: {size: 16, mean: auto, std: auto}\n"
                            "run: {device: cuda, threads: 1, max_steps: 3, seed: 5, precision: f32}\n";
 
 /* The numbers of the last step's line. */
-static void last_step(const char *run, double *loss, double *norm)
+static void last_step(const char *run, int step, double *loss, double *norm)
 {
     char path[128];
     size_t size;
@@ -35,31 +36,54 @@ static void last_step(const char *run, double *loss, double *norm)
     json_t *json = json_loads(line, JSON_DISABLE_EOF_CHECK, NULL);
     *loss = json_number_value(json_object_get(json, "loss"));
     *norm = json_number_value(json_object_get(json, "grad_norm"));
-    assert_int_equal(json_integer_value(json_object_get(json, "step")), 3);
+    assert_int_equal(json_integer_value(json_object_get(json, "step")), step);
     json_decref(json);
     memory_free(log);
+}
+
+/* A run of the tiny recipe in HOME/name, with settings. False: MPI is not there. */
+static bool train(const char *name, int devices, const char *settings, bool nccl)
+{
+    if (nccl)
+        setenv("LACUNA_FAKE_NCCL", "1", 1);
+    else
+        unsetenv("LACUNA_FAKE_NCCL");
+    Ran ran =
+        run_program("pretrain " HOME "/tiny.yaml --out " HOME "/%s --devices %d run.micro_batch=1 %s", name, devices, settings);
+    bool none = ran.code && (strstr(ran.err, "built without MPI") || !mpirun_starts());
+    if (ran.code && !none)
+        fail_msg("%s", ran.err);
+    if (!none)
+        assert_int_equal(strstr(ran.out, "summed by the host") != NULL, devices > 1 && !nccl);
+    if (!none)
+        assert_null(strstr(ran.out, "not all GPUs are of one kind"));
+    ran_free(&ran);
+    return !none;
 }
 
 static void two_come_to_what_one_does(void **state)
 {
     (void)state;
-    double loss[2], norm[2];
+    static const char *const settings[] = {"", "schedule.epochs=2 run.max_steps=11 target.kind=features target.teacher=random "
+                                               "\"stages=[{epochs: 1}, {epochs: 1}]\""};
+    static const int steps[] = {3, 11};
     assert_true(file_remove(HOME) && file_make_folder(HOME) && file_write(HOME "/tiny.yaml", tiny, strlen(tiny)));
     setenv("ASAN_OPTIONS", "detect_leaks=0", 0); /* Open MPI leaves memory behind in plug-ins that are gone by then */
     setenv("LACUNA_FAKE_GPUS", "2", 1);
     for (int i = 0; i < 2; i++) {
-        char run[16];
-        snprintf(run, sizeof run, "%d", i + 1);
-        Ran ran = run_program("pretrain " HOME "/tiny.yaml --out " HOME "/%d --devices %d run.micro_batch=1", i + 1, i + 1);
-        if (ran.code && (strstr(ran.err, "built without MPI") || !mpirun_starts()))
-            skip();
-        if (ran.code)
-            fail_msg("%s", ran.err);
-        ran_free(&ran);
-        last_step(run, &loss[i], &norm[i]);
+        static const char *const ways[] = {"one", "host", "nccl"};
+        double loss[3], norm[3];
+        for (int way = 0; way < 3; way++) {
+            char run[16];
+            snprintf(run, sizeof run, "%s-%d", ways[way], i);
+            if (!train(run, way ? 2 : 1, settings[i], way == 2))
+                skip();
+            last_step(run, steps[i], &loss[way], &norm[way]);
+            assert_true(fabs(loss[0] - loss[way]) < 1e-5 * loss[0]);
+            assert_true(fabs(norm[0] - norm[way]) < 1e-4 * norm[0]);
+        }
     }
-    assert_true(fabs(loss[0] - loss[1]) < 1e-5 * loss[0]);
-    assert_true(fabs(norm[0] - norm[1]) < 1e-4 * norm[0]);
+    unsetenv("LACUNA_FAKE_NCCL");
     setenv("LACUNA_FAKE_GPUS", "1", 1);
     Ran ran = run_program("pretrain " HOME "/tiny.yaml --out " HOME "/none --devices 2");
     assert_int_equal(ran.code, 1);
@@ -83,6 +107,12 @@ static void a_run_keeps_its_algorithms(void **state)
     ran = run_program("pretrain " HOME "/tiny.yaml --out " HOME "/tuned run.max_steps=1 run.autotune=true");
     assert_int_equal(ran.code, 0);
     ran_free(&ran);
+    /* Two GPUs of one kind take what the first has timed, and the run keeps it likewise. */
+    setenv("LACUNA_FAKE_GPUS", "2", 1);
+    if (train("both", 2, "run.max_steps=1 run.autotune=true", true))
+        assert_true(file_exists(HOME "/both/algorithms.json"));
+    unsetenv("LACUNA_FAKE_NCCL");
+    setenv("LACUNA_FAKE_GPUS", "1", 1);
     char *before = file_read(kept, 0, &size);
     assert_non_null(before);
     assert_non_null(strstr(before, "\"algorithm\""));

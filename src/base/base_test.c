@@ -1,10 +1,11 @@
-/* Random streams, text, memory and files. */
+/* Random streams, text, memory, shared memory and files. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -13,6 +14,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "base/shared.h"
 #include "base/system.h"
 #include "base/text.h"
 
@@ -157,6 +159,56 @@ static void the_peak_of_memory_grows_with_what_is_touched(void **state)
     memory_free(bytes);
 }
 
+/* A second process sees what the first writes, also when the first has given it back; nobody takes something else for it. */
+static void memory_is_shared(void **state)
+{
+    (void)state;
+    enum { BYTES = 100000 };
+    SharedName name, other;
+    char *own = shared_new(BYTES, &name);
+    assert_non_null(own);
+    for (int i = 0; i < BYTES; i++)
+        assert_int_equal(own[i], 0);
+    int go[2], says[2];
+    assert_true(pipe(go) == 0 && pipe(says) == 0);
+    own[0] = 'a';
+    pid_t child = fork();
+    if (child == 0) {
+        const char *seen = shared_open(&name);
+        char answer[2] = {seen && seen[0] == 'a', 0}, one;
+        if (write(says[1], &answer[0], 1) != 1)
+            _exit(1);
+        if (read(go[0], &one, 1) != 1)
+            _exit(1);
+        answer[1] = seen && seen[BYTES - 1] == 'z';
+        _exit(write(says[1], &answer[1], 1) != 1);
+    }
+    char answers[2] = {0, 0};
+    assert_int_equal(read(says[0], &answers[0], 1), 1);
+    assert_true(answers[0]);
+    own[BYTES - 1] = 'z';
+    shared_free(own, &name);
+    assert_int_equal(write(go[1], "", 1), 1);
+    assert_int_equal(read(says[0], &answers[1], 1), 1);
+    assert_true(answers[1]);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    assert_null(shared_open(&name));
+    assert_non_null(own = shared_new(BYTES, &name));
+    other = name;
+    other.mark++;
+    assert_null(shared_open(&other));
+    other = name;
+    other.bytes++;
+    assert_null(shared_open(&other));
+    assert_non_null(strstr(error_text(), "it is something else"));
+    shared_free(own, &name);
+    for (int i = 0; i < 2; i++) {
+        close(go[i]);
+        close(says[i]);
+    }
+    assert_null(shared_new(SIZE_MAX / 2, &name));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -168,6 +220,7 @@ int main(void)
         cmocka_unit_test(text_escapes_json),
         cmocka_unit_test(a_failed_write_keeps_the_old_file),
         cmocka_unit_test(the_peak_of_memory_grows_with_what_is_touched),
+        cmocka_unit_test(memory_is_shared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

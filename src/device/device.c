@@ -17,11 +17,12 @@ static bool names_gpu(const char *name, int *index)
 
 static bool open_gpu(int index, Device *device)
 {
-    const char *graph = getenv("LACUNA_CUDA_GRAPH"), *lanes = getenv("LACUNA_CUDA_LANES");
+    const char *graph = getenv("LACUNA_CUDA_GRAPH"), *lanes = getenv("LACUNA_CUDA_LANES"), *nccl = getenv("LACUNA_NCCL");
     device->kind = DEVICE_CUDA;
     device->level = CPU_REF;
     device->lacks = DEVICE_LACKS_PROLOGUE | DEVICE_LACKS_ROUNDING;
     device->one_by_one = graph && !strcmp(graph, "0");
+    device->host_sums = nccl && !strcmp(nccl, "0");
     device->second_lane = lanes && !strcmp(lanes, "2");
     return (device->cuda = cuda_open(index, false)) != NULL;
 }

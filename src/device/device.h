@@ -27,12 +27,13 @@ typedef struct {
     CudaDevice *cuda; /* of `cuda`, else NULL */
     bool one_by_one;  /* cuda: each kernel is launched by itself, none as part of a captured graph */
     bool second_lane; /* cuda: in captured graphs weight gradients are computed beside what follows them */
+    bool host_sums;   /* cuda: several GPUs sum gradients through the host, although NCCL may be there */
 } Device;
 
 /* name: "cpu", "cuda", "cuda:1" (that GPU; without a number the first), "auto" (the cpu, as long as nothing was tested on a
  * GPU; docs/gpu.md), "ref" or "ref64". threads 0: as many as processors. With LACUNA_CUDA_GRAPH=0 in the environment
- * `one_by_one` is set, with LACUNA_CUDA_LANES=2 `second_lane`. false after error_set(); *device can then be closed all the
- * same. */
+ * `one_by_one` is set, with LACUNA_CUDA_LANES=2 `second_lane`, with LACUNA_NCCL=0 `host_sums`. false after error_set(); *device
+ * can then be closed all the same. */
 bool device_open(const char *name, int threads, Device *device);
 
 /* Behind the last program of the device. */

@@ -15,6 +15,12 @@ typedef struct {
     size_t count;
 } Sum;
 
+/* Memory of rank 0: its own, or as another rank sees it. */
+typedef struct {
+    const void *at; /* NULL: none */
+    SharedName name;
+} Room;
+
 struct RankGroup {
     const RankTransport *transport;
     int rank, count;
@@ -26,6 +32,8 @@ struct RankGroup {
     bool has_thread, ends, broken;
     Sum sums[RANKS_SUMS_MOST]; /* a ring */
     size_t begun, done;
+    bool shares; /* the others can read memory of rank 0 */
+    Room room;
 };
 
 bool ranks_are_built(void)
@@ -89,12 +97,76 @@ void ranks_sum_begin(RankGroup *r, float *data, size_t count)
     pthread_mutex_unlock(&r->lock);
 }
 
-void ranks_sum_end(RankGroup *r)
+void ranks_sum_wait(RankGroup *r, int left)
 {
     pthread_mutex_lock(&r->lock);
-    while (r->done < r->begun)
+    while (r->begun - r->done > (size_t)left)
         pthread_cond_wait(&r->changed, &r->lock);
     pthread_mutex_unlock(&r->lock);
+}
+
+void ranks_sum_end(RankGroup *r)
+{
+    ranks_sum_wait(r, 0);
+}
+
+/* ---- memory of rank 0 */
+
+/* Tried once: whether all the others can read it. */
+static bool can_share(RankGroup *r)
+{
+    SharedName name = {0};
+    void *own = r->rank ? NULL : shared_new(1, &name);
+    bool can = own != NULL, others;
+    r->transport->broadcast(&name, sizeof name);
+    if (r->rank) {
+        const void *seen = name.bytes ? shared_open(&name) : NULL;
+        can = seen != NULL;
+        shared_close(seen, &name);
+        r->transport->send(0, &can, sizeof can);
+    }
+    for (int i = 1; !r->rank && i < r->count; i++) {
+        r->transport->receive(i, &others, sizeof others);
+        can = can && others;
+    }
+    shared_free(own, &name);
+    error_clear();
+    return can;
+}
+
+void *ranks_shared_new(RankGroup *r, size_t bytes)
+{
+    void *at = r->shares && !r->room.at ? shared_new(bytes, &r->room.name) : NULL;
+    r->room.at = r->room.at ? r->room.at : at;
+    if (!at)
+        error_clear();
+    return at;
+}
+
+void ranks_shared_free(RankGroup *r, void *at)
+{
+    if (!at)
+        return;
+    shared_free(at, &r->room.name);
+    r->room = (Room){0};
+}
+
+bool ranks_shared_find(const RankGroup *r, const void *at, SharedPlace *place)
+{
+    const char *first = r->room.at, *here = at;
+    if (!first || here < first || here >= first + r->room.name.bytes)
+        return false;
+    *place = (SharedPlace){r->room.name, (uint64_t)(here - first)};
+    return true;
+}
+
+const void *ranks_shared_at(RankGroup *r, const SharedPlace *place)
+{
+    if (!r->room.at || r->room.name.mark != place->memory.mark) {
+        shared_close(r->room.at, &r->room.name);
+        r->room = (Room){shared_open(&place->memory), place->memory};
+    }
+    return r->room.at ? (const char *)r->room.at + place->at : NULL;
 }
 
 /* ---- all else */
@@ -119,6 +191,7 @@ RankGroup *ranks_open(void)
     pthread_cond_init(&r->changed, NULL);
     r->starts = memory_new((size_t)r->count + 1, sizeof *r->starts);
     r->parts = memory_new((size_t)PIECE + (size_t)r->count, sizeof *r->parts);
+    r->shares = can_share(r);
     if (r->starts && r->parts)
         r->has_thread = pthread_create(&r->thread, NULL, sum_all, r) == 0 || error_set("a thread cannot be started");
     if (r->has_thread)
@@ -144,6 +217,8 @@ void ranks_close(RankGroup *r)
     pthread_mutex_destroy(&r->lock);
     pthread_cond_destroy(&r->changed);
     r->transport->close();
+    if (r->rank)
+        shared_close(r->room.at, &r->room.name);
     memory_free(r->starts);
     memory_free(r->parts);
     memory_free(r);

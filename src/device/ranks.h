@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/shared.h"
+
 typedef struct RankGroup RankGroup;
 
 /* Whether this program was built with MPI. */
@@ -35,6 +37,23 @@ void ranks_send(RankGroup *ranks, int to, const void *data, size_t bytes);
 void ranks_receive(RankGroup *ranks, int from, void *data, size_t bytes);
 void ranks_broadcast(RankGroup *ranks, void *data, size_t bytes);
 
+/* Memory of rank 0 that the others can read where it lies, so that it need not be sent: zeroed, aligned to a page, owned by the
+ * caller. NULL: it cannot be had here, and no error is set. */
+void *ranks_shared_new(RankGroup *ranks, size_t bytes);
+void ranks_shared_free(RankGroup *ranks, void *at); /* of ranks_shared_new() or NULL */
+
+/* A place in it, which may be sent as bytes. */
+typedef struct {
+    SharedName memory;
+    uint64_t at;
+} SharedPlace;
+
+/* On rank 0: whether `at` lies in such memory, and where. */
+bool ranks_shared_find(const RankGroup *ranks, const void *at, SharedPlace *place);
+
+/* On another rank: the place, good until the next call names other memory. NULL after error_set(). */
+const void *ranks_shared_at(RankGroup *ranks, const SharedPlace *place);
+
 /* Sums `count` numbers over all ranks, each number in the order of the ranks: the same bits on every rank and every time.
  * ranks_sum_begin() returns at once, and a thread does the work beside what the caller computes; from then to ranks_sum_end(),
  * which waits for all sums that were begun, the numbers belong to that thread and nothing else is called. At most
@@ -42,5 +61,8 @@ void ranks_broadcast(RankGroup *ranks, void *data, size_t bytes);
 enum { RANKS_SUMS_MOST = 64 };
 void ranks_sum_begin(RankGroup *ranks, float *data, size_t count);
 void ranks_sum_end(RankGroup *ranks);
+
+/* Likewise, until at most so many of those that were begun are left; they are done in their order. */
+void ranks_sum_wait(RankGroup *ranks, int left);
 
 #endif

@@ -1,12 +1,15 @@
-/* Sums over ranks, with a transport that makes the other ranks' numbers up: the order of a sum, pieces, many at once. */
+/* Sums over ranks, with a transport that makes the other ranks' numbers up: the order of a sum, pieces, many at once. Memory of
+ * rank 0 as another rank sees it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "base/error.h"
 #include "base/memory.h"
 #include "device/ranks.h"
 #define LACUNA_RANKS_MPI_HERE
@@ -44,6 +47,16 @@ static void pretend_close(void)
 {
 }
 
+static void pretend_send(int to, const void *data, size_t bytes)
+{
+    (void)to, (void)data, (void)bytes;
+}
+
+static void pretend_broadcast(void *data, size_t bytes)
+{
+    (void)data, (void)bytes;
+}
+
 static void pretend_collect(const float *data, const int *starts, float *all)
 {
     int first = starts[RANK], own = starts[RANK + 1] - first;
@@ -62,8 +75,12 @@ static void pretend_share(float *data, const int *starts)
 
 const RankTransport *ranks_mpi(void)
 {
-    static const RankTransport pretends = {
-        .open = pretend_open, .close = pretend_close, .collect = pretend_collect, .share = pretend_share};
+    static const RankTransport pretends = {.open = pretend_open,
+                                           .close = pretend_close,
+                                           .send = pretend_send,
+                                           .broadcast = pretend_broadcast,
+                                           .collect = pretend_collect,
+                                           .share = pretend_share};
     return &pretends;
 }
 
@@ -98,8 +115,56 @@ static void sums_are_in_the_order_of_ranks(void **state)
     memory_free(data);
 }
 
+/* Of many sums that were begun the first are done when few are left. */
+static void sums_can_be_waited_for_one_by_one(void **state)
+{
+    (void)state;
+    enum { SUMS = 20, EACH = 1000 };
+    float *data = memory_new(SUMS, EACH * sizeof *data);
+    RankGroup *ranks = ranks_open();
+    assert_true(data && ranks);
+    for (size_t i = 0; i < (size_t)SUMS * EACH; i++)
+        data[i] = number(RANK, i);
+    for (size_t k = 0; k < SUMS; k++)
+        ranks_sum_begin(ranks, data + k * EACH, EACH);
+    for (size_t k = 0; k < SUMS; k++) {
+        ranks_sum_wait(ranks, (int)(SUMS - 1 - k));
+        check(data, (k + 1) * EACH);
+    }
+    ranks_sum_end(ranks);
+    ranks_close(ranks);
+    memory_free(data);
+}
+
+/* What rank 0 would tell of two memories, one behind the other; then of one that is gone. */
+static void memory_of_rank_0_is_seen(void **state)
+{
+    (void)state;
+    RankGroup *ranks = ranks_open();
+    assert_non_null(ranks);
+    SharedPlace places[2] = {{.at = 40}, {.at = 0}};
+    char *own[2];
+    for (int i = 0; i < 2; i++) {
+        own[i] = shared_new(1 << 20, &places[i].memory);
+        assert_non_null(own[i]);
+        snprintf(own[i] + places[i].at, 8, "%s", i ? "second" : "first");
+    }
+    for (int k = 0; k < 4; k++) {
+        const char *seen = ranks_shared_at(ranks, &places[k % 2]);
+        assert_non_null(seen);
+        assert_string_equal(seen, k % 2 ? "second" : "first");
+    }
+    shared_free(own[0], &places[0].memory);
+    shared_free(own[1], &places[1].memory);
+    assert_null(ranks_shared_at(ranks, &places[0]));
+    assert_non_null(strstr(error_text(), "cannot be read here"));
+    ranks_close(ranks);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sums_are_in_the_order_of_ranks)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sums_are_in_the_order_of_ranks),
+                                       cmocka_unit_test(sums_can_be_waited_for_one_by_one),
+                                       cmocka_unit_test(memory_of_rank_0_is_seen)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -349,6 +349,16 @@ bool program_read_piece(Program *p, Segment segment, int piece, const void *from
     return program_gpu_read_piece(p, segment, piece, from, to, bytes);
 }
 
+bool program_sum_piece(Program *p, Segment segment, int piece, CudaSums *sums, float *data, size_t count)
+{
+    return program_gpu_sum_piece(p, segment, piece, sums, data, count);
+}
+
+bool program_sum_join(Program *p)
+{
+    return program_gpu_sum_join(p);
+}
+
 static bool writes_to(const Program *p, const Node *node, int storage, int64_t offset, int64_t count)
 {
     for (int i = 0; i < node->op->out_count; i++) {

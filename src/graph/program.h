@@ -6,6 +6,7 @@
 #ifndef LACUNA_GRAPH_PROGRAM_H
 #define LACUNA_GRAPH_PROGRAM_H
 
+#include "device/cuda/sums.h"
 #include "graph/plan.h"
 #include "graph/tape.h"
 
@@ -36,14 +37,19 @@ bool program_run(Program *program, Segment segment);
  * none that is left writes to elements offset .. offset + count - 1 of a storage.
  *
  * Without a GPU program_run_nodes() runs its nodes first .. end - 1. For a GPU program_cut() makes pieces of it that end behind
- * so many nodes, `count` numbers that grow up to program_step_count(), and of which the first may be 0; program_run() puts them to run one behind the other, and
- * program_read_piece() copies what piece number `piece` and those before it wrote, as soon as they are done and while later
- * ones still run. False after error_set(); the program of which a segment could not be cut can only be freed. */
+ * so many nodes, `count` numbers that grow up to program_step_count(), and of which the first may be 0; program_run() puts them
+ * to run one behind the other, and program_read_piece() copies what piece number `piece` and those before it wrote, as soon as
+ * they are done and while later ones still run. program_sum_piece() sums such numbers of the device's memory, in place, over
+ * the GPUs of a group, likewise while later pieces run, and the host waits for nothing; what is put to run behind
+ * program_sum_join() waits for all sums. False after error_set(); the program of which a segment could not be cut can only be
+ * freed. */
 size_t program_written(const Program *program, Segment segment, const char *storage, int64_t offset, int64_t count);
 void program_run_nodes(Program *program, Segment segment, size_t first, size_t end);
 bool program_cut(Program *program, Segment segment, const size_t *ends, int count);
 size_t program_piece_end(const Program *program, Segment segment, int piece); /* nodes of the segment */
 bool program_read_piece(Program *program, Segment segment, int piece, const void *from, void *to, size_t bytes);
+bool program_sum_piece(Program *program, Segment segment, int piece, CudaSums *sums, float *data, size_t count);
+bool program_sum_join(Program *program);
 
 /* Memory of an input, to be filled before a run; NULL when there is none of that name. To be asked for anew before each run
  * that is to see other numbers: on a GPU it is memory of the host, and asking says that it has to be uploaded again. */

@@ -214,7 +214,9 @@ bool program_gpu_cut(Program *p, Segment segment, const size_t *ends, int count)
     memory_free(g->pieces);
     g->pieces = pieces;
     g->piece_count = others;
-    bool ok = g->copied || gpu_check(g, r->event_new(&g->copied, false), "making an event");
+    bool ok = (g->copied || gpu_check(g, r->event_new(&g->copied, false), "making an event")) &&
+              (g->summed || gpu_check(g, r->event_new(&g->summed, false), "making an event")) &&
+              (g->sums || gpu_check(g, r->stream_new(&g->sums, true), "opening a stream"));
     for (int i = 0; ok && i < count; i++) {
         size_t begin = p->begin[segment] + (i ? ends[i - 1] : 0), end = p->begin[segment] + ends[i];
         Piece *piece = &g->pieces[g->piece_count++];
@@ -240,4 +242,21 @@ bool program_gpu_read_piece(Program *p, Segment segment, int which, const void *
            gpu_check(g, r->copy(to, from, bytes, g->uploads), "copying from the GPU") &&
            gpu_check(g, r->event_record(g->copied, g->uploads), "copying from the GPU") &&
            gpu_check(g, r->event_wait(g->copied), "copying from the GPU");
+}
+
+/* Sums go before kernels that could begin too: they are few, and others wait for them. */
+bool program_gpu_sum_piece(Program *p, Segment segment, int which, CudaSums *sums, float *data, size_t count)
+{
+    ProgramGpu *g = p->gpu;
+    int pieces;
+    const Piece *piece = gpu_pieces(g, segment, &pieces) + which;
+    return gpu_check(g, g->runtime->stream_follow(g->sums, piece->done), "summing over GPUs") &&
+           cuda_sums_put(sums, data, count, g->sums);
+}
+
+bool program_gpu_sum_join(Program *p)
+{
+    ProgramGpu *g = p->gpu;
+    return gpu_check(g, g->runtime->event_record(g->summed, g->sums), "summing over GPUs") &&
+           gpu_check(g, g->runtime->stream_follow(cuda_stream(g->device)->handle, g->summed), "summing over GPUs");
 }

@@ -337,6 +337,41 @@ static void pieces_are_read_before_the_end(void **state)
     assert_int_equal(fake_open_things(), 0);
 }
 
+/* A sum over GPUs waits for its piece and none behind it, the host for nothing, and what runs next for all sums. */
+static void pieces_are_summed_before_the_end(void **state)
+{
+    (void)state;
+    Device cuda;
+    fake_reset();
+    fake_set_sums(FAKE_SUMS_ALONE);
+    assert_true(device_open("cuda", 1, &cuda));
+    CudaSums *sums = cuda_sums_open(cuda.cuda);
+    CudaSumsName name = {{0}};
+    Tape *tape = build_lanes();
+    float *grads = buffer_new(&cuda, (size_t)LINKS * N, sizeof *grads);
+    Program *p = program_make(tape, &cuda, &(Binding){"grads", grads}, 1);
+    assert_true(sums && cuda_sums_join(sums, &name, 0, 2) && grads && p);
+    size_t ends[] = {7, 8, program_step_count(p, SEGMENT_ONLY)};
+    assert_true(program_cut(p, SEGMENT_ONLY, ends, 3) && program_run(p, SEGMENT_ONLY));
+    fake_log_clear();
+    for (int piece = 0; piece < 3; piece++) {
+        fake_log_clear();
+        assert_true(program_sum_piece(p, SEGMENT_ONLY, piece, sums, grads + (size_t)N * (size_t)piece, N));
+        assert_int_equal(fake_slack(), 2 - piece);
+        assert_string_equal(fake_log(), "sum 280\n");
+        assert_int_equal(fake_waits(), 0);
+        assert_int_equal(fake_unjoined(), piece + 1);
+    }
+    assert_true(program_sum_join(p));
+    assert_int_equal(fake_unjoined(), 0);
+    program_free(p);
+    cuda_sums_close(sums, true);
+    tape_free(tape);
+    buffer_free(&cuda, grads);
+    device_close(&cuda);
+    assert_int_equal(fake_open_things(), 0);
+}
+
 static int count_lines(const char *log, const char *line)
 {
     int count = 0;
@@ -572,6 +607,7 @@ int main(void)
         cmocka_unit_test(captured_or_not_it_is_the_same),
         cmocka_unit_test(a_second_lane_changes_nothing),
         cmocka_unit_test(pieces_are_read_before_the_end),
+        cmocka_unit_test(pieces_are_summed_before_the_end),
         cmocka_unit_test(inputs_are_uploaded_once),
         cmocka_unit_test(an_upload_waits_for_its_own_input),
         cmocka_unit_test(inputs_go_ahead),

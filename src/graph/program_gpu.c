@@ -98,9 +98,12 @@ void program_gpu_close(Program *p)
     r->stream_wait(cuda_stream(g->device)->handle);
     if (g->uploads)
         r->stream_wait(g->uploads);
+    if (g->sums)
+        r->stream_wait(g->sums);
     for (int i = 0; i < g->piece_count; i++)
         gpu_free_piece(r, &g->pieces[i]);
     gpu_free_event(r, g->copied);
+    gpu_free_event(r, g->summed);
     gpu_free_event(r, g->uploaded);
     for (int i = 0; i < PROGRAM_FETCHES; i++)
         gpu_free_event(r, g->fetch_events[i]);
@@ -110,6 +113,8 @@ void program_gpu_close(Program *p)
         gpu_free_event(r, g->marks[i]);
     if (g->uploads)
         r->stream_free(g->uploads);
+    if (g->sums)
+        r->stream_free(g->sums);
     for (int i = 0; i < PROGRAM_FETCHES; i++)
         cuda_pinned_free(g->device, p->fetched[i]);
     cuda_pinned_free(g->device, g->pinned);

@@ -35,6 +35,8 @@ struct ProgramGpu {
     Piece *pieces;                  /* those of a segment side by side, in order */
     int piece_count;
     void *copied; /* event: behind a copy of what a piece wrote; NULL until a segment is cut */
+    void *sums;   /* stream of sums over GPUs; NULL likewise */
+    void *summed; /* event: behind the last of them; NULL likewise */
     void *fetch_events[PROGRAM_FETCHES];
     void **looks;        /* copies for the host, by slot, then by storage */
     void *output;        /* of one node, for the host */

@@ -45,6 +45,8 @@ bool program_gpu_capture(Program *p);
 bool program_gpu_cut(Program *p, Segment segment, const size_t *ends, int count);
 size_t program_gpu_piece_end(const Program *p, Segment segment, int which);
 bool program_gpu_read_piece(Program *p, Segment segment, int which, const void *from, void *to, size_t bytes);
+bool program_gpu_sum_piece(Program *p, Segment segment, int which, CudaSums *sums, float *data, size_t count);
+bool program_gpu_sum_join(Program *p);
 
 /* Bytes of the GPU's memory that inputs take. */
 int64_t program_gpu_bytes(const Program *p);

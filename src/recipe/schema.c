@@ -286,7 +286,7 @@ static const RecipeKey rows[] = {
      .now = CARRIED_OUT, .help = "Type of the numbers in activations and products; `auto`: bf16 where the device multiplies it, else f32."},
     {"run.tf32", KEY_BOOL, AT(run.tf32), "false", .now = CARRIED_OUT, .help = "Let a GPU round the factors of f32 products."},
     {"run.autotune", KEY_BOOL, AT(run.autotune), "false", .now = CARRIED_OUT,
-     .help = "Let one GPU time several algorithms for each kind of product once, and keep the fastest in the run's algorithms.json."},
+     .help = "Let a GPU time several algorithms for each kind of product once, and keep the fastest in the run's algorithms.json."},
     {"run.seed", KEY_SEED, AT(run.seed), "0", 0, 9.2e18, .now = CARRIED_OUT, .help = "Seed of all random draws."},
     {"run.from", KEY_TEXT, AT(run.from), "none", .word = "none", .now = CARRIED_OUT,
      .help = "A run, a checkpoint or another project's file whose weights the run starts with."},

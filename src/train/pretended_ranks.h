@@ -1,4 +1,5 @@
-/* For tests: a transport that stands for a second rank, whose gradients are zeros and which always could open its trainer. */
+/* For tests: a transport that stands for a second rank, whose gradients are zeros, which always could open its trainer and sees
+ * what rank 0 shares. */
 #ifndef LACUNA_TRAIN_PRETENDED_RANKS_H
 #define LACUNA_TRAIN_PRETENDED_RANKS_H
 
@@ -24,17 +25,20 @@ static void pretend_abort(int code)
     (void)code;
 }
 
+static size_t pretend_sent; /* bytes to the second rank alone */
+
 static void pretend_send(int to, const void *data, size_t bytes)
 {
-    (void)to, (void)data, (void)bytes;
+    (void)to, (void)data;
+    pretend_sent += bytes;
 }
 
-/* All that is received is whether the other one could open its trainer. */
+/* All that is received is whether the other one could: open its trainer, sum, see what is shared. */
 static void pretend_receive(int from, void *data, size_t bytes)
 {
     (void)from;
     memset(data, 0, bytes);
-    *(bool *)data = true;
+    memset(data, true, bytes < 2 ? bytes : 2);
 }
 
 static void pretend_broadcast(void *data, size_t bytes)

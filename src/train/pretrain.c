@@ -90,7 +90,7 @@ static PretrainOutcome train(Run *run)
 static void close_run(Run *run)
 {
     run_free_inputs(run);
-    loader_close(run->loader);
+    run_close_loader(run);
     trainer_close(run->trainer);
     device_close(&run->device);
     pictures_close(&run->pictures);

@@ -148,8 +148,7 @@ static bool go_back(Run *run, double loss)
     run->went_back = from;
     run->drawn = -1;
     run_drop_ahead(run);
-    loader_close(run->loader);
-    run->loader = NULL;
+    run_close_loader(run);
     return run_folder_open_log(run->folder, run->step) && run_open_loader(run);
 }
 

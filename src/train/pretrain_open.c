@@ -31,11 +31,10 @@ static bool open_device(Run *run, bool parts_are_open, FitRun of)
     if (!device_open(recipe_word("run.device", (int)r->run.device), r->run.threads, &run->device))
         return false;
     device_set_tf32(&run->device, r->run.tf32);
-    bool autotune = r->run.autotune && r->run.devices == 1;
-    device_set_autotune(&run->device, autotune);
-    if (r->run.autotune && (!autotune || run->device.kind != DEVICE_CUDA || run->device.one_by_one))
-        run_say(run, "run.autotune does nothing here: it is for one GPU, and for steps that are captured as graphs");
-    if (autotune && run->folder && !read_algorithms(run))
+    device_set_autotune(&run->device, r->run.autotune);
+    if (r->run.autotune && (run->device.kind != DEVICE_CUDA || run->device.one_by_one))
+        run_say(run, "run.autotune does nothing here: it is for GPUs, and for steps that are captured as graphs");
+    if (r->run.autotune && run->folder && !read_algorithms(run))
         return false;
     return !parts_are_open || fit_settle(r, &run->device, run->options->plain, of);
 }
@@ -211,6 +210,12 @@ static void say_what(const Run *run)
             "million weights; %s%s",
             p->train.count, p->held_out, run->per_epoch, run->total, r->schedule.batch_size, r->run.micro_batch,
             (double)param_trained_numbers(trainer_params(run->trainer)) / 1e6, device_describe(&run->device), beside);
+    if (r->run.autotune && trainer_has_other_gpus(run->trainer))
+        run_say(run,
+                "not all GPUs are of one kind: run.autotune is for those like the first, the others compute as without it");
+    if (trainer_host_sums(run->trainer))
+        run_say(run, "the GPUs' gradients are summed by the host, which takes longer than by NCCL: %s",
+                trainer_host_sums(run->trainer));
     if (run->step > 0)
         run_say(run, "goes on behind step %" PRId64, run->step);
 }
@@ -228,8 +233,20 @@ bool run_open_loader(Run *run)
     options.bad_context = run;
     options.known_bad = run->known_bad.samples;
     options.known_bad_count = run->known_bad.count;
+    size_t bytes;
+    if (run->options->ranks && loader_memory(&options, &bytes)) /* the other ranks take their shares from there */
+        options.memory = run->shared = ranks_shared_new(run->options->ranks, bytes);
     run->loader = loader_open(&options);
     return run->loader != NULL;
+}
+
+void run_close_loader(Run *run)
+{
+    loader_close(run->loader);
+    run->loader = NULL;
+    if (run->shared)
+        ranks_shared_free(run->options->ranks, run->shared);
+    run->shared = NULL;
 }
 
 static void say_measured(void *context, size_t done, size_t all)

@@ -42,8 +42,7 @@ bool run_enter_stage(Run *run)
     /* Of another student and another target: there is nothing to compare its losses with yet. */
     run->guard.losses = 0;
     run->guard.mean = run->guard.variance = 0;
-    loader_close(run->loader);
-    run->loader = NULL;
+    run_close_loader(run);
     run_say(run, "stage %d of %d begins: what was trained is the teacher of a new student", next + 1, r->stages.count);
     return run_open_loader(run);
 }

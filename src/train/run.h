@@ -46,6 +46,7 @@ typedef struct {
     Trainer *trainer;
     Device device;
     Loader *loader;
+    void *shared;         /* its pictures' memory, where other ranks can read it; else NULL */
     SampleList known_bad; /* training pictures that earlier sessions found unreadable */
     StepInput inputs[2];  /* of steps with an even and an odd number before them */
     Taken taken;          /* of the next step's input */
@@ -89,6 +90,7 @@ bool run_open(Run *run);
 
 /* The loader of the training pictures from the present step on. False after error_set(). */
 bool run_open_loader(Run *run);
+void run_close_loader(Run *run);
 
 /* ---- pretrain_input.c */
 

@@ -325,7 +325,7 @@ Trainer *trainer_open(const Recipe *recipe, const TrainerOptions *options)
                     trainer_buffer(t, TEACHER_FIXED));
         trainer_begin_averages(t);
     }
-    if (options->ranks && (!trainer_ranks_plan(t) || !trainer_ranks_open(t))) {
+    if (options->ranks && (!trainer_sums_plan(t) || !trainer_ranks_open(t))) {
         trainer_close(t);
         return NULL;
     }
@@ -342,15 +342,36 @@ bool trainer_begin_averages(Trainer *t)
     return !t->failed || error_context("copying the weights to their averages");
 }
 
+static void free_host(Trainer *t, Buffer *b)
+{
+    if (b->pinned)
+        cuda_pinned_free(t->options.device.cuda, b->host);
+    else if (b->host != b->data)
+        memory_free(b->host);
+    b->host = NULL;
+    b->pinned = false;
+}
+
+/* All that computes. When a rank has failed, sums of GPUs may wait for others that never come. */
+static void stop(Trainer *t)
+{
+    if (t->options.ranks && ranks_are_broken(t->options.ranks))
+        trainer_ranks_leave(t);
+    close_built(&t->train);
+    close_built(&t->evaluate);
+    t->train = t->evaluate = (Built){0};
+    t->last = NULL;
+    if (t->options.ranks)
+        trainer_ranks_leave(t);
+}
+
 void trainer_close(Trainer *t)
 {
     if (!t)
         return;
-    close_built(&t->train);
-    close_built(&t->evaluate);
+    stop(t);
     for (int i = 0; i < BUFFERS; i++) {
-        if (t->buffers[i].host != t->buffers[i].data)
-            memory_free(t->buffers[i].host);
+        free_host(t, &t->buffers[i]);
         buffer_free(&t->options.device, t->buffers[i].data);
     }
     buffer_free(&t->options.device, t->metrics);
@@ -365,10 +386,9 @@ bool trainer_retire(Trainer *t)
     TrainerState state;
     if (!trainer_fetch(t, &state))
         return false;
-    close_built(&t->train);
-    close_built(&t->evaluate);
-    t->train = t->evaluate = (Built){0};
-    t->last = NULL;
+    stop(t);
+    if (t->buffers[GRADIENT].pinned) /* nobody reads them any more, and pinned memory is dear */
+        free_host(t, &t->buffers[GRADIENT]);
     for (int i = 0; i < BUFFERS; i++)
         if (t->buffers[i].host != t->buffers[i].data) {
             buffer_free(&t->options.device, t->buffers[i].data);
@@ -415,6 +435,13 @@ Segment trainer_feed(Trainer *t, const TrainerBatch *batch, int part, int64_t co
     return segment_of(t, part);
 }
 
+bool trainer_feed_ahead(Trainer *t, const TrainerBatch *batch, int64_t counts)
+{
+    trainer_feed(t, batch, 0, counts);
+    t->ahead = program_upload(t->train.program);
+    return t->ahead;
+}
+
 bool trainer_ahead(Trainer *t, const TrainerBatch *batch)
 {
     int64_t counts;
@@ -423,9 +450,9 @@ bool trainer_ahead(Trainer *t, const TrainerBatch *batch)
         return true;
     if (!t->method->accepts(&t->train.model, batch, t->options.batch, &counts))
         return false;
-    trainer_feed(t, batch, 0, counts);
-    t->ahead = program_upload(t->train.program);
-    return t->ahead;
+    if (t->options.ranks)
+        trainer_ranks_ahead(t, batch, counts);
+    return trainer_feed_ahead(t, batch, counts);
 }
 
 static bool run_parts(Trainer *t, const TrainerBatch *batch, int64_t counts)
@@ -436,7 +463,7 @@ static bool run_parts(Trainer *t, const TrainerBatch *batch, int64_t counts)
             trainer_feed(t, batch, part, counts);
         t->ahead = false;
         bool sums = t->options.ranks && part == parts - 1;
-        if (sums ? !trainer_ranks_sum(t, segment_of(t, part)) : !program_run(t->train.program, segment_of(t, part)))
+        if (sums ? !trainer_sums_run(t, segment_of(t, part)) : !program_run(t->train.program, segment_of(t, part)))
             return false;
     }
     return true;

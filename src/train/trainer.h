@@ -82,6 +82,12 @@ bool trainer_step(Trainer *t, const TrainerBatch *batch, TrainerMetrics *metrics
 bool trainer_serve(RankGroup *ranks);
 void trainer_dismiss(RankGroup *ranks);
 
+/* Why the gradients of several GPUs go through the host instead of from GPU to GPU; NULL when they do not, or are none. */
+const char *trainer_host_sums(const Trainer *t);
+
+/* With several GPUs: whether algorithms that rank 0 has timed are of no use to some, since these are of another kind. */
+bool trainer_has_other_gpus(const Trainer *t);
+
 /* A step in two parts, so that the host can make the next batch ready while a GPU works: trainer_begin() takes all it needs of
  * the batch, trainer_end() gives the metrics of the oldest step that was begun. At most two are under way; trainer_steps()
  * counts them as finite until they end, and one that is begun behind one that is not finite changes what it changes. On cpu and

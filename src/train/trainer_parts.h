@@ -1,7 +1,8 @@
-/* What the trainer's files share: trainer.c, trainer_ranks.c, trainer_diagnose.c. */
+/* What the trainer's files share: trainer.c, trainer_ranks.c, trainer_sums.c, trainer_diagnose.c. */
 #ifndef LACUNA_TRAIN_TRAINER_PARTS_H
 #define LACUNA_TRAIN_TRAINER_PARTS_H
 
+#include "device/cuda/sums.h"
 #include "train/method.h"
 #include "train/trainer.h"
 
@@ -20,6 +21,7 @@ typedef struct {
     float *host;
     bool stale;  /* the copy is older than the device's numbers */
     bool edited; /* the copy may have been written since */
+    bool pinned; /* the copy is memory of cuda_pinned_new() */
 } Buffer;
 
 /* A run of gradients that are complete at the same place of a step's last segment. */
@@ -50,12 +52,20 @@ struct Trainer {
     float *metrics;      /* storage "metrics" of `train`, in the device's memory; with ranks */
     GradientRun *runs;   /* in the order in which they are complete; with ranks */
     int run_count;
+    int pieces;          /* of the program's last segment; on a GPU */
+    CudaSums *sums;      /* how GPUs sum by themselves; NULL: through the host */
+    bool joined;         /* the others, so that all have to leave together */
+    bool has_other_gpus; /* for which what this one has timed is of no use */
+    char why_host_sums[256];
     bool touched[BUFFERS]; /* the other ranks have not seen what the host may have changed */
 };
 
 /* Writes one micro-batch of a step to the program's inputs; returns the segment that it is run with. counts: of the whole
  * batch, as the method's accepts() has it. */
 Segment trainer_feed(Trainer *trainer, const TrainerBatch *batch, int part, int64_t counts);
+
+/* Writes the first micro-batch of the step to come, and begins to upload it. False after error_set(). */
+bool trainer_feed_ahead(Trainer *trainer, const TrainerBatch *batch, int64_t counts);
 
 size_t trainer_picture_floats(const Trainer *trainer);
 
@@ -72,18 +82,30 @@ float *trainer_buffer(Trainer *trainer, int which);
 /* This process's share of a step, and the update. counts: of the whole batch, as the method's accepts() has it. */
 bool trainer_compute(Trainer *trainer, const TrainerBatch *batch, int64_t counts);
 
-/* ---- trainer_ranks.c; all are for trainers with ranks */
+/* ---- trainer_ranks.c and trainer_sums.c; all are for trainers with ranks */
 
-/* Lets the other ranks open the same trainer. False after error_set(): one of them cannot. */
+/* Lets the other ranks open the same trainer, and GPUs join. False after error_set(): one of them cannot. */
 bool trainer_ranks_open(Trainer *trainer);
 
-/* Which gradients are complete when; for the program that was made. False after error_set(). */
-bool trainer_ranks_plan(Trainer *trainer);
+/* Leaves the group of GPUs, if there is one. Rank 0 lets the others leave at the same time; when one has failed each leaves by
+ * itself, else what they compute is done. */
+void trainer_ranks_leave(Trainer *trainer);
 
-/* Gives each of the other ranks its share of a step, and first what the host has changed since the last one. */
+/* Gives each of the other ranks its share of the step that comes next, while the present one is computed. */
+void trainer_ranks_ahead(Trainer *trainer, const TrainerBatch *batch, int64_t counts);
+
+/* Begins a step on the other ranks: gives each its share, unless that came ahead, and first what the host has changed since the
+ * last one. */
 void trainer_ranks_begin(Trainer *trainer, const TrainerBatch *batch, int64_t counts);
 
+/* Which gradients are complete when, for the program that was made, and whether GPUs can sum by themselves. False after
+ * error_set(). */
+bool trainer_sums_plan(Trainer *trainer);
+
+/* Joins that group of GPUs, or with NULL sums through the host. False after error_set(). */
+bool trainer_sums_join(Trainer *trainer, const CudaSumsName *group);
+
 /* Runs the last segment of this rank's share and sums gradients and losses over all ranks. False after error_set(). */
-bool trainer_ranks_sum(Trainer *trainer, Segment segment);
+bool trainer_sums_run(Trainer *trainer, Segment segment);
 
 #endif

@@ -10,7 +10,14 @@
 #include "device/buffer.h"
 #include "train/trainer_parts.h"
 
-typedef enum { COMMAND_END, COMMAND_OPEN, COMMAND_STEP } CommandKind;
+typedef enum {
+    COMMAND_END,
+    COMMAND_OPEN,
+    COMMAND_JOIN,  /* GPUs that sum gradients by themselves */
+    COMMAND_AHEAD, /* what the next step will take, while the present one is computed */
+    COMMAND_STEP,
+    COMMAND_LEAVE /* the group of COMMAND_JOIN, and the trainer with it */
+} CommandKind;
 
 /* What comes with a step, in this order. */
 enum { IMAGES, TEACHER_IMAGES, HIDDEN, CODES, LABELS, SOFT, SECOND, KEPT, ARRAYS };
@@ -19,16 +26,21 @@ typedef struct {
     CommandKind kind;
     TrainerOptions options; /* its pointers and its device are rank 0's; whether there is a teacher counts */
     int threads;
-    bool has[ARRAYS], touched[BUFFERS];
+    CudaSumsName group;
+    bool joins;        /* the group; else sums go through the host */
+    bool comes_before; /* the step's arrays were sent ahead */
+    bool has[ARRAYS], is_shared[ARRAYS], touched[BUFFERS];
+    SharedPlace places[ARRAYS]; /* of those that are shared, where rank 0's whole batch is */
     int64_t counts, steps;
     double lr, epoch, momentum;
 } Command;
 
 enum { WHY_BYTES = 1024 };
 
-/* Whether a rank could open, and why not. */
+/* Whether a rank could open, and why not; whether its GPU can sum with others, and is such as rank 0's, so that what was timed
+ * there is good for it. */
 typedef struct {
-    bool ok;
+    bool ok, can_sum, is_alike;
     char why[WHY_BYTES];
 } Answer;
 
@@ -71,23 +83,72 @@ static void share_touched(Trainer *t, const bool touched[BUFFERS])
 
 /* ---- rank 0 */
 
+/* Of the runs that this process has; the others fail in it at the same time, or wait for it to end. */
+static bool join(Trainer *t, bool all_can)
+{
+    RankGroup *ranks = t->options.ranks;
+    Command c = {.kind = COMMAND_JOIN, .joins = all_can && t->sums};
+    if (t->sums && !all_can)
+        snprintf(t->why_host_sums, sizeof t->why_host_sums, "another device has no NCCL");
+    bool ok = !c.joins || cuda_sums_name(t->sums, &c.group);
+    c.joins = c.joins && ok;
+    ranks_broadcast(ranks, &c, sizeof c);
+    if (ok && trainer_sums_join(t, c.joins ? &c.group : NULL))
+        return true;
+    ranks_break(ranks);
+    return false;
+}
+
+/* What rank 0's GPU has timed, as text, so that nobody times for itself: empty when nothing was. */
+static void send_timed(const Trainer *t)
+{
+    RankGroup *ranks = t->options.ranks;
+    Text timed = {0};
+    if (device_timed(&t->options.device))
+        device_write_timed(&t->options.device, &timed);
+    size_t length = timed.failed ? 0 : timed.length;
+    ranks_broadcast(ranks, &length, sizeof length);
+    ranks_broadcast(ranks, timed.data, length);
+    text_free(&timed);
+}
+
 bool trainer_ranks_open(Trainer *t)
 {
     RankGroup *ranks = t->options.ranks;
     Command c = {.kind = COMMAND_OPEN, .options = t->options, .threads = t->options.device.threads};
     Answer answer;
-    bool ok = true;
+    bool ok = true, all_can = true;
     if (ranks_rank(ranks) > 0)
         return true;
     ranks_broadcast(ranks, &c, sizeof c);
     ranks_broadcast(ranks, &t->recipe, sizeof t->recipe);
     ranks_broadcast(ranks, &t->teacher, sizeof t->teacher);
+    send_timed(t);
     for (int i = 1; i < ranks_count(ranks); i++) {
         ranks_receive(ranks, i, &answer, sizeof answer);
         if (!answer.ok && ok)
             ok = error_set("device %d of %d: %s", i, ranks_count(ranks), answer.why);
+        all_can = all_can && answer.can_sum;
+        t->has_other_gpus = t->has_other_gpus || !answer.is_alike;
     }
-    return ok;
+    return ok && (buffer_on_host(&t->options.device) || join(t, all_can));
+}
+
+bool trainer_has_other_gpus(const Trainer *t)
+{
+    return t->has_other_gpus;
+}
+
+void trainer_ranks_leave(Trainer *t)
+{
+    RankGroup *ranks = t->options.ranks;
+    Command c = {.kind = COMMAND_LEAVE};
+    bool together = t->joined && !ranks_are_broken(ranks);
+    if (together && ranks_rank(ranks) == 0)
+        ranks_broadcast(ranks, &c, sizeof c);
+    cuda_sums_close(t->sums, together);
+    t->sums = NULL;
+    t->joined = false;
 }
 
 static void send_share(Trainer *t, const TrainerBatch *batch, const Command *c, int rank)
@@ -98,31 +159,49 @@ static void send_share(Trainer *t, const TrainerBatch *batch, const Command *c, 
     array_places(batch, all);
     array_bytes(t, bytes);
     for (int i = 0; i < ARRAYS; i++)
-        if (c->has[i] && i != KEPT)
+        if (c->has[i] && !c->is_shared[i] && i != KEPT)
             ranks_send(ranks, rank, (const char *)all[i] + first * bytes[i], share * bytes[i]);
     for (size_t b = 0; c->has[KEPT] && b < bytes[KEPT]; b++)
         ranks_send(ranks, rank, batch->kept + b * whole + first, share);
 }
 
+static Command command_of(const Trainer *t, CommandKind kind, const TrainerBatch *batch, int64_t counts)
+{
+    const RankGroup *ranks = t->options.ranks;
+    const void *all[ARRAYS];
+    Command c = {
+        .kind = kind, .counts = counts, .steps = t->steps, .lr = batch->lr, .epoch = batch->epoch, .momentum = batch->momentum};
+    array_places(batch, all);
+    for (int i = 0; i < ARRAYS; i++) {
+        c.has[i] = all[i] != NULL;
+        c.is_shared[i] = i != KEPT && ranks_shared_find(ranks, all[i], &c.places[i]);
+    }
+    return c;
+}
+
+static void send_shares(Trainer *t, const TrainerBatch *batch, const Command *c)
+{
+    for (int rank = 1; rank < ranks_count(t->options.ranks); rank++)
+        send_share(t, batch, c, rank);
+}
+
+void trainer_ranks_ahead(Trainer *t, const TrainerBatch *batch, int64_t counts)
+{
+    Command c = command_of(t, COMMAND_AHEAD, batch, counts);
+    ranks_broadcast(t->options.ranks, &c, sizeof c);
+    send_shares(t, batch, &c);
+}
+
 void trainer_ranks_begin(Trainer *t, const TrainerBatch *batch, int64_t counts)
 {
-    RankGroup *ranks = t->options.ranks;
-    Command c = {.kind = COMMAND_STEP,
-                 .counts = counts,
-                 .steps = t->steps,
-                 .lr = batch->lr,
-                 .epoch = batch->epoch,
-                 .momentum = batch->momentum};
-    const void *all[ARRAYS];
-    array_places(batch, all);
-    for (int i = 0; i < ARRAYS; i++)
-        c.has[i] = all[i] != NULL;
+    Command c = command_of(t, COMMAND_STEP, batch, counts);
+    c.comes_before = t->ahead;
     for (int i = 0; i < BUFFERS; i++)
         c.touched[i] = t->touched[i] && i != GRADIENT && trainer_buffer_count(t, i) > 0;
-    ranks_broadcast(ranks, &c, sizeof c);
+    ranks_broadcast(t->options.ranks, &c, sizeof c);
     share_touched(t, c.touched);
-    for (int rank = 1; rank < ranks_count(ranks); rank++)
-        send_share(t, batch, &c, rank);
+    if (!c.comes_before)
+        send_shares(t, batch, &c);
 }
 
 void trainer_dismiss(RankGroup *ranks)
@@ -140,7 +219,9 @@ typedef struct {
     MimTeacher teacher;
     Device device;
     Trainer *trainer;
-    void *arrays[ARRAYS];
+    void *arrays[ARRAYS]; /* what is sent */
+    TrainerBatch batch;   /* this rank's share */
+    bool under_way;       /* a step whose end nobody has waited for */
 } Served;
 
 static void close_served(Served *s)
@@ -153,6 +234,7 @@ static void close_served(Served *s)
     }
     device_close(&s->device);
     s->device = (Device){0};
+    s->under_way = false;
 }
 
 static bool open_device(Served *s, int threads)
@@ -167,53 +249,112 @@ static bool open_device(Served *s, int threads)
     return true;
 }
 
-static void serve_open(Served *s, const Command *c)
+/* Algorithms that rank 0 has timed, for the device that was opened. */
+static bool read_timed(Served *s, const char *timed, bool *is_alike)
+{
+    *is_alike = true;
+    return !timed[0] || device_read_timed(&s->device, timed, is_alike);
+}
+
+static bool serve_open(Served *s, const Command *c)
 {
     Answer answer = {.ok = false};
+    size_t length;
     TrainerOptions options = c->options;
     close_served(s);
     ranks_broadcast(s->ranks, &s->recipe, sizeof s->recipe);
     ranks_broadcast(s->ranks, &s->teacher, sizeof s->teacher);
+    ranks_broadcast(s->ranks, &length, sizeof length);
+    char *timed = memory_new(length + 1, 1);
+    if (!timed) /* nothing of what follows would be understood */
+        return false;
+    ranks_broadcast(s->ranks, timed, length);
     options.ranks = s->ranks;
     options.teacher = &s->teacher;
-    answer.ok = open_device(s, c->threads);
+    answer.ok = open_device(s, c->threads) && read_timed(s, timed, &answer.is_alike);
+    memory_free(timed);
     options.device = s->device;
     answer.ok = answer.ok && (s->trainer = trainer_open(&s->recipe, &options)) != NULL;
+    answer.can_sum = answer.ok && s->trainer->sums;
     if (!answer.ok)
         snprintf(answer.why, sizeof answer.why, "%s", error_text());
     ranks_send(s->ranks, 0, &answer, sizeof answer);
+    return true;
 }
 
-static bool serve_step(Served *s, const Command *c)
+/* What this rank computes of a batch: where rank 0 keeps it, or what it sends. */
+static bool take_share(Served *s, const Command *c)
 {
-    Trainer *t = s->trainer;
-    TrainerMetrics metrics;
-    size_t bytes[ARRAYS], share = (size_t)t->share;
-    t->steps = c->steps;
-    share_touched(t, c->touched);
+    const Trainer *t = s->trainer;
+    size_t bytes[ARRAYS], share = (size_t)t->share, rank = (size_t)ranks_rank(s->ranks);
+    const void *at[ARRAYS] = {NULL};
     array_bytes(t, bytes);
     for (int i = 0; i < ARRAYS; i++) {
         if (!c->has[i])
             continue;
+        if (c->is_shared[i]) {
+            const char *whole = ranks_shared_at(s->ranks, &c->places[i]);
+            if (!whole)
+                return false;
+            at[i] = whole + rank * share * bytes[i];
+            continue;
+        }
         if (!s->arrays[i] && !(s->arrays[i] = memory_new(share, bytes[i])))
             return false;
         for (size_t b = 0; i == KEPT && b < bytes[i]; b++)
             ranks_receive(s->ranks, 0, (char *)s->arrays[i] + b * share, share);
         if (i != KEPT)
             ranks_receive(s->ranks, 0, s->arrays[i], share * bytes[i]);
+        at[i] = s->arrays[i];
     }
-    TrainerBatch batch = {.images = s->arrays[IMAGES],
-                          .teacher_images = c->has[TEACHER_IMAGES] ? s->arrays[TEACHER_IMAGES] : NULL,
-                          .hidden = c->has[HIDDEN] ? s->arrays[HIDDEN] : NULL,
-                          .codes = c->has[CODES] ? s->arrays[CODES] : NULL,
-                          .labels = c->has[LABELS] ? s->arrays[LABELS] : NULL,
-                          .soft = c->has[SOFT] ? s->arrays[SOFT] : NULL,
-                          .second = c->has[SECOND] ? s->arrays[SECOND] : NULL,
-                          .kept = c->has[KEPT] ? s->arrays[KEPT] : NULL,
-                          .lr = c->lr,
-                          .epoch = c->epoch,
-                          .momentum = c->momentum};
-    return trainer_compute(t, &batch, c->counts) && trainer_end(t, &metrics);
+    s->batch = (TrainerBatch){.images = at[IMAGES],
+                              .teacher_images = at[TEACHER_IMAGES],
+                              .hidden = at[HIDDEN],
+                              .codes = at[CODES],
+                              .labels = at[LABELS],
+                              .soft = at[SOFT],
+                              .second = at[SECOND],
+                              .kept = at[KEPT],
+                              .epoch = c->epoch};
+    return true;
+}
+
+static bool serve_step(Served *s, const Command *c)
+{
+    Trainer *t = s->trainer;
+    t->steps = c->steps;
+    share_touched(t, c->touched);
+    if (!c->comes_before) {
+        t->ahead = false;
+        if (!take_share(s, c))
+            return false;
+    }
+    s->batch.lr = c->lr;
+    s->batch.momentum = c->momentum;
+    return s->under_way = trainer_compute(t, &s->batch, c->counts);
+}
+
+/* What the step before left open is waited for as late as that can be, so that a GPU computes while the next share comes. */
+static bool serve(Served *s, const Command *c)
+{
+    TrainerMetrics metrics;
+    if (c->kind == COMMAND_AHEAD)
+        return take_share(s, c) && trainer_feed_ahead(s->trainer, &s->batch, c->counts);
+    bool ok = !s->under_way || trainer_end(s->trainer, &metrics);
+    s->under_way = false;
+    if (!ok)
+        return false;
+    switch (c->kind) {
+    case COMMAND_OPEN:
+        return serve_open(s, c);
+    case COMMAND_JOIN:
+        return trainer_sums_join(s->trainer, c->joins ? &c->group : NULL);
+    case COMMAND_STEP:
+        return serve_step(s, c);
+    default: /* COMMAND_END, COMMAND_LEAVE */
+        close_served(s);
+        return true;
+    }
 }
 
 bool trainer_serve(RankGroup *ranks)
@@ -225,113 +366,12 @@ bool trainer_serve(RankGroup *ranks)
         s->ranks = ranks;
     while (ok && c.kind != COMMAND_END) {
         ranks_broadcast(ranks, &c, sizeof c);
-        if (c.kind == COMMAND_OPEN)
-            serve_open(s, &c);
-        else if (c.kind == COMMAND_STEP)
-            ok = serve_step(s, &c);
+        ok = serve(s, &c);
     }
+    if (!ok)
+        ranks_break(ranks);
     if (s)
         close_served(s);
     memory_free(s);
-    if (!ok)
-        ranks_break(ranks);
     return ok || error_context("device %d of %d", ranks_rank(ranks), ranks_count(ranks));
-}
-
-/* ---- all of them: sums */
-
-/* A few dozen runs of a large model, each of many numbers; a small one has fewer. */
-enum { RUNS_MOST = 32, RUN_NUMBERS_LEAST = 4096 };
-
-static int compare_runs(const void *a, const void *b)
-{
-    const GradientRun *x = a, *y = b;
-    if (x->after != y->after)
-        return x->after < y->after ? -1 : 1;
-    return x->offset < y->offset ? 1 : -1;
-}
-
-/* On a GPU: the program in pieces, each of which completes a run or several. */
-static bool cut_program(Trainer *t, Segment last)
-{
-    size_t ends[RUNS_MOST + 1], all = program_step_count(t->train.program, last);
-    int count = 0;
-    for (int i = 0; i < t->run_count; i++) {
-        if (!count || ends[count - 1] < t->runs[i].after)
-            ends[count++] = t->runs[i].after;
-        t->runs[i].piece = count - 1;
-    }
-    if (!count || ends[count - 1] < all)
-        ends[count++] = all;
-    return program_cut(t->train.program, last, ends, count);
-}
-
-/* Backward gets to the end of the buffer first, so runs are cut from there. */
-bool trainer_ranks_plan(Trainer *t)
-{
-    int64_t all = t->params.trained_count, least = (all + RUNS_MOST - 1) / RUNS_MOST, end = all;
-    Segment last = t->share == t->options.micro_batch ? SEGMENT_ONLY : SEGMENT_LAST;
-    if (!(t->runs = memory_new(RUNS_MOST, sizeof *t->runs)))
-        return false;
-    least = least < RUN_NUMBERS_LEAST ? RUN_NUMBERS_LEAST : least;
-    for (size_t i = t->params.count; i-- > 0;) {
-        const Param *p = &t->params.params[i];
-        if (p->kind != PARAM_TRAINED || (p->offset > 0 && end - p->offset < least))
-            continue;
-        size_t after = program_written(t->train.program, last, "params.grad", p->offset, end - p->offset);
-        t->runs[t->run_count++] = (GradientRun){.offset = p->offset, .count = end - p->offset, .after = after};
-        end = p->offset;
-    }
-    qsort(t->runs, (size_t)t->run_count, sizeof *t->runs, compare_runs);
-    return buffer_on_host(&t->options.device) || cut_program(t, last);
-}
-
-/* Numbers of the losses' places are summed in the device's memory, or in a copy. */
-static bool sum_metrics(Trainer *t)
-{
-    const Device *device = &t->options.device;
-    float numbers[PROGRAM_FETCH_MOST];
-    size_t bytes = (size_t)trainer_metrics(t) * sizeof *numbers;
-    if (!buffer_read(device, t->metrics, numbers, bytes))
-        return false;
-    /* The total and the norm among them are made anew in the update. */
-    ranks_sum_begin(t->options.ranks, numbers, (size_t)trainer_metrics(t));
-    ranks_sum_end(t->options.ranks);
-    return buffer_write(device, t->metrics, numbers, bytes);
-}
-
-/* Each run of gradients is fetched and its sum begun when it is complete, while the GPU goes on with the rest. */
-static bool sum_on_gpu(Trainer *t, Segment segment)
-{
-    RankGroup *ranks = t->options.ranks;
-    Buffer *g = &t->buffers[GRADIENT];
-    bool ok = program_run(t->train.program, segment);
-    for (int i = 0; ok && i < t->run_count; i++) {
-        const GradientRun *run = &t->runs[i];
-        ok = program_read_piece(t->train.program, segment, run->piece, (const float *)g->data + run->offset,
-                                g->host + run->offset, (size_t)run->count * sizeof *g->host);
-        if (ok)
-            ranks_sum_begin(ranks, g->host + run->offset, (size_t)run->count);
-    }
-    ranks_sum_end(ranks);
-    return ok && buffer_write(&t->options.device, g->data, g->host, (size_t)t->params.trained_count * sizeof *g->host);
-}
-
-bool trainer_ranks_sum(Trainer *t, Segment segment)
-{
-    RankGroup *ranks = t->options.ranks;
-    Buffer *g = &t->buffers[GRADIENT];
-    size_t done = 0;
-    if (!buffer_on_host(&t->options.device))
-        return sum_on_gpu(t, segment) && sum_metrics(t);
-    for (int i = 0; i < t->run_count; i++) {
-        const GradientRun *run = &t->runs[i];
-        if (run->after > done)
-            program_run_nodes(t->train.program, segment, done, run->after);
-        done = run->after > done ? run->after : done;
-        ranks_sum_begin(ranks, g->host + run->offset, (size_t)run->count);
-    }
-    program_run_nodes(t->train.program, segment, done, program_step_count(t->train.program, segment));
-    ranks_sum_end(ranks);
-    return sum_metrics(t);
 }

@@ -42,23 +42,43 @@ static void check_pieces(const Trainer *t, Segment last)
         assert_int_equal(program_piece_end(t->train.program, last, t->runs[i].piece), t->runs[i].after);
 }
 
+/* GPUs sum all runs and the losses by themselves, and the update alone waits for that. */
+static void check_sums(const Trainer *t)
+{
+    int sums = 0;
+    for (const char *at = fake_log(); (at = strstr(at, "sum ")); at++)
+        sums++;
+    assert_int_equal(sums, t->run_count + 1);
+    assert_int_equal(fake_unjoined(), 0);
+    /* For the inputs before to be uploaded: of each part and of the update. For no sum. */
+    assert_int_equal(fake_waits(), t->share / t->options.micro_batch + 1);
+}
+
 static void sums_are_those_of_the_processor(void **state)
 {
     (void)state;
-    for (int way = 0; way < 4; way++) {
+    for (int way = 0; way < 8; way++) {
         int micro_batch = way % 2 ? 1 : BATCH / 2;
+        bool lanes = way / 2 % 2, among_gpus = way >= 4;
         Device cpu, cuda;
         fake_reset();
+        fake_set_sums(among_gpus ? FAKE_SUMS_ALONE : FAKE_SUMS_MISSING);
         assert_true(device_open("cpu", 1, &cpu) && device_open("cuda", 1, &cuda));
-        cuda.second_lane = way >= 2;
-        fake_set_order(way >= 2 ? FAKE_ASIDE_LAST : FAKE_AS_PUT);
+        cuda.second_lane = lanes;
+        fake_set_order(lanes ? FAKE_ASIDE_LAST : FAKE_AS_PUT);
         RankGroup *ranks[2] = {ranks_open(), ranks_open()};
         Trainer *a = open_on(&cpu, ranks[0], micro_batch), *b = open_on(&cuda, ranks[1], micro_batch);
         assert_true(a && b);
         check_pieces(b, micro_batch == BATCH / 2 ? SEGMENT_ONLY : SEGMENT_LAST);
+        assert_true(trainer_has_other_gpus(b)); /* the pretended one knows none of its algorithms */
+        assert_true(among_gpus ? !trainer_host_sums(b) : strstr(trainer_host_sums(b), "is missing") != NULL);
         for (int i = 0; i < STEPS; i++) {
             TrainerMetrics expect, got;
-            assert_true(trainer_step(a, &batch, &expect) && trainer_step(b, &batch, &got) && got.finite);
+            fake_log_clear();
+            assert_true(trainer_step(a, &batch, &expect) && trainer_begin(b, &batch));
+            if (among_gpus && i > 0)
+                check_sums(b);
+            assert_true(trainer_end(b, &got) && got.finite);
             assert_true(fabs(got.loss - expect.loss) < 1e-4 * expect.loss);
             assert_true(fabs(got.grad_norm - expect.grad_norm) < 1e-3 * expect.grad_norm);
         }
@@ -86,20 +106,28 @@ static bool train_a_little(void)
     return ok;
 }
 
-static void each_call_may_fail(void **state)
+static void check_faults(FakeSums sums)
 {
-    (void)state;
     fake_reset();
+    fake_set_sums(sums);
     assert_true(train_a_little());
     int calls = fake_calls(), failed = 0, tried = 0;
     for (int n = 1; n <= calls; n += 1 + calls / 60, tried++) {
         fake_reset();
+        fake_set_sums(sums);
         fake_fail_at(n, tried % 2 ? FAKE_LOST : FAKE_ERROR);
         failed += !train_a_little();
         if (fake_open_things())
             fail_msg("call %d of %d: %d things are lost", n, calls, fake_open_things());
     }
     assert_true(failed >= tried - 2);
+}
+
+static void each_call_may_fail(void **state)
+{
+    (void)state;
+    check_faults(FAKE_SUMS_MISSING);
+    check_faults(FAKE_SUMS_ALONE);
 }
 
 static int draw(void **state)

@@ -1,4 +1,4 @@
-/* Where the sums of a step begin. */
+/* Where the sums of a step begin, and what travels for it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -66,12 +66,46 @@ static void check_runs(int micro_batch)
 static void sums_begin_when_gradients_are_complete(void **state)
 {
     (void)state;
-    for (int i = 0; i < BATCH * PICTURE; i++)
-        images[i] = (float)(i * 37 % 101) / 101 - 0.5F;
-    for (int i = 0; i < BATCH * PLACES; i++)
-        hidden[i] = i % 4 != 0;
     check_runs(BATCH / 2);
     check_runs(1);
+}
+
+/* What the other rank is sent for a step: its share's pictures and masks, once, ahead or with the step; of pictures that rank 0
+ * shares, none. */
+static void shares_travel_once(void **state)
+{
+    (void)state;
+    enum { MASKS = BATCH / 2 * PLACES, PICTURES = BATCH / 2 * PICTURE * (int)sizeof *images };
+    Recipe recipe;
+    RankGroup *ranks = ranks_open();
+    assert_true(ranks && tiny_recipe(&recipe));
+    recipe.encoder.drop_path = 0;
+    recipe.image.mean.kind = recipe.image.std.kind = STATISTICS_IMAGENET;
+    TrainerOptions options = {.batch = BATCH, .micro_batch = 1, .ranks = ranks};
+    assert_true(device_open("cpu", 1, &options.device));
+    Trainer *t = trainer_open(&recipe, &options);
+    float *shared = ranks_shared_new(ranks, sizeof images);
+    assert_true(t && shared);
+    memcpy(shared, images, sizeof images);
+    TrainerMetrics first, metrics;
+    for (int way = 0; way < 2; way++) {
+        TrainerBatch batch = {.images = way ? shared : images, .hidden = hidden};
+        size_t each = way ? MASKS : MASKS + PICTURES;
+        pretend_sent = 0;
+        assert_true(trainer_step(t, &batch, way ? &metrics : &first));
+        assert_int_equal(pretend_sent, each);
+        assert_true(trainer_ahead(t, &batch));
+        assert_int_equal(pretend_sent, 2 * each);
+        assert_true(trainer_step(t, &batch, &metrics));
+        assert_int_equal(pretend_sent, 2 * each);
+        assert_true(trainer_ahead(t, &batch) && trainer_ahead(t, NULL) && trainer_step(t, &batch, &metrics));
+        assert_int_equal(pretend_sent, 4 * each);
+        assert_true(metrics.loss == first.loss); /* the rate is 0 */
+    }
+    ranks_shared_free(ranks, shared);
+    trainer_close(t);
+    device_close(&options.device);
+    ranks_close(ranks);
 }
 
 static void shares_must_divide(void **state)
@@ -89,9 +123,19 @@ static void shares_must_divide(void **state)
     ranks_close(ranks);
 }
 
+static int draw(void **state)
+{
+    (void)state;
+    for (int i = 0; i < BATCH * PICTURE; i++)
+        images[i] = (float)(i * 37 % 101) / 101 - 0.5F;
+    for (int i = 0; i < BATCH * PLACES; i++)
+        hidden[i] = i % 4 != 0;
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(sums_begin_when_gradients_are_complete),
-                                       cmocka_unit_test(shares_must_divide)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+                                       cmocka_unit_test(shares_travel_once), cmocka_unit_test(shares_must_divide)};
+    return cmocka_run_group_tests(tests, draw, NULL);
 }

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "device/cuda/fake_graph.h"
+#include "device/cuda/fake_group.h"
 
 /* ---- state: a runtime is one for the whole process */
 
@@ -22,12 +23,13 @@ struct Block {
 };
 
 typedef struct {
-    int put; /* pieces of work so far, a graph being one */
+    int put;  /* pieces of work so far, a graph being one */
+    int sums; /* over GPUs among them */
 } Stream;
 
 typedef struct {
     const Stream *stream; /* where it was recorded last; NULL: nowhere yet */
-    int put;              /* into that stream before it */
+    int put, sums;        /* into that stream before it */
     double at;            /* by the fake's clock */
     int capture;          /* number of the capture in which it was recorded; 0: outside of any */
     int lane;
@@ -50,6 +52,8 @@ static struct {
     uint64_t library;
     FakeGraph *capturing;
     int captures; /* so far */
+    FakeSums sums_way;
+    int sums, sums_joined;
     const void *origin;
     Text log;
 } fake = {.memory = 64000000000, .devices = 1, .algorithms = 1, .library = 1};
@@ -61,6 +65,8 @@ void fake_reset(void)
     fake.library = 1;
     fake.seconds[0] = 0;
     fake.order = FAKE_AS_PUT;
+    fake.sums_way = FAKE_SUMS_MISSING;
+    fake.sums = fake.sums_joined = 0;
     fake.count_error = fake.calls = fake.fail_at = fake.error = fake.launch_error = 0;
     fake_log_clear();
 }
@@ -90,6 +96,11 @@ void fake_set_library(uint64_t version)
 void fake_set_order(FakeOrder order)
 {
     fake.order = order;
+}
+
+void fake_set_sums(FakeSums sums)
+{
+    fake.sums_way = sums;
 }
 
 void fake_fail_at(int n, int error)
@@ -132,6 +143,11 @@ int fake_slack(void)
 int fake_overtaking(void)
 {
     return fake.overtaking;
+}
+
+int fake_unjoined(void)
+{
+    return fake.sums - fake.sums_joined;
 }
 
 int fake_graph_launches(void)
@@ -185,7 +201,10 @@ static int device_count(int *count)
 static int device_properties(int index, CudaProperties *properties)
 {
     *properties = (CudaProperties){.multiprocessors = 3, .shared_most = 96 << 10, .memory = fake.memory};
-    snprintf(properties->name, sizeof properties->name, "lock-step %d", index);
+    if (getenv("LACUNA_FAKE_GPUS")) /* all alike */
+        snprintf(properties->name, sizeof properties->name, "lock-step");
+    else
+        snprintf(properties->name, sizeof properties->name, "lock-step %d", index);
     return call();
 }
 
@@ -351,7 +370,7 @@ static int event_record(void *event, void *stream)
     const Stream *s = stream;
     Event *e = event;
     int lane = lane_of(stream);
-    *e = (Event){.stream = s, .put = s->put, .at = fake.clock};
+    *e = (Event){.stream = s, .put = s->put, .sums = s->sums, .at = fake.clock};
     if (lane >= 0) {
         e->capture = fake.captures;
         e->lane = lane;
@@ -373,6 +392,8 @@ static int stream_follow(void *stream, void *event)
     }
     if (e->stream && e->stream->put - e->put > fake.slack)
         fake.slack = e->stream->put - e->put;
+    if (e->stream != stream && e->sums > fake.sums_joined)
+        fake.sums_joined = e->sums;
     return call();
 }
 
@@ -628,6 +649,67 @@ static bool product(void *products, void *described, const CudaAlgorithm *way, c
     return !error || error_set("the fake product failed: %s", error_words(error));
 }
 
+/* ---- sums over GPUs */
+
+/* For a whole program on the fake, LACUNA_FAKE_NCCL. */
+static FakeSums sums_way(void)
+{
+    return getenv("LACUNA_FAKE_NCCL") ? FAKE_SUMS_TOGETHER : fake.sums_way;
+}
+
+static bool sums_open(void **sums)
+{
+    if (sums_way() == FAKE_SUMS_MISSING)
+        return error_set("the fake library of sums is missing");
+    return !thing_new(sums, sizeof(FakeGroup)) || error_set("the fake library of sums does not open");
+}
+
+static void sums_close(void *sums, bool together)
+{
+    fake_group_close(sums, together);
+    thing_free(sums);
+}
+
+static bool sums_name(void *sums, unsigned char *name)
+{
+    (void)sums;
+    if (call())
+        return error_set("the fake group has no name");
+    return fake_group_name((char *)name, CUDA_SUMS_NAME);
+}
+
+static bool sums_join(void *sums, const unsigned char *name, int rank, int count)
+{
+    if (call())
+        return error_set("the fake group cannot be joined");
+    return sums_way() == FAKE_SUMS_ALONE || fake_group_join(sums, (const char *)name, rank, count);
+}
+
+typedef struct {
+    FakeGroup *group;
+    float *data;
+    size_t count;
+} FakeSum;
+
+static void run_sum(void *data)
+{
+    const FakeSum *s = data;
+    fake_group_sum(s->group, s->data, s->count);
+}
+
+static bool sum(void *sums, float *data, size_t count, void *stream)
+{
+    FakeSum *s = malloc(sizeof *s);
+    if (!s)
+        return error_set("memory is out");
+    *s = (FakeSum){sums, data, count};
+    Stream *to = stream;
+    to->sums = ++fake.sums;
+    int error =
+        put(stream, (FakeWork){.name = "sum", .bytes = count * sizeof *data, .run = run_sum, .release = free, .data = s});
+    return !error || error_set("the fake sum failed: %s", error_words(error));
+}
+
 const CudaRuntime *cuda_runtime(void)
 {
     static const CudaRuntime runtime = {.error_text = error_words,
@@ -663,6 +745,11 @@ const CudaRuntime *cuda_runtime(void)
                                         .product_describe = product_describe,
                                         .product_forget = product_forget,
                                         .product_propose = product_propose,
-                                        .product = product};
+                                        .product = product,
+                                        .sums_open = sums_open,
+                                        .sums_close = sums_close,
+                                        .sums_name = sums_name,
+                                        .sums_join = sums_join,
+                                        .sum = sum};
     return &runtime;
 }

@@ -39,6 +39,11 @@ void fake_set_algorithms(int count, const double *seconds);
 /* The version that the library says it is; at the start 1. */
 void fake_set_library(uint64_t version);
 
+/* The library of sums over GPUs: at the start it is missing. A group of one process takes the numbers of all others for zeros;
+ * a group of several, each with the fake, adds up in the order of ranks. */
+typedef enum { FAKE_SUMS_MISSING, FAKE_SUMS_ALONE, FAKE_SUMS_TOGETHER } FakeSums;
+void fake_set_sums(FakeSums sums);
+
 /* Which of several streams in a captured graph goes first where no event orders them: as they were put, the one from which it
  * was captured, the others, or each in turn. At the start FAKE_AS_PUT. */
 typedef enum { FAKE_AS_PUT, FAKE_ASIDE_LAST, FAKE_ASIDE_FIRST, FAKE_IN_TURN } FakeOrder;
@@ -65,6 +70,9 @@ int fake_graph_launches(void);
 int fake_overtaking(void);
 int fake_waits(void);
 int fake_slack(void);
+
+/* Sums over GPUs, of all so far, for which no other stream waits yet. */
+int fake_unjoined(void);
 
 #ifdef __cplusplus
 }

@@ -248,6 +248,11 @@ const CudaRuntime *cuda_runtime(void)
                                         .product_describe = nvidia_product_describe,
                                         .product_forget = nvidia_product_forget,
                                         .product_propose = nvidia_product_propose,
-                                        .product = nvidia_product};
+                                        .product = nvidia_product,
+                                        .sums_open = nvidia_sums_open,
+                                        .sums_close = nvidia_sums_close,
+                                        .sums_name = nvidia_sums_name,
+                                        .sums_join = nvidia_sums_join,
+                                        .sum = nvidia_sum};
     return &runtime;
 }

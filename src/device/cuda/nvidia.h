@@ -1,4 +1,5 @@
-/* Products by cuBLASLt, which is loaded when a GPU is opened. As in the table of runtime.h. */
+/* What NVIDIA's libraries that are loaded at run time give to the table of runtime.h: products by cuBLASLt, when a GPU is
+ * opened; sums over GPUs by NCCL, when there are several. */
 #ifndef LACUNA_DEVICE_CUDA_NVIDIA_H
 #define LACUNA_DEVICE_CUDA_NVIDIA_H
 
@@ -11,5 +12,11 @@ bool nvidia_product_describe(void *products, const CudaProductKind *kind, void *
 void nvidia_product_forget(void *products, void *described);
 bool nvidia_product_propose(void *products, void *described, const void *bias, int most, CudaAlgorithm *ways, int *count);
 bool nvidia_product(void *products, void *described, const CudaAlgorithm *way, const CudaProduct *product, void *stream);
+
+bool nvidia_sums_open(void **sums);
+void nvidia_sums_close(void *sums, bool together);
+bool nvidia_sums_name(void *sums, unsigned char *name);
+bool nvidia_sums_join(void *sums, const unsigned char *name, int rank, int count);
+bool nvidia_sum(void *sums, float *data, size_t count, void *stream);
 
 #endif

@@ -37,6 +37,8 @@ typedef struct {
     uint64_t words[CUDA_ALGORITHM_WORDS];
 } CudaAlgorithm;
 
+enum { CUDA_SUMS_NAME = 128 }; /* bytes of the name of a group of GPUs */
+
 typedef struct {
     const char *(*error_text)(int error);
     CudaFault (*fault)(int error);
@@ -82,6 +84,14 @@ typedef struct {
     void (*product_forget)(void *products, void *described);
     bool (*product_propose)(void *products, void *described, const void *bias, int most, CudaAlgorithm *ways, int *count);
     bool (*product)(void *products, void *described, const CudaAlgorithm *way, const CudaProduct *product, void *stream);
+
+    /* Sums over the GPUs of several processes; used by sums.c, whose words hold here too. `name` has CUDA_SUMS_NAME bytes.
+     * False after error_set(). */
+    bool (*sums_open)(void **sums);
+    void (*sums_close)(void *sums, bool together);
+    bool (*sums_name)(void *sums, unsigned char *name);
+    bool (*sums_join)(void *sums, const unsigned char *name, int rank, int count);
+    bool (*sum)(void *sums, float *data, size_t count, void *stream);
 } CudaRuntime;
 
 /* Weak here, so that its address tells whether one is linked; those who define it leave the word out. */
