@@ -150,77 +150,6 @@ static void build_update(Trainer *t, Built *b)
     build_averages(t, b, tape_latest(b->tape, status));
 }
 
-int64_t trainer_buffer_count(const Trainer *t, int which)
-{
-    if (which == AVERAGE && t->recipe.ema.decay == 0)
-        return 0;
-    const ParamSet *set = which == TEACHER || which == TEACHER_FIXED ? &t->teacher_params : &t->params;
-    return which == FIXED || which == TEACHER_FIXED ? set->fixed_count : set->trained_count;
-}
-
-static bool new_buffers(Trainer *t)
-{
-    const Device *device = &t->options.device;
-    for (int i = 0; i < (t->options.evaluate_only ? GRADIENT : BUFFERS); i++) {
-        Buffer *b = &t->buffers[i];
-        size_t count = (size_t)trainer_buffer_count(t, i);
-        if (!b->data && !(b->data = buffer_new(device, count, sizeof *b->host)))
-            return false;
-        if (!b->host && !(b->host = buffer_on_host(device) ? b->data : memory_new(count, sizeof *b->host)))
-            return false;
-    }
-    return true;
-}
-
-/* Makes the host's copy as new as the device's numbers. */
-static void refresh(Trainer *t, int which)
-{
-    Buffer *b = &t->buffers[which];
-    if (b->stale &&
-        !buffer_read(&t->options.device, b->data, b->host, (size_t)trainer_buffer_count(t, which) * sizeof *b->host))
-        t->failed = true;
-    b->stale = false;
-}
-
-/* What the device holds, for the host to look at and to change. */
-float *trainer_buffer(Trainer *t, int which)
-{
-    Buffer *b = &t->buffers[which];
-    refresh(t, which);
-    b->edited = b->data && b->host != b->data;
-    t->touched[which] = true;
-    return b->host;
-}
-
-/* Brings what the host changed to the device. */
-static bool push_buffers(Trainer *t)
-{
-    if (t->failed)
-        return error_set("the numbers of %s could not be copied before", device_describe(&t->options.device));
-    for (int i = 0; i < BUFFERS; i++) {
-        Buffer *b = &t->buffers[i];
-        if (b->edited &&
-            !buffer_write(&t->options.device, b->data, b->host, (size_t)trainer_buffer_count(t, i) * sizeof *b->host))
-            return false;
-        b->edited = false;
-    }
-    return true;
-}
-
-bool trainer_fetch(Trainer *t, TrainerState *state)
-{
-    for (int i = 0; i < BUFFERS && !t->failed; i++)
-        if (i != GRADIENT)
-            refresh(t, i);
-    *state = (TrainerState){.weights = t->buffers[WEIGHTS].host,
-                            .fixed = t->buffers[FIXED].host,
-                            .moment1 = t->buffers[MOMENT1].host,
-                            .moment2 = t->buffers[MOMENT2].host,
-                            .teacher = t->buffers[TEACHER].host,
-                            .average = t->recipe.ema.decay > 0 ? t->buffers[AVERAGE].host : NULL};
-    return !t->failed || error_context("copying what was learnt from the device");
-}
-
 /* The tape is complete: allocates what is missing and makes the program. */
 static bool finish(Trainer *t, Built *b)
 {
@@ -229,8 +158,9 @@ static bool finish(Trainer *t, Built *b)
     if (t->options.plan_only)
         return (b->program = program_plan(b->tape, &t->options.device)) != NULL;
     bool shares = b == &t->train && t->options.ranks;
-    if (!new_buffers(t) || (shares && !t->metrics &&
-                            !(t->metrics = buffer_new(&t->options.device, (size_t)trainer_metrics(t), sizeof *t->metrics))))
+    if (!trainer_new_buffers(t) ||
+        (shares && !t->metrics &&
+         !(t->metrics = buffer_new(&t->options.device, (size_t)trainer_metrics(t), sizeof *t->metrics))))
         return false;
     Binding bindings[] = {{"params", t->buffers[WEIGHTS].data},         {"params.fixed", t->buffers[FIXED].data},
                           {"teacher", t->buffers[TEACHER].data},        {"teacher.fixed", t->buffers[TEACHER_FIXED].data},
@@ -342,16 +272,6 @@ bool trainer_begin_averages(Trainer *t)
     return !t->failed || error_context("copying the weights to their averages");
 }
 
-static void free_host(Trainer *t, Buffer *b)
-{
-    if (b->pinned)
-        cuda_pinned_free(t->options.device.cuda, b->host);
-    else if (b->host != b->data)
-        memory_free(b->host);
-    b->host = NULL;
-    b->pinned = false;
-}
-
 /* All that computes. When a rank has failed, sums of GPUs may wait for others that never come. */
 static void stop(Trainer *t)
 {
@@ -370,11 +290,7 @@ void trainer_close(Trainer *t)
     if (!t)
         return;
     stop(t);
-    for (int i = 0; i < BUFFERS; i++) {
-        free_host(t, &t->buffers[i]);
-        buffer_free(&t->options.device, t->buffers[i].data);
-    }
-    buffer_free(&t->options.device, t->metrics);
+    trainer_free_buffers(t);
     memory_free(t->runs);
     param_set_free(&t->params);
     param_set_free(&t->teacher_params);
@@ -387,13 +303,7 @@ bool trainer_retire(Trainer *t)
     if (!trainer_fetch(t, &state))
         return false;
     stop(t);
-    if (t->buffers[GRADIENT].pinned) /* nobody reads them any more, and pinned memory is dear */
-        free_host(t, &t->buffers[GRADIENT]);
-    for (int i = 0; i < BUFFERS; i++)
-        if (t->buffers[i].host != t->buffers[i].data) {
-            buffer_free(&t->options.device, t->buffers[i].data);
-            t->buffers[i].data = NULL;
-        }
+    trainer_free_device_buffers(t);
     return true;
 }
 
@@ -473,7 +383,7 @@ bool trainer_compute(Trainer *t, const TrainerBatch *batch, int64_t counts)
 {
     Built *b = &t->train;
     const Recipe *r = &t->recipe;
-    if (!push_buffers(t) || !run_parts(t, batch, counts))
+    if (!trainer_push_buffers(t) || !run_parts(t, batch, counts))
         return false;
     float *inputs = program_input(b->program, "optimizer");
     double step = (double)(t->steps + 1);
@@ -538,7 +448,7 @@ bool trainer_evaluate(Trainer *t, const TrainerBatch *batch, int count, TrainerM
         return error_context("making the evaluation program");
     metrics->accuracy = t->has_hits ? 0 : (double)NAN;
     int64_t counts;
-    if (!t->method->accepts(&b->model, batch, count, &counts) || !push_buffers(t))
+    if (!t->method->accepts(&b->model, batch, count, &counts) || !trainer_push_buffers(t))
         return false;
     for (int first = 0; first < count; first += t->options.micro_batch) {
         int some = count - first < t->options.micro_batch ? count - first : t->options.micro_batch;

@@ -1,4 +1,5 @@
-/* What the trainer's files share: trainer.c, trainer_ranks.c, trainer_sums.c, trainer_diagnose.c. */
+/* What the trainer's files share: trainer.c, trainer_buffers.c, trainer_ranks.c, trainer_sums.c,
+ * trainer_diagnose.c. */
 #ifndef LACUNA_TRAIN_TRAINER_PARTS_H
 #define LACUNA_TRAIN_TRAINER_PARTS_H
 
@@ -75,12 +76,24 @@ TrainerBatch trainer_picture(const Trainer *trainer, const TrainerBatch *batch, 
 /* Numbers of the storage "metrics". */
 int trainer_metrics(const Trainer *trainer);
 
+/* This process's share of a step, and the update. counts: of the whole batch, as the method's accepts() has it. */
+bool trainer_compute(Trainer *trainer, const TrainerBatch *batch, int64_t counts);
+
+/* ---- trainer_buffers.c */
+
+/* Those that are not there yet. False after error_set(). */
+bool trainer_new_buffers(Trainer *trainer);
+void trainer_free_buffers(Trainer *trainer);
+
+/* What a GPU holds of them; the host keeps its copies, but for gradients in pinned memory, which is dear. */
+void trainer_free_device_buffers(Trainer *trainer);
+
 /* Numbers of a buffer, and where the host looks at and changes them. */
 int64_t trainer_buffer_count(const Trainer *trainer, int which);
 float *trainer_buffer(Trainer *trainer, int which);
 
-/* This process's share of a step, and the update. counts: of the whole batch, as the method's accepts() has it. */
-bool trainer_compute(Trainer *trainer, const TrainerBatch *batch, int64_t counts);
+/* Brings what the host changed to the device. False after error_set(). */
+bool trainer_push_buffers(Trainer *trainer);
 
 /* ---- trainer_ranks.c and trainer_sums.c; all are for trainers with ranks */
 

@@ -83,7 +83,7 @@ static void share_touched(Trainer *t, const bool touched[BUFFERS])
 
 /* ---- rank 0 */
 
-/* Of the runs that this process has; the others fail in it at the same time, or wait for it to end. */
+/* GPUs sum by themselves where all of them can. Who fails here ends all: the others may be waiting for it within NCCL. */
 static bool join(Trainer *t, bool all_can)
 {
     RankGroup *ranks = t->options.ranks;
