@@ -193,6 +193,8 @@ elif [ "$1" = pretrain ]; then
     case " $* " in *' --devices 2 '*)
         [ -z "${SAYS:-}" ] || { echo "lacuna: $SAYS" >&2; exit 1; }
         loss=${LOSS:-1.50001} norm=${NORM:-2}
+        [ "${LACUNA_NCCL:-1}" = 1 ] || loss=${HOST_LOSS:-$loss}
+        [ -z "${NO_NCCL:-}" ] || echo "gradients are summed by the host: $NO_NCCL"
         case " $* " in *' --resume '*) bytes=${BYTES:-same} ;; esac ;;
     esac
     while [ $# -gt 0 ]; do
@@ -214,6 +216,8 @@ expect 0 'a resumed run has the same bytes (GPUs: 2)' env GPUS=2 ./dev test-gpu
 expect 1 'step 20: loss 1.5 and 1.51' env GPUS=2 LOSS=1.51 ./dev test-gpu
 expect 1 'test-gpu failed: devices' env GPUS=3 NORM=1 ./dev test-gpu
 expect 1 'step 1: loss 1.5 and null' env GPUS=2 LOSS=null ./dev test-gpu
+expect 1 'step 20: loss 1.5 and 1.6' env GPUS=2 HOST_LOSS=1.6 ./dev test-gpu
+expect 0 'NCCL WAS NOT TESTED' env GPUS=2 NO_NCCL='it is not here' ./dev test-gpu
 expect 1 'test-gpu failed: devices' env GPUS=2 BYTES=others ./dev test-gpu
 expect 0 'SEVERAL GPUS WERE NOT TESTED: MPI is missing' env GPUS=2 SAYS='this lacuna was built without MPI' ./dev test-gpu
 expect 0 'all tests on the GPU passed' env GPUS=2 SAYS='mpirun cannot be started' ./dev test-gpu
