@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "graph/tape_private.h"
 
 Ref lower_temp(Lowering *lowering, DType dtype, Shape shape)
 {
@@ -29,6 +30,14 @@ static bool is_output(const Node *node, Ref r)
     return false;
 }
 
+/* An output as a node that is appended writes it, in *out as it is to be read. */
+static Ref written(const Lowering *lowering, Ref *out)
+{
+    if (ref_given(*out) && !is_output(lowering->node, *out))
+        out->version++;
+    return *out;
+}
+
 void lower_append(Lowering *lowering, const Op *op, const void *attr, const Ref *ins, Ref *outs, uint32_t accumulate)
 {
     Node node = {.op = op, .accumulate = accumulate, .segment = lowering->node->segment, .scope = lowering->node->scope};
@@ -38,13 +47,8 @@ void lower_append(Lowering *lowering, const Op *op, const void *attr, const Ref 
     }
     for (int i = 0; i < CALL_IN; i++)
         node.in[i] = i < op->in_count ? ins[i] : REF_NONE;
-    for (int i = 0; i < CALL_OUT; i++) {
-        node.out[i] = i < op->out_count ? outs[i] : REF_NONE;
-        if (ref_given(node.out[i]) && !is_output(lowering->node, node.out[i])) {
-            node.out[i].version++;
-            outs[i].version++;
-        }
-    }
+    for (int i = 0; i < CALL_OUT; i++)
+        node.out[i] = i < op->out_count ? written(lowering, &outs[i]) : REF_NONE;
     append(lowering, &node);
 }
 
@@ -76,6 +80,37 @@ const Node *lower_maker(const Lowering *lowering, Ref value)
                 return node;
     }
     return NULL;
+}
+
+bool refs_meet(const Tape *tape, Ref a, Ref b)
+{
+    if (!ref_given(a) || !ref_given(b))
+        return false;
+    return a.slot == b.slot || values_overlap(&tape->values[a.slot], &tape->values[b.slot]);
+}
+
+static bool touches(const Tape *tape, const Node *node, Ref r)
+{
+    for (int i = 0; i < node->op->in_count; i++)
+        if (refs_meet(tape, node->in[i], r))
+            return true;
+    for (int i = 0; i < node->op->out_count; i++)
+        if (refs_meet(tape, node->out[i], r))
+            return true;
+    return false;
+}
+
+bool lower_add_output(Lowering *lowering, const Node *node, int which, Ref *out, bool accumulate)
+{
+    size_t at = (size_t)(node - lowering->nodes);
+    if (lowering->failed)
+        return false;
+    for (size_t i = at; i < lowering->count; i++)
+        if (touches(lowering->tape, &lowering->nodes[i], *out))
+            return false;
+    lowering->nodes[at].out[which] = written(lowering, out);
+    lowering->nodes[at].accumulate |= (uint32_t)accumulate << which;
+    return true;
 }
 
 const Node *lower_neighbour(const Lowering *lowering, int step)

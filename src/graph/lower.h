@@ -29,6 +29,14 @@ const Node *lower_find(const Lowering *lowering, const Op *op, const Ref *ins);
 /* The node of those appended for the segment that writes this value, or NULL. Valid until the next lower_append(). */
 const Node *lower_maker(const Lowering *lowering, Ref value);
 
+/* Gives a node that was appended the output number `which`, which it lacks; `out` goes and comes back as in lower_append().
+ * False, and nothing is changed, where that node or one behind it reads or writes memory that `out` lies on: it would be
+ * written too early. */
+bool lower_add_output(Lowering *lowering, const Node *node, int which, Ref *out, bool accumulate);
+
+/* Whether two values lie on common memory. */
+bool refs_meet(const Tape *tape, Ref a, Ref b);
+
 /* The node of the tape that many before (< 0) or behind the one being split; NULL beyond the ends. */
 const Node *lower_neighbour(const Lowering *lowering, int step);
 

@@ -160,6 +160,22 @@ static __device__ inline double partials_sum(const double *partial, int64_t coun
     return block_sum(sum);
 }
 
+/* Each warp of a block of BLOCK has summed other rows of the same columns, N a lane: `to` gets the sums of all, added in order.
+ * The whole block comes here; a lane that has no columns says so. */
+template <int N> __device__ inline void warps_sum(Floats<N> sum, float *to, bool has_columns)
+{
+    SHARED(float, parts, WARPS *WARP *PACK);
+    for (int k = 0; k < N; k++)
+        parts[threadIdx.x * N + k] = sum.at[k];
+    __syncthreads();
+    if (threadIdx.x >= WARP || !has_columns)
+        return;
+    for (int w = 1; w < WARPS; w++)
+        for (int k = 0; k < N; k++)
+            sum.at[k] += parts[(w * WARP + threadIdx.x) * N + k];
+    pack_store<N>(to, sum);
+}
+
 /* to[i] = or += the sum over t < count of partial[t stride + i]; i < columns. A block takes WARP columns; each of its warps
  * sums every WARPS-th t, in order, and then these sums are added in order. */
 template <class T>

@@ -93,6 +93,7 @@ static void planted_bugs_are_found(void **state)
     const Case cases[] = {
         {.op = "activation", .attr = &gelu, .in = {x}, .out = {x}},
         {.op = "activation_grad", .attr = &gelu, .in = {x, x}, .out = {x, rounded}},
+        {.op = "activation_grad", .attr = &gelu, .in = {x, x}, .out = {x, rounded, vector}},
         {.op = "add", .in = {x, x}, .out = {x}},
         {.op = "add_to", .in = {x}, .out = {x}, .accumulate = 1},
         {.op = "fill", .attr = &filled, .out = {x}},

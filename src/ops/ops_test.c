@@ -1,5 +1,6 @@
 /* Every op: gradients against differences, kernels and lowered forms against the reference, and proof that the gradient check
  * finds bugs. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,10 +13,13 @@
 
 #include "base/error.h"
 #include "base/random.h"
+#include "graph/program.h"
 #include "ops/activation/activation.h"
 #include "ops/add/add.h"
 #include "ops/attention/slots.h"
 #include "ops/check.h"
+#include "ops/distance/distance.h"
+#include "ops/fill/fill.h"
 #include "ops/gather/gather.h"
 #include "ops/key_free_bias/key_free_bias.h"
 #include "ops/layer_norm/layer_norm.h"
@@ -369,6 +373,51 @@ static Ref weights_used_twice(Tape *tape, int index)
     return x;
 }
 
+/* Layers whose values are stored in bf16: their gradients are written by those of activations, with the sums that biases and
+ * scales before them need, where these are the sums of the whole and none of what lies between adds to the same. */
+static Ref hidden_layers(Tape *tape, int index)
+{
+    enum { ROWS = 12, WIDTH = 8, SHARED = 1, SCALED = 2, SCALED_BY_BIAS = 4, TWICE = 8, BY_ROWS = 16, ALL = 32 };
+    if (index >= ALL)
+        return REF_NONE;
+    Ref b[3], w[3], x = tape_input(tape, "x", tape_activation(tape), shape_2(ROWS, WIDTH)), y = REF_NONE;
+    for (int i = 0; i < 3; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "w%d", i);
+        w[i] = tape_input(tape, name, DTYPE_REAL, shape_2(WIDTH, WIDTH));
+        snprintf(name, sizeof name, "b%d", index & SHARED ? 0 : i);
+        b[i] = tape_input(tape, name, DTYPE_REAL, shape_1(WIDTH));
+    }
+    for (int i = 0; i < 3; i++) {
+        LinearArgs a = {.x = x,
+                        .w = w[i],
+                        .b = b[i],
+                        .prologue = i == 1   ? PROLOGUE_GELU
+                                    : i == 2 ? PROLOGUE_QUICK_GELU
+                                             : PROLOGUE_NONE,
+                        .gamma = REF_NONE,
+                        .beta = REF_NONE,
+                        .column_scale = REF_NONE,
+                        .row_scale = REF_NONE,
+                        .residual = REF_NONE,
+                        .dtype = i < 2 ? tape_activation(tape) : DTYPE_REAL};
+        if (i == 1 && (index & SCALED))
+            a.column_scale = tape_input(tape, "scale", DTYPE_REAL, shape_1(WIDTH));
+        if (i == 2 && (index & SCALED_BY_BIAS))
+            a.column_scale = b[1];
+        if (i == 0 && (index & BY_ROWS))
+            a.row_scale = tape_constant_example(tape, shape_1(3));
+        if (i == 2 && (index & TWICE)) {
+            a.w = w[0];
+            y = linear(tape, a);
+            a.w = w[2];
+            a.residual = y;
+        }
+        x = linear(tape, a);
+    }
+    return x;
+}
+
 /* On one that rounds the operands of its products before, and one that multiplies exactly. */
 static int compare_rounded(CheckBuild build, double most)
 {
@@ -398,7 +447,78 @@ static void operands_are_shared(void **state)
 {
     (void)state;
     assert_int_equal(compare_rounded(weights_used_twice, 0.03), 8);
+    assert_int_equal(compare_rounded(hidden_layers, 0.03), 32);
     assert_int_equal(compare_rounded(random_composition, 0.4), 30);
+}
+
+/* The gradients of the parameters of hidden layers, of two segments, of which the second adds to the first's. */
+static void gradients_of_segments(const Device *device, double *gradient, size_t count)
+{
+    enum { ROWS = 12, WIDTH = 8 };
+    ParamSet set = {0};
+    Tape *tape = tape_new();
+    assert_non_null(tape);
+    tape_set_activation(tape, DTYPE_BF16);
+    tape_use_params(tape, &set, "params", true);
+    for (int s = SEGMENT_FIRST; s <= SEGMENT_MORE; s++) {
+        tape_segment(tape, (Segment)s);
+        Ref x = tape_constant_example(tape, shape_2(ROWS, WIDTH));
+        for (int i = 0; i < 3; i++) {
+            scope_push(tape, "%d", i);
+            x = linear(tape, (LinearArgs){.x = x,
+                                          .w = param(tape, "w", shape_2(WIDTH, WIDTH), (Init){INIT_CONSTANT, 0, 0}),
+                                          .b = param(tape, "b", shape_1(WIDTH), (Init){INIT_CONSTANT, 0, 0}),
+                                          .prologue = i ? PROLOGUE_GELU : PROLOGUE_NONE,
+                                          .gamma = REF_NONE,
+                                          .beta = REF_NONE,
+                                          .column_scale = REF_NONE,
+                                          .row_scale = REF_NONE,
+                                          .residual = REF_NONE,
+                                          .dtype = i < 2 ? DTYPE_BF16 : DTYPE_REAL});
+            scope_pop(tape);
+        }
+        double scale = s == SEGMENT_FIRST ? 1 : 2;
+        Ref loss = distance(tape, (DistanceArgs){.pred = x,
+                                                 .target = tape_constant_example(tape, shape_2(ROWS, WIDTH)),
+                                                 .weight = REF_NONE,
+                                                 .scale = tape_constant(tape, shape_0(), &scale),
+                                                 .kind = DISTANCE_L2});
+        tape_gradient(tape, &loss, (double[]){1}, 1, fill);
+    }
+    Program *p = program_make(tape, device, NULL, 0);
+    if (!p)
+        fail_msg("%s", error_text());
+    assert_int_equal(set.trained_count, count);
+    Random random = random_stream(37, RANDOM_TEST, 0, 0, 0);
+    double *weights = program_storage(p, "params");
+    for (size_t i = 0; i < count; i++)
+        weights[i] = (float)random_normal(&random);
+    assert_true(program_run(p, SEGMENT_FIRST) && program_run(p, SEGMENT_MORE));
+    memcpy(gradient, program_storage(p, "params.grad"), count * sizeof *gradient);
+    program_free(p);
+    tape_free(tape);
+    param_set_free(&set);
+}
+
+static void sums_are_added_over_segments(void **state)
+{
+    (void)state;
+    enum { COUNT = 3 * (64 + 16) }; /* a bias of 8 is padded */
+    double expect[COUNT], got[COUNT];
+    Device device;
+    assert_true(device_open("ref64", 1, &device));
+    gradients_of_segments(&device, expect, COUNT);
+    device.lacks = DEVICE_LACKS_PROLOGUE | DEVICE_LACKS_ROUNDING;
+    gradients_of_segments(&device, got, COUNT);
+    for (int layer = 0; layer < 3; layer++) {
+        double square = 0, wrong = 0;
+        for (int i = layer * 80 + 64; i < layer * 80 + 72; i++) {
+            square += expect[i] * expect[i];
+            wrong += (got[i] - expect[i]) * (got[i] - expect[i]);
+        }
+        if (!(sqrt(wrong) <= 0.02 * sqrt(square)))
+            fail_msg("the bias of layer %d: off by %g", layer, sqrt(wrong / square));
+    }
 }
 
 /* The same bits whoever computes which tile. */
@@ -435,10 +555,11 @@ static void threads_do_not_change_a_bit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gradients_match_differences), cmocka_unit_test(random_compositions_match_differences),
-        cmocka_unit_test(planted_bugs_are_found),      cmocka_unit_test(lowered_forms_match_the_reference),
-        cmocka_unit_test(kernels_match_the_reference), cmocka_unit_test(bf16_kernels_match_the_reference),
-        cmocka_unit_test(threads_do_not_change_a_bit), cmocka_unit_test(operands_are_shared),
+        cmocka_unit_test(gradients_match_differences),  cmocka_unit_test(random_compositions_match_differences),
+        cmocka_unit_test(planted_bugs_are_found),       cmocka_unit_test(lowered_forms_match_the_reference),
+        cmocka_unit_test(kernels_match_the_reference),  cmocka_unit_test(bf16_kernels_match_the_reference),
+        cmocka_unit_test(threads_do_not_change_a_bit),  cmocka_unit_test(operands_are_shared),
+        cmocka_unit_test(sums_are_added_over_segments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 #include "ops/activation/activation.h"
 
 #include "ops/kernels.h"
+#include "ops/operand/work.h"
 
 REF_DECLARE(activation);
 REF_DECLARE(activation_grad);
@@ -10,7 +11,7 @@ CUDA_DECLARE(activation_grad);
 CUDA_DECLARE(activation);
 
 static const char *const in_names[] = {"x"}, *const out_names[] = {"y"};
-static const char *const grad_in_names[] = {"dy", "x"}, *const grad_out_names[] = {"dx", "y"};
+static const char *const grad_in_names[] = {"dy", "x"}, *const grad_out_names[] = {"dx", "y", "sums"};
 
 static Cost cost(const Call *c)
 {
@@ -20,17 +21,28 @@ static Cost cost(const Call *c)
 
 static Cost grad_cost(const Call *c)
 {
-    double n = (double)(c->out[0].rows * c->out[0].columns);
-    return (Cost){20 * n,
-                  tensor_bytes(&c->in[0]) + tensor_bytes(&c->in[1]) + tensor_bytes(&c->out[0]) + tensor_bytes(&c->out[1])};
+    const Tensor *dx = &c->out[ACTIVATION_GRAD_DX];
+    double bytes = tensor_bytes(&c->in[ACTIVATION_GRAD_DY]) + tensor_bytes(&c->in[ACTIVATION_GRAD_X]);
+    for (int i = 0; i < ACTIVATION_GRAD_OUT; i++)
+        bytes += tensor_bytes(&c->out[i]);
+    return (Cost){20 * (double)(dx->rows * dx->columns), bytes};
+}
+
+/* Sums of the columns of each tile of rows. */
+static size_t grad_workspace(const Call *c, const Device *device)
+{
+    const Tensor *dx = &c->out[ACTIVATION_GRAD_DX];
+    size_t tiles = (size_t)(dx->rows + OPERAND_TILE - 1) / OPERAND_TILE;
+    return device->kind == DEVICE_CUDA && c->out[ACTIVATION_GRAD_SUMS].rows ? tiles * (size_t)dx->columns * sizeof(float) : 0;
 }
 
 const Op activation_grad_op = {.name = "activation_grad",
-                               .in_count = 2,
-                               .out_count = 2,
+                               .in_count = ACTIVATION_GRAD_IN,
+                               .out_count = ACTIVATION_GRAD_OUT,
                                .in_names = grad_in_names,
                                .out_names = grad_out_names,
                                .attr_size = sizeof(ActivationAttr),
+                               .workspace = grad_workspace,
                                .cost = grad_cost,
                                .in_place = {1},
                                .ref = REF_KERNELS(activation_grad),
@@ -40,9 +52,9 @@ const Op activation_grad_op = {.name = "activation_grad",
 static void gradient(Tape *tape, const Node *node)
 {
     uint32_t accumulate = 0;
-    Ref dx = grad_into(tape, node->in[0], 0, &accumulate);
-    tape_append(tape, &activation_grad_op, node->attr, (Ref[]){grad_of(tape, node->out[0]), node->in[0]}, (Ref[]){dx, REF_NONE},
-                accumulate);
+    Ref ins[ACTIVATION_GRAD_IN] = {grad_of(tape, node->out[0]), node->in[0]};
+    Ref outs[ACTIVATION_GRAD_OUT] = {grad_into(tape, node->in[0], ACTIVATION_GRAD_DX, &accumulate), REF_NONE, REF_NONE};
+    tape_append(tape, &activation_grad_op, node->attr, ins, outs, accumulate);
 }
 
 static Ref example(Tape *tape, int index)

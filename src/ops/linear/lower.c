@@ -101,23 +101,39 @@ bool linear_lower(Lowering *l, const Node *node)
     return true;
 }
 
-/* What dw's product multiplies of dy, in ins, which become those of the node. Where row_scale dy is rounded its column sums are
- * taken on the way: they are db, or with a column scale in between go to dw. Returns whether db is written. */
+/* Has the activation's gradient that wrote dy take its column sums on the way. False where none did that can. */
+static bool lower_sums(Lowering *l, Ref dy, Ref *sums, bool add)
+{
+    const Node *maker = lower_maker(l, dy);
+    return maker && maker->op == &activation_grad_op && same(maker->out[ACTIVATION_GRAD_DX], dy) &&
+           !(maker->accumulate >> ACTIVATION_GRAD_DX & 1) && !ref_given(maker->out[ACTIVATION_GRAD_SUMS]) &&
+           lower_add_output(l, maker, ACTIVATION_GRAD_SUMS, sums, add);
+}
+
+/* What dw's product multiplies of dy, in ins, which become those of the node. Where row_scale dy is rounded, here or by the
+ * activation's gradient that wrote it, its column sums are taken on the way: they are db, or with a column scale in between go
+ * to dw. Returns whether db is written. */
 static bool lower_dw_gradient(Lowering *l, const Node *node, Ref *ins)
 {
     const LinearAttr *attr = node->attr;
-    Ref dy = node->in[DW_DY], row = node->in[DW_ROW_SCALE], db = node->out[DW_DB];
-    bool scaled = ref_given(node->in[DW_COLUMN_SCALE]), summed = ref_given(db) || ref_given(node->out[DW_DCOLUMN]);
+    Ref dy = node->in[DW_DY], row = node->in[DW_ROW_SCALE], sums = node->out[DW_DB];
+    bool scaled = ref_given(node->in[DW_COLUMN_SCALE]), add = !scaled && (node->accumulate >> DW_DB & 1),
+         summed = rounds(l, attr) && (ref_given(node->out[DW_DB]) || ref_given(node->out[DW_DCOLUMN]));
     for (int i = 0; i < DW_IN; i++)
         ins[i] = node->in[i];
-    if (rounds(l, attr) && summed && !(is_bf16(l, dy) && !ref_given(row))) {
-        Ref out[OPERAND_OUT] = {lower_temp(l, DTYPE_BF16, *ref_shape(l->tape, dy)),
-                                scaled ? lower_temp(l, DTYPE_REAL, shape_1(ref_columns(l->tape, dy))) : db};
-        lower_append(l, &operand_op, NULL, (Ref[]){dy, REF_NONE, row}, out,
-                     !scaled && node->accumulate >> DW_DB & 1 ? 1U << OPERAND_SUMS : 0);
+    if (summed && scaled)
+        sums = lower_temp(l, DTYPE_REAL, shape_1(ref_columns(l->tape, dy)));
+    if (summed && is_bf16(l, dy) && !ref_given(row)) {
+        summed = lower_sums(l, dy, &sums, add);
+    } else if (summed) {
+        Ref out[OPERAND_OUT] = {lower_temp(l, DTYPE_BF16, *ref_shape(l->tape, dy)), sums};
+        lower_append(l, &operand_op, NULL, (Ref[]){dy, REF_NONE, row}, out, add ? 1U << OPERAND_SUMS : 0);
+        sums = out[OPERAND_SUMS];
         ins[DW_DY] = out[OPERAND_Y];
-        ins[DW_SUMS] = scaled ? out[OPERAND_SUMS] : REF_NONE;
         ins[DW_ROW_SCALE] = REF_NONE;
+    }
+    if (summed) {
+        ins[DW_SUMS] = scaled ? sums : REF_NONE;
         return !scaled;
     }
     if (rounds(l, attr)) {
@@ -150,18 +166,6 @@ static void lower_dw(Lowering *l, const Node *node, Ref *ins, bool wrote_db, Ref
     lower_append(l, &linear_dw_op, prologue ? &plain : attr, ins, outs, node->accumulate);
 }
 
-/* Whether the two lie on common memory. */
-static bool meet(const Tape *tape, Ref a, Ref b)
-{
-    if (!ref_given(a) || !ref_given(b))
-        return false;
-    const Value *x = tape_value(tape, a.slot), *y = tape_value(tape, b.slot);
-    if (x->home != HOME_STORAGE || y->home != HOME_STORAGE)
-        return a.slot == b.slot;
-    return x->storage == y->storage && x->offset < y->offset + shape_count(&y->shape) &&
-           y->offset < x->offset + shape_count(&x->shape);
-}
-
 /* Whether the two are the gradients of one linear and are split together. What both add to keeps its order. */
 static bool are_pair(const Lowering *l, const Node *dw, const Node *dx)
 {
@@ -170,7 +174,7 @@ static bool are_pair(const Lowering *l, const Node *dw, const Node *dx)
     const LinearAttr *a = dw->attr, *b = dx->attr;
     for (int i = 0; i < DW_OUT; i++)
         for (int k = 0; k < DX_OUT; k++)
-            if (meet(l->tape, dw->out[i], dx->out[k]))
+            if (refs_meet(l->tape, dw->out[i], dx->out[k]))
                 return false;
     return splits_prologue(l, a) && rounds(l, a) && a->prologue == b->prologue && same(dw->in[DW_DY], dx->in[DX_DY]) &&
            same(dw->in[DW_X], dx->in[DX_X]) && same(dw->in[DW_STATS], dx->in[DX_STATS]);
@@ -226,10 +230,10 @@ static Ref lower_dx_prologue(Lowering *l, const Node *node, Ref *ins, const Node
                      node->accumulate);
         return outs[3];
     }
-    Ref outs[] = {node->out[DX_DX], y};
+    Ref outs[ACTIVATION_GRAD_OUT] = {node->out[DX_DX], y, REF_NONE};
     lower_append(l, &activation_grad_op, &(ActivationAttr){prologue_activation(attr->prologue)}, (Ref[]){inner[0], x}, outs,
                  node->accumulate);
-    return outs[1];
+    return outs[ACTIVATION_GRAD_Y];
 }
 
 bool linear_dx_lower(Lowering *l, const Node *node)

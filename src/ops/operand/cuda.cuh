@@ -17,7 +17,6 @@ typedef struct {
  * in order. */
 template <int N, class From> static __global__ void operand_kernel(OperandPass p)
 {
-    SHARED(float, parts, WARPS *WARP *PACK);
     int warp = (int)threadIdx.x / WARP;
     int64_t column = ((int64_t)blockIdx.y * WARP + lane_number()) * N, first = (int64_t)blockIdx.x * OPERAND_TILE,
             end = first + OPERAND_TILE < p.rows ? first + OPERAND_TILE : p.rows;
@@ -32,17 +31,8 @@ template <int N, class From> static __global__ void operand_kernel(OperandPass p
         if (p.y)
             pack_store<N>(p.y + row * p.n + column, v);
     }
-    if (!p.partials)
-        return;
-    for (int k = 0; k < N; k++)
-        parts[threadIdx.x * N + k] = sum.at[k];
-    __syncthreads();
-    if (warp > 0 || column >= p.n)
-        return;
-    for (int w = 1; w < WARPS; w++)
-        for (int k = 0; k < N; k++)
-            sum.at[k] += parts[(w * WARP + threadIdx.x) * N + k];
-    pack_store<N>(p.partials + blockIdx.x * p.n + column, sum);
+    if (p.partials)
+        warps_sum<N>(sum, p.partials + blockIdx.x * p.n + column, column < p.n);
 }
 
 static inline void operand_launch(CudaStream *s, const OperandPass &p, DType from)
