@@ -369,6 +369,21 @@ static void test_bench_ops(void **state)
     assert_int_equal(ran.code, 0);
     assert_non_null(strstr(ran.out, "\nthe step "));
     ran_free(&ran);
+    /* By count, for a machine whose memory has no bounds and for one whose arithmetic has none: the other is the limit. */
+    ran = run_program("bench ops --floors 0.001,0.001,1e12");
+    assert_int_equal(ran.code, 0);
+    assert_non_null(strstr(ran.out, "nothing was run"));
+    assert_non_null(strstr(ran.out, "100 % of the bf16 peak"));
+    assert_non_null(strstr(ran.out, " compute\n"));
+    ran_free(&ran);
+    ran = run_program("bench ops --floors 1e12,1e12,1");
+    assert_int_equal(ran.code, 0);
+    assert_null(strstr(ran.out, " compute\n"));
+    ran_free(&ran);
+    ran = run_program("bench ops --floors 67,989");
+    assert_int_equal(ran.code, 2);
+    assert_non_null(strstr(ran.err, "such as 67,989,4800; not 67,989"));
+    ran_free(&ran);
     ran = run_program("bench train --config cifar_p4 --batch-size 2 --steps 1 --warmup 0 --profile");
     assert_int_equal(ran.code, 0);
     assert_non_null(strstr(ran.out, "\nlinear_dw "));

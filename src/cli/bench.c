@@ -56,7 +56,8 @@ typedef struct {
     int precision_choice; /* a place in PRECISIONS */
     RunPrecision precision;
     bool plain, profile, json, autotune;
-    bool ops; /* `bench ops`: where the time of a step goes */
+    bool ops;           /* `bench ops`: where the time of a step goes */
+    const char *floors; /* of it: a peak for which it only counts */
     /* measured */
     Device opened;
     double *seconds; /* of each measured step */
@@ -230,6 +231,41 @@ done:
     return ok;
 }
 
+/* "F32,BF16,BYTES", in TFLOP/s and GB/s. */
+static bool read_peak(const char *text, Peak *peak)
+{
+    char end;
+    bool ok = sscanf(text, "%lf,%lf,%lf%c", &peak->flops, &peak->bf16_flops, &peak->bytes, &end) == 3 && peak->flops > 0 &&
+              peak->bf16_flops > 0 && peak->bytes > 0;
+    peak->flops *= 1e12;
+    peak->bf16_flops *= 1e12;
+    peak->bytes *= 1e9;
+    return ok ||
+           error_set("--floors wants three numbers, TFLOP/s in f32, TFLOP/s in bf16 and GB/s, such as 67,989,4800; not %s",
+                     text);
+}
+
+/* What the step would take at least on another machine: planned, not run. */
+static bool count_floors(Bench *b)
+{
+    Recipe recipe;
+    TrainerOptions options = {
+        .device = b->opened, .batch = b->batch, .micro_batch = b->batch, .plain = b->plain, .plan_only = true};
+    if (!make_recipe(b, &recipe) || !recipe_check(&recipe))
+        return false;
+    Trainer *t = trainer_open(&recipe, &options);
+    bool ok = t && op_lines_make(trainer_program(t), 1, &b->before, &b->lines);
+    trainer_close(t);
+    OpReport report = {.config = b->config->name,
+                       .precision = precision_name(b),
+                       .device = &b->opened,
+                       .batch = b->batch,
+                       .before = b->before};
+    if (ok)
+        op_report_print_floors(&report, &b->lines);
+    return ok;
+}
+
 /* The keys of bench/torch_mae.py, then our own. */
 static void print_json(const Bench *b)
 {
@@ -267,9 +303,11 @@ static int run(Bench *b, const Arguments *arguments)
     if (!(b->config = config_find(b->config_name)) || !device_open(b->device, b->threads, &b->opened))
         return cli_usage(arguments->verb);
     b->batch = b->batch ? b->batch : b->config->batch;
-    bool ok = measure(b);
-    OpReport report = ok ? report_of(b) : (OpReport){0};
-    if (ok && b->ops && b->json)
+    bool ok = b->floors ? count_floors(b) : measure(b);
+    OpReport report = ok && !b->floors ? report_of(b) : (OpReport){0};
+    if (b->floors)
+        ; /* printed */
+    else if (ok && b->ops && b->json)
         op_report_print_json(&report, &b->lines);
     else if (ok && b->ops)
         op_report_print(&report, &b->lines);
@@ -300,6 +338,12 @@ static int run_ops(void *options, const Arguments *arguments)
 {
     Bench *b = options;
     b->ops = true;
+    if (b->floors && b->json) {
+        error_set("--floors prints a table: leave --json out");
+        return cli_usage(arguments->verb);
+    }
+    if (b->floors && !read_peak(b->floors, &b->before))
+        return cli_usage(arguments->verb);
     return run(b, arguments);
 }
 
@@ -335,6 +379,8 @@ static const Option TRAIN_OPTIONS[] = {
 static const Option OPS_OPTIONS[] = {
     {"config", OPTION_TEXT, AT(config_name), .value = "NAME", .help = "what to train", .initial = "cifar_p4"},
     COMMON_OPTIONS,
+    {"floors", OPTION_TEXT, AT(floors), .value = "F32,BF16,GB/s",
+     .help = "run nothing: count what a machine with these peaks (TFLOP/s, TFLOP/s, GB/s) would need at least"},
     {0}};
 
 const Verb bench_train_verb = {.name = "bench train",
@@ -354,6 +400,7 @@ const Verb bench_ops_verb = {
         "machine can do at most, measured before and after those steps: `limit` is what bounds the operation from below, "
         "time/floor how far it is from there (small operations that caches hold may beat memory's floor).\n\n" CONFIGURATIONS,
     .options = OPS_OPTIONS,
-    .examples = "lacuna bench ops --config vit_s\n",
+    .examples = "lacuna bench ops --config vit_s\n"
+                "lacuna bench ops --config vit_b --precision bf16 --floors 67,989,4800\n",
     .size = sizeof(Bench),
     .run = run_ops};

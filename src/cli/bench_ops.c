@@ -16,14 +16,14 @@ static bool multiplies_bf16(const ProgramNode *node)
     if (!strcmp(node->op, "linear") || !strcmp(node->op, "linear_dx") || !strcmp(node->op, "linear_dw"))
         return ((const LinearAttr *)c->attr)->bf16;
     for (int i = 0; i < CALL_IN; i++)
-        if (c->in[i].data && c->in[i].dtype == DTYPE_BF16)
+        if (c->in[i].rows && c->in[i].dtype == DTYPE_BF16)
             return true;
     return false;
 }
 
 static int64_t count_of(const Tensor *t)
 {
-    return t->data ? t->rows * t->columns : 0;
+    return t->rows * t->columns; /* none: 0 */
 }
 
 static void write_shape(const Shape *s, char *room, size_t size)
@@ -97,7 +97,9 @@ static int by_place_and_seconds(const void *a, const void *b)
     const OpLine *x = a, *y = b;
     if (x->op_place != y->op_place)
         return x->op_place < y->op_place ? -1 : 1;
-    return (x->seconds < y->seconds) - (x->seconds > y->seconds);
+    if (x->seconds != y->seconds)
+        return x->seconds < y->seconds ? 1 : -1;
+    return (x->floor < y->floor) - (x->floor > y->floor); /* of a program that did not run */
 }
 
 bool op_lines_make(const Program *program, int steps, const Peak *peak, OpLines *lines)
@@ -214,6 +216,25 @@ void op_report_print(const OpReport *r, const OpLines *lines)
            100 * (1 - lines->seconds / r->step_seconds));
     printf("%-30s %6s %10.3f %6.1f%% %9.1f %8s  %-8s %6.1f%% %11.2f\n", "the step", "", 1e3 * r->step_seconds, 100.0,
            rate(flops, r->step_seconds), "", "", 100 * lines->floor / r->step_seconds, r->step_seconds / lines->floor);
+}
+
+void op_report_print_floors(const OpReport *r, const OpLines *lines)
+{
+    double flops = flops_of(lines), whole = r->before.bf16_flops > 0 ? r->before.bf16_flops : r->before.flops;
+    printf("%s, %s, %s, %d pictures a step, by count: nothing was run\n", r->config, r->precision, op_report_device(r->device),
+           r->batch);
+    printf("a machine of %.1f TFLOP/s in f32, %.1f in bf16, %.0f GB/s needs at least\n\n", r->before.flops / 1e12,
+           r->before.bf16_flops / 1e12, r->before.bytes / 1e9);
+    printf("%-30s %6s %10s %7s %10s %10s  %s\n", "op, and its sizes", "calls", "ms", "share", "GFLOP", "MB", "limit");
+    for (int k = 0, s = 0; k < lines->op_count; k++)
+        for (const OpLine *l = &lines->ops[k]; l;
+             l = s < lines->shape_count && lines->shapes[s].op_place == k ? &lines->shapes[s++] : NULL)
+            printf("%s%-*s %6d %10.4f %6.1f%% %10.2f %10.1f  %s\n", l->sizes[0] ? "  " : "", l->sizes[0] ? 28 : 30,
+                   l->sizes[0] ? l->sizes : l->op, l->calls, 1e3 * l->floor, 100 * l->floor / lines->floor, l->flops / 1e9,
+                   l->bytes / 1e6, limit_of(l));
+    printf("%-30s %6s %10.4f %6.1f%% %10.2f\n", "the step", "", 1e3 * lines->floor, 100.0, flops / 1e9);
+    printf("\nat most %.0f pictures a second, %.0f %% of the %s peak\n", r->batch / lines->floor,
+           100 * flops / lines->floor / whole, r->before.bf16_flops > 0 ? "bf16" : "f32");
 }
 
 static void print_json_line(const OpReport *r, const OpLine *l)

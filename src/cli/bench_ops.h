@@ -22,7 +22,8 @@ typedef struct {
     double seconds, floor; /* all together */
 } OpLines;
 
-/* From a program that was measured for `steps` steps. peak NULL: floors are 0. False after error_set(). */
+/* From a program that was measured for `steps` steps, or only planned: then seconds are 0, and floors order the lines. peak
+ * NULL: floors are 0. False after error_set(). */
 bool op_lines_make(const Program *program, int steps, const Peak *peak, OpLines *lines);
 void op_lines_free(OpLines *lines);
 
@@ -46,5 +47,8 @@ const char *op_report_device(const Device *device);
 
 void op_report_print(const OpReport *report, const OpLines *lines);
 void op_report_print_json(const OpReport *report, const OpLines *lines);
+
+/* Of a program that was planned and not run, on a machine whose peak is `before`. */
+void op_report_print_floors(const OpReport *report, const OpLines *lines);
 
 #endif
