@@ -7,9 +7,9 @@
 For each configuration in bf16, batches are made larger for as long as pictures a second grow by 2 % or more and memory is there. With the
 best batch the step is timed again in turn as it is, with algorithms that are timed first (`bench train --autotune`), with weight
 gradients on a second lane (LACUNA_CUDA_LANES=2) and with both, --rounds times each, and `lacuna bench ops` tells where the time goes,
-beside what the GPU was measured to do at most. With --devices N short runs of `lacuna pretrain` on 1, 2, 4 .. N devices follow, each
-device with that batch, on pictures that are drawn in the first step and then lie in memory, cropped anew each time; the second half of
-the steps counts. With LACUNA_PEER_PYTHON the modes of torch_mae.py are tried as batches of ours are. Nothing new is begun --seconds after
+beside what the GPU was measured to do at most. With LACUNA_PEER_PYTHON the modes of torch_mae.py are tried as batches of ours are.
+With --devices N short runs of `lacuna pretrain` on 1, 2, 4 .. N devices follow, each device with that batch, on pictures that are drawn
+in the first step and then lie in memory, cropped anew each time; the second half of the steps counts. Nothing new is begun --seconds after
 the start: what is there by then is told.
 
 Every result is added to FOLDER/gpu.jsonl at once; also all lines of `bench ops`; FOLDER/gpu.md has the tables, FOLDER/CONFIG-devices-N the
@@ -95,7 +95,8 @@ def gigabytes(result):
 
 
 def measure_devices(session, config, batch, count):
-    """(pictures a second, share of the time that was spent waiting for pictures); None when it could not be measured."""
+    """(pictures a second, share of the time that was spent waiting for pictures, what sums gradients); None when it could not be
+    measured."""
     options, folder = session.options, os.path.join(session.options.out, f"{config}-devices-{count}")
     shutil.rmtree(folder, ignore_errors=True)
     result = session.measure(
@@ -109,9 +110,11 @@ def measure_devices(session, config, batch, count):
         return None
     with open(os.path.join(folder, "log.jsonl"), encoding="utf-8") as file:
         steps = [json.loads(line) for line in file]
+    with open(os.path.join(folder, "environment.json"), encoding="utf-8") as file:
+        sums = json.load(file).get("gradients", "-")
     steps = steps[len(steps) // 2:]
     return (statistics.median(step["images_per_second"] for step in steps),
-            sum(step["data_wait"] for step in steps) / sum(step["seconds"] for step in steps))
+            sum(step["data_wait"] for step in steps) / sum(step["seconds"] for step in steps), sums)
 
 
 def devices_table(session, config, batch):
@@ -123,8 +126,8 @@ def devices_table(session, config, batch):
         if not found:
             break
         one = one or found[0]
-        rows.append([str(count), f"{found[0]:.0f}", f"{found[0] / one:.2f}", f"{100 * found[1]:.0f} %"])
-    return table(["devices", "pictures a second", "times one device", "waited for pictures"], rows) if rows else None
+        rows.append([str(count), f"{found[0]:.0f}", f"{found[0] / one:.2f}", f"{100 * found[1]:.0f} %", found[2]])
+    return table(["devices", "pictures a second", "times one device", "waited for pictures", "gradients summed by"], rows) if rows else None
 
 
 def measure_config(session, config):
@@ -150,10 +153,10 @@ def measure_config(session, config):
                 fastest, result = way, now
     ops = session.measure(ours(options, config, batch, "ops"), kind="ops", config=config, batch=batch, keys=("step_seconds_mean",))
     peak = ops["peak"]["bf16_gflops_per_second" if options.precision == "bf16" else "f32_gflops_per_second"] if ops else 0
-    devices = devices_table(session, config, batch)
     peer = [found + (mode,) for mode in MODES if options.peer
             for found in [grow(session, lambda batch: theirs(options, config, batch, mode), kind="theirs", config=config, mode=mode)]
             if found]
+    devices = devices_table(session, config, batch)
     rate = batch / result["step_seconds_median"]
     row = [config, str(batch), f"{rate:.0f} ({fastest})", *(spread(gain) for gain in gains.values()),
            f"{result['gflops_per_second'] / 1e3:.1f}", f"{100 * result['gflops_per_second'] / peak:.0f} %" if peak else "-",

@@ -29,6 +29,7 @@ if [[ " $* " == *' --devices '* ]]; then
     out=${*: -3:1} devices=${*: -5:1}
     [[ $devices != 3 && " $* " == *" mae-cifar10 "*" schedule.batch_size=$((4 * devices)) "*" encoder.depth=1 "* ]] || exit 1
     mkdir -p "$out/checkpoints"
+    echo '{"gradients": "NCCL 2.1.2"}' >"$out/environment.json"
     for rate in 1 2 $((100 + 90 * (devices - 1))) $((100 + 90 * (devices - 1))); do
         echo "{\"images_per_second\": $rate, \"seconds\": 0.5, \"data_wait\": 0.0$devices}"
     done | tee "$out/log.jsonl"
@@ -163,7 +164,7 @@ grep -q 'times one device' "$work/page.md" && fail "several devices were measure
 gpu --batches 4 --devices 3 --settings encoder.depth=1
 says "cifar_p4: \`pretrain mae-cifar10\`, 4 pictures a step on each device"
 says '| 1 | 100 | 1.00 | 2 % |'
-says '| 2 | 190 | 1.90 | 4 % |'
+says '| 2 | 190 | 1.90 | 4 % | NCCL 2.1.2 |'
 grep -q 'mae-vit-b16' "$work/page.md" && fail "runs that failed are on the page"
 [ ! -e "$work/gpu/cifar_p4-devices-2/checkpoints" ] || fail "checkpoints stay"
 sed -i '2i case " $* " in *" --batch-size 4 "*|*" vit_b "*) exit 1 ;; esac' "$work/lacuna"

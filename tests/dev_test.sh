@@ -185,12 +185,12 @@ cat >build/lacuna <<'PROGRAM'
 #!/bin/bash
 if [ "$1" = devices ]; then
     echo '{"device": "cpu", "usable": true, "threads": 2}'
-    for i in 0 1 2; do
+    for i in 0 1 2 3 4; do
         echo "{\"device\": \"cuda:$i\", \"usable\": $([ "$i" -lt "$GPUS" ] && echo true || echo false), \"name\": \"none\"}"
     done
 elif [ "$1" = pretrain ]; then
     loss=1.5 norm=2 bytes=same
-    case " $* " in *' --devices 2 '*)
+    case " $* " in *' --devices 2 '* | *' --devices 4 '*)
         [ -z "${SAYS:-}" ] || { echo "lacuna: $SAYS" >&2; exit 1; }
         loss=${LOSS:-1.50001} norm=${NORM:-2}
         [ "${LACUNA_NCCL:-1}" = 1 ] || loss=${HOST_LOSS:-$loss}
@@ -213,6 +213,7 @@ fi
 PROGRAM
 expect 0 'losses and norms of gradients within 0.1 %' env GPUS=2 ./dev test-gpu
 expect 0 'a resumed run has the same bytes (GPUs: 2)' env GPUS=2 ./dev test-gpu
+expect 0 'a resumed run has the same bytes (GPUs: 4)' env GPUS=5 ./dev test-gpu
 expect 1 'step 20: loss 1.5 and 1.51' env GPUS=2 LOSS=1.51 ./dev test-gpu
 expect 1 'test-gpu failed: devices' env GPUS=3 NORM=1 ./dev test-gpu
 expect 1 'step 1: loss 1.5 and null' env GPUS=2 LOSS=null ./dev test-gpu

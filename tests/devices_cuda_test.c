@@ -41,6 +41,28 @@ static void last_step(const char *run, int step, double *loss, double *norm)
     memory_free(log);
 }
 
+/* Whether what failed, if it did, failed otherwise than for want of MPI. */
+static bool has_mpi(const Ran *ran)
+{
+    return !ran->code || (!strstr(ran->err, "built without MPI") && mpirun_starts());
+}
+
+/* What a run says of its devices: the second one reads pictures where the first keeps them. */
+static void check_environment(const char *name, bool nccl)
+{
+    char path[128];
+    size_t size;
+    snprintf(path, sizeof path, HOME "/%s/environment.json", name);
+    char *text = file_read(path, 0, &size);
+    json_t *json = text ? json_loads(text, 0, NULL) : NULL;
+    assert_non_null(json);
+    assert_int_equal(json_integer_value(json_object_get(json, "devices")), 2);
+    assert_string_equal(json_string_value(json_object_get(json, "gradients")), nccl ? "NCCL 2.1.2" : "the host");
+    assert_string_equal(json_string_value(json_object_get(json, "pictures")), "shared memory");
+    json_decref(json);
+    memory_free(text);
+}
+
 /* A run of the tiny recipe in HOME/name, with settings. False: MPI is not there. */
 static bool train(const char *name, int devices, const char *settings, bool nccl)
 {
@@ -50,15 +72,15 @@ static bool train(const char *name, int devices, const char *settings, bool nccl
         unsetenv("LACUNA_FAKE_NCCL");
     Ran ran =
         run_program("pretrain " HOME "/tiny.yaml --out " HOME "/%s --devices %d run.micro_batch=1 %s", name, devices, settings);
-    bool none = ran.code && (strstr(ran.err, "built without MPI") || !mpirun_starts());
-    if (ran.code && !none)
+    bool has = has_mpi(&ran);
+    if (ran.code && has)
         fail_msg("%s", ran.err);
-    if (!none)
+    if (has)
         assert_int_equal(strstr(ran.out, "summed by the host") != NULL, devices > 1 && !nccl);
-    if (!none)
-        assert_null(strstr(ran.out, "not all GPUs are of one kind"));
+    if (has && devices > 1)
+        check_environment(name, nccl);
     ran_free(&ran);
-    return !none;
+    return has;
 }
 
 static void two_come_to_what_one_does(void **state)
@@ -89,7 +111,61 @@ static void two_come_to_what_one_does(void **state)
     assert_int_equal(ran.code, 1);
     assert_non_null(strstr(ran.err, "device 1 of 2: there is no GPU 1"));
     ran_free(&ran);
-    assert_true(file_remove(HOME));
+}
+
+/* What the first GPU has timed is told to the others, of which one of another kind has no use for it. */
+static void algorithms_are_for_all(void **state)
+{
+    (void)state;
+    setenv("LACUNA_FAKE_GPUS", "2", 1);
+    for (int mixed = 0; mixed < 2; mixed++) {
+        if (mixed)
+            setenv("LACUNA_FAKE_MIXED", "1", 1);
+        Ran ran = run_program("pretrain " HOME "/tiny.yaml --out " HOME
+                              "/kinds-%d --devices 2 run.micro_batch=1 run.max_steps=1 run.autotune=true",
+                              mixed);
+        unsetenv("LACUNA_FAKE_MIXED");
+        if (!has_mpi(&ran))
+            skip();
+        assert_int_equal(ran.code, 0);
+        assert_int_equal(strstr(ran.out, "not all GPUs are of one kind") != NULL, mixed);
+        ran_free(&ran);
+    }
+}
+
+/* A GPU that fails in the midst of a run, the first one's or another's: the run ends, and says why. */
+static void a_gpu_that_fails_ends_the_run(void **state)
+{
+    (void)state;
+    static const char *const fails[] = {"0:%d", "1:%d"};
+    setenv("LACUNA_FAKE_GPUS", "2", 1);
+    for (int i = 0; i < 4; i++) {
+        int failed = 0, calls = 0;
+        if (i % 2)
+            setenv("LACUNA_FAKE_NCCL", "1", 1);
+        else
+            unsetenv("LACUNA_FAKE_NCCL");
+        /* From its opening to behind its last step. */
+        for (calls = 200; calls < 20000; calls *= 2) {
+            char value[32];
+            snprintf(value, sizeof value, fails[i / 2], calls);
+            setenv("LACUNA_FAKE_FAILS", value, 1);
+            file_remove(HOME "/lost");
+            Ran ran = run_program("pretrain " HOME "/tiny.yaml --out " HOME "/lost --devices 2 run.micro_batch=1");
+            unsetenv("LACUNA_FAKE_FAILS");
+            if (!has_mpi(&ran))
+                skip();
+            bool ok = ran.code == 0;
+            if (!ok && (ran.code != 1 || strncmp(ran.err, "lacuna: ", 8) != 0 || strstr(ran.err, "mpirun could not")))
+                fail_msg("call %d: exit %d: %s", calls, ran.code, ran.err);
+            ran_free(&ran);
+            if (ok)
+                break;
+            failed++;
+        }
+        assert_true(failed >= 2 && calls < 20000);
+    }
+    unsetenv("LACUNA_FAKE_NCCL");
 }
 
 /* RUN/algorithms.json: there when asked for, and needed whole. */
@@ -107,12 +183,6 @@ static void a_run_keeps_its_algorithms(void **state)
     ran = run_program("pretrain " HOME "/tiny.yaml --out " HOME "/tuned run.max_steps=1 run.autotune=true");
     assert_int_equal(ran.code, 0);
     ran_free(&ran);
-    /* Two GPUs of one kind take what the first has timed, and the run keeps it likewise. */
-    setenv("LACUNA_FAKE_GPUS", "2", 1);
-    if (train("both", 2, "run.max_steps=1 run.autotune=true", true))
-        assert_true(file_exists(HOME "/both/algorithms.json"));
-    unsetenv("LACUNA_FAKE_NCCL");
-    setenv("LACUNA_FAKE_GPUS", "1", 1);
     char *before = file_read(kept, 0, &size);
     assert_non_null(before);
     assert_non_null(strstr(before, "\"algorithm\""));
@@ -142,7 +212,8 @@ static void a_run_keeps_its_algorithms(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(two_come_to_what_one_does),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(two_come_to_what_one_does), cmocka_unit_test(algorithms_are_for_all),
+                                       cmocka_unit_test(a_gpu_that_fails_ends_the_run),
                                        cmocka_unit_test(a_run_keeps_its_algorithms)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,8 +24,8 @@ static void *head_of(const void *at)
 void *shared_new(size_t bytes, SharedName *name)
 {
     *name = (SharedName){.process = getpid(), .bytes = bytes};
-    int file = bytes < SIZE_MAX / 2 ? memfd_create("lacuna", MFD_CLOEXEC) : -1;
-    int error = file < 0 ? errno : posix_fallocate(file, 0, (off_t)(HEAD + bytes));
+    int file = memfd_create("lacuna", MFD_CLOEXEC);
+    int error = bytes > SIZE_MAX / 4 ? ENOMEM : file < 0 || ftruncate(file, (off_t)(HEAD + bytes)) ? errno : 0;
     char *head = error ? MAP_FAILED : mmap(NULL, HEAD + bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     if (!error && head == MAP_FAILED)
         error = errno;

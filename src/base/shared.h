@@ -12,8 +12,8 @@ typedef struct {
     uint64_t bytes, mark; /* mark: another one each time */
 } SharedName;
 
-/* Zeroed whole pages for at least one byte, to be given back with shared_free(). The memory is there: touching it does not
- * fail later. NULL after error_set(). */
+/* Zeroed whole pages for at least one byte, to be given back with shared_free(). As with other memory of this size, pages are
+ * taken when they are touched. NULL after error_set(). */
 void *shared_new(size_t bytes, SharedName *name);
 void shared_free(void *at, const SharedName *name);
 

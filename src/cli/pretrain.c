@@ -235,6 +235,7 @@ static int join(Job *job, const Arguments *arguments)
     int code = EXIT_DONE;
     if (!(job->ranks = ranks_open()))
         return cli_failed();
+    ranks_set_exit_code(job->ranks, launch_exit_code(EXIT_FAILED));
     if (ranks_rank(job->ranks) > 0) {
         launch_ignore_signals();
         code = trainer_serve(job->ranks) ? EXIT_DONE : cli_failed();

@@ -1,7 +1,9 @@
 #include "device/ranks.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -9,6 +11,8 @@
 
 /* Numbers that are summed at once: MPI counts with int, and the room for all ranks' parts is that large. */
 enum { PIECE = 1 << 22 };
+
+enum { BROKEN_SECONDS = 60 };
 
 typedef struct {
     float *data;
@@ -30,6 +34,7 @@ struct RankGroup {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool has_thread, ends, broken;
+    int exit_code;             /* when it is broken */
     Sum sums[RANKS_SUMS_MOST]; /* a ring */
     size_t begun, done;
     bool shares; /* the others can read memory of rank 0 */
@@ -160,10 +165,16 @@ bool ranks_shared_find(const RankGroup *r, const void *at, SharedPlace *place)
     return true;
 }
 
+void ranks_shared_leave(RankGroup *r)
+{
+    shared_close(r->room.at, &r->room.name);
+    r->room = (Room){0};
+}
+
 const void *ranks_shared_at(RankGroup *r, const SharedPlace *place)
 {
     if (!r->room.at || r->room.name.mark != place->memory.mark) {
-        shared_close(r->room.at, &r->room.name);
+        ranks_shared_leave(r);
         r->room = (Room){shared_open(&place->memory), place->memory};
     }
     return r->room.at ? (const char *)r->room.at + place->at : NULL;
@@ -182,6 +193,7 @@ RankGroup *ranks_open(void)
     if (!r)
         return NULL;
     r->transport = ranks_mpi();
+    r->exit_code = 1;
     if (!r->transport->open(&r->rank, &r->count)) {
         error_set("MPI cannot be started with threads");
         memory_free(r);
@@ -208,7 +220,7 @@ void ranks_close(RankGroup *r)
     if (!r)
         return;
     if (r->broken)
-        r->transport->abort(1);
+        r->transport->abort(r->exit_code);
     pthread_mutex_lock(&r->lock);
     r->ends = true;
     pthread_cond_broadcast(&r->changed);
@@ -218,15 +230,47 @@ void ranks_close(RankGroup *r)
     pthread_cond_destroy(&r->changed);
     r->transport->close();
     if (r->rank)
-        shared_close(r->room.at, &r->room.name);
+        ranks_shared_leave(r);
     memory_free(r->starts);
     memory_free(r->parts);
     memory_free(r);
 }
 
+/* What ends a broken group in any case, which by then may not be there any more. */
+typedef struct {
+    const RankTransport *transport;
+    int exit_code;
+    char why[1024];
+} LastWord;
+
+static void *end_all(void *context)
+{
+    const LastWord *last = context;
+    sleep(BROKEN_SECONDS);
+    fprintf(stderr, "lacuna: %s\n", last->why);
+    last->transport->abort(last->exit_code);
+    return NULL;
+}
+
 void ranks_break(RankGroup *r)
 {
+    pthread_t thread;
+    LastWord *last = r->broken ? NULL : memory_new(1, sizeof *last);
     r->broken = true;
+    if (!last)
+        return;
+    last->transport = r->transport;
+    last->exit_code = r->exit_code;
+    snprintf(last->why, sizeof last->why, "%s", error_text());
+    if (pthread_create(&thread, NULL, end_all, last))
+        memory_free(last);
+    else
+        pthread_detach(thread);
+}
+
+void ranks_set_exit_code(RankGroup *r, int code)
+{
+    r->exit_code = code;
 }
 
 bool ranks_are_broken(const RankGroup *r)

@@ -22,11 +22,16 @@ int ranks_started(void);
 /* Joins the others that mpirun has started. NULL after error_set(): built without MPI, memory or threads out. */
 RankGroup *ranks_open(void);
 
-/* Leaves, together with the others; after ranks_break() it ends them, and this process, with exit code 1. */
+/* Leaves, together with the others; after ranks_break() it ends them, and this process. */
 void ranks_close(RankGroup *ranks);
 
-/* This rank has failed in the midst of what the others do with it, so they would wait for ever. */
+/* This rank has failed in the midst of what the others do with it, so they would wait for ever: after error_set(). If
+ * ranks_close() does not come within a minute, since a device that failed holds up what cleans up, all end all the same, and
+ * what went wrong is printed. */
 void ranks_break(RankGroup *ranks);
+
+/* What the process then ends with; 1 unless it is set. */
+void ranks_set_exit_code(RankGroup *ranks, int code);
 bool ranks_are_broken(const RankGroup *ranks);
 
 int ranks_rank(const RankGroup *ranks);  /* 0 of NULL */
@@ -51,8 +56,9 @@ typedef struct {
 /* On rank 0: whether `at` lies in such memory, and where. */
 bool ranks_shared_find(const RankGroup *ranks, const void *at, SharedPlace *place);
 
-/* On another rank: the place, good until the next call names other memory. NULL after error_set(). */
+/* On another rank: the place, good until the next call names other memory or ranks_shared_leave(). NULL after error_set(). */
 const void *ranks_shared_at(RankGroup *ranks, const SharedPlace *place);
+void ranks_shared_leave(RankGroup *ranks);
 
 /* Sums `count` numbers over all ranks, each number in the order of the ranks: the same bits on every rank and every time.
  * ranks_sum_begin() returns at once, and a thread does the work beside what the caller computes; from then to ranks_sum_end(),

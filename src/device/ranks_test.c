@@ -154,6 +154,8 @@ static void memory_of_rank_0_is_seen(void **state)
         assert_non_null(seen);
         assert_string_equal(seen, k % 2 ? "second" : "first");
     }
+    ranks_shared_leave(ranks);
+    ranks_shared_leave(ranks);
     shared_free(own[0], &places[0].memory);
     shared_free(own[1], &places[1].memory);
     assert_null(ranks_shared_at(ranks, &places[0]));

@@ -28,7 +28,8 @@ void gpu_free_piece(const CudaRuntime *r, Piece *piece)
 
 static bool launch_into(const Program *p, size_t n, CudaStream *stream)
 {
-    return p->nodes[n].op->cuda(&p->calls[n], stream) || error_context("%s", p->nodes[n].scope);
+    const char *scope = p->nodes[n].scope;
+    return p->nodes[n].op->cuda(&p->calls[n], stream) || (scope[0] ? error_context("%s", scope) : false);
 }
 
 bool gpu_launch(const Program *p, size_t n)
@@ -80,7 +81,7 @@ static bool open_aside(const Program *p, const Piece *piece, Aside *a)
     a->stream.handle = NULL;
     a->waits = memory_new(count + 1, sizeof *a->waits);
     a->done = memory_new(count, sizeof *a->done);
-    bool ok = a->waits && a->done && gpu_check(g, r->stream_new(&a->stream.handle, false), "opening a stream") &&
+    bool ok = a->waits && a->done && gpu_check(g, r->stream_new(&a->stream.handle, CUDA_TURN_LAST), "opening a stream") &&
               gpu_check(g, r->event_new(&a->begun, false), "making an event");
     for (size_t i = 0; ok && i < count; i++)
         ok = !lanes_aside(p, begin + i) || gpu_check(g, r->event_new(&a->done[i], false), "making an event");
@@ -216,7 +217,7 @@ bool program_gpu_cut(Program *p, Segment segment, const size_t *ends, int count)
     g->piece_count = others;
     bool ok = (g->copied || gpu_check(g, r->event_new(&g->copied, false), "making an event")) &&
               (g->summed || gpu_check(g, r->event_new(&g->summed, false), "making an event")) &&
-              (g->sums || gpu_check(g, r->stream_new(&g->sums, true), "opening a stream"));
+              (g->sums || gpu_check(g, r->stream_new(&g->sums, CUDA_TURN_FIRST), "opening a stream"));
     for (int i = 0; ok && i < count; i++) {
         size_t begin = p->begin[segment] + (i ? ends[i - 1] : 0), end = p->begin[segment] + ends[i];
         Piece *piece = &g->pieces[g->piece_count++];

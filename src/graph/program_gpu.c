@@ -71,7 +71,7 @@ bool program_gpu_open(Program *p)
     const CudaRuntime *r = g->runtime = cuda_device_runtime(g->device);
     g->looks = memory_new(p->tape->value_count + p->tape->storage_count, sizeof *g->looks);
     bool ok = g->looks && gpu_place_pieces(p) && place_inputs(p) &&
-              gpu_check(g, r->stream_new(&g->uploads, false), "opening a stream") &&
+              gpu_check(g, r->stream_new(&g->uploads, CUDA_TURN_LAST), "opening a stream") &&
               gpu_check(g, r->event_new(&g->uploaded, false), "making an event");
     for (int i = 0; ok && i < PROGRAM_FETCHES; i++)
         ok = gpu_check(g, r->event_new(&g->fetch_events[i], false), "making an event") &&

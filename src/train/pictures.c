@@ -8,9 +8,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "mim/mask.h"
-
-/* data.workers: auto. More than a few never wait for the picture's file on one machine's training. */
-enum { WORKERS_AUTO_MOST = 4 };
+#include "train/settle.h"
 
 _Static_assert((int)RECIPE_CHANNELS_MAX <= (int)LOADER_CHANNELS, "every recipe's channels can be loaded");
 
@@ -77,7 +75,7 @@ static LoaderOptions common_options(const Recipe *r)
     ImageRequest form = pictures_form(r);
     int workers = r->data.workers;
     if (workers == RECIPE_AUTO)
-        workers = cpu_count() < WORKERS_AUTO_MOST ? cpu_count() : WORKERS_AUTO_MOST;
+        workers = settle_workers(r, cpu_count());
     LoaderOptions o = {.seed = r->run.seed,
                        .height = r->image.size[0],
                        .width = r->image.size[1],

@@ -192,6 +192,16 @@ static bool begin_teacher(Run *run)
     return ok;
 }
 
+static bool write_environment(const Run *run)
+{
+    const RankGroup *ranks = run->options->ranks;
+    RunDevices devices = {.count = ranks_count(ranks)};
+    if (ranks)
+        trainer_sums_way(run->trainer, devices.gradients, sizeof devices.gradients);
+    snprintf(devices.pictures, sizeof devices.pictures, "%s", run->shared ? "shared memory" : "messages");
+    return run_folder_write_environment(run->folder, &run->device, ranks ? &devices : NULL);
+}
+
 static void say_what(const Run *run)
 {
     const Recipe *r = &run->recipe;
@@ -327,7 +337,7 @@ bool run_open(Run *run)
         if (!run_folder_bad_names(run->folder, &names) || !pictures_known_bad(&run->pictures, r, names, &run->known_bad))
             goto done;
         if (!run_open_loader(run) || (o->resume && !checkpoint && !keep_old_log(run)) ||
-            !run_folder_write_recipe(run->folder, r) || !run_folder_write_environment(run->folder, &run->device) ||
+            !run_folder_write_recipe(run->folder, r) || !write_environment(run) ||
             !run_folder_write_algorithms(run->folder, &run->device) || !run_folder_open_log(run->folder, run->step))
             goto done;
         /* Somewhere to go back to. */

@@ -198,7 +198,7 @@ static void add_word(Text *out, const char *key, const char *value)
     text_add_json_string(out, value);
 }
 
-bool run_folder_write_environment(RunFolder *f, const Device *device)
+bool run_folder_write_environment(RunFolder *f, const Device *device, const RunDevices *devices)
 {
     Text out = {0};
     struct utsname system;
@@ -206,6 +206,11 @@ bool run_folder_write_environment(RunFolder *f, const Device *device)
     char *path = run_folder_inside(f, "environment.json");
     text_add(&out, "{\n  \"lacuna\": \"%s\"", LACUNA_VERSION);
     add_word(&out, "device", device_describe(device));
+    if (devices) {
+        text_add(&out, ",\n  \"devices\": %d", devices->count);
+        add_word(&out, "gradients", devices->gradients);
+        add_word(&out, "pictures", devices->pictures);
+    }
     system_processor(model);
     add_word(&out, "processor", model);
     text_add(&out, ",\n  \"processors\": %d", cpu_count());

@@ -32,8 +32,14 @@ bool run_folder_is_new(const char *path);
 bool run_folder_write_recipe(RunFolder *folder, const Recipe *recipe);
 bool run_folder_read_recipe(const char *run, Recipe *recipe, bool *found);
 
-/* RUN/environment.json: what computes, as JSON; replaced as a whole by every session. */
-bool run_folder_write_environment(RunFolder *folder, const Device *device);
+/* Of a run on several devices: what sums their gradients, and how pictures come to them. */
+typedef struct {
+    int count;
+    char gradients[32], pictures[32];
+} RunDevices;
+
+/* RUN/environment.json: what computes, as JSON; replaced as a whole by every session. devices: NULL for one. */
+bool run_folder_write_environment(RunFolder *folder, const Device *device, const RunDevices *devices);
 
 /* RUN/algorithms.json: what was timed for products on a GPU (device_write_timed()); written when there is something new,
  * replaced as a whole. Reading takes it over when it is there (*fits true when not, and as device_read_timed() else); false

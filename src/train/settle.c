@@ -9,7 +9,7 @@
 /* tokens x width x depth: 32 pictures of a ViT-B/16 with MAE's decoder, about 3 GB of activations in f32. */
 #define ACTIVATION_BUDGET 42e6
 
-enum { SAVES_PER_RUN = 10, EPOCHS_PER_SAVE = 10, WORKERS_MOST = 4 };
+enum { SAVES_PER_RUN = 10, EPOCHS_PER_SAVE = 10, WORKERS_MOST = 4, WORKERS_A_GPU_MOST = 16 };
 
 int settle_micro_batch(const Recipe *r)
 {
@@ -82,6 +82,17 @@ bool probe_is_due(const Recipe *r, int64_t epochs)
     return every > 0 && epochs > 0 && (r->schedule.epochs - epochs) % every == 0;
 }
 
+/* Beside a step on the processor more than a few gain nothing. GPUs leave the processors to them, but for one a process. */
+int settle_workers(const Recipe *r, int processors)
+{
+    int devices = r->run.devices, most = WORKERS_MOST;
+    if (r->run.device == RUN_DEVICE_CUDA) {
+        most = WORKERS_A_GPU_MOST * devices;
+        processors = processors > devices ? processors - devices : 1;
+    }
+    return processors < most ? processors : most;
+}
+
 void settle_recipe(Recipe *r, int64_t total_steps)
 {
     int batch = r->schedule.batch_size;
@@ -92,10 +103,10 @@ void settle_recipe(Recipe *r, int64_t total_steps)
         r->run.save_steps = settle_save_steps(total_steps, r->schedule.epochs);
     if (r->run.threads == RECIPE_AUTO)
         r->run.threads = cpu_count() > r->run.devices ? cpu_count() / r->run.devices : 1;
-    if (r->data.workers == RECIPE_AUTO)
-        r->data.workers = cpu_count() < WORKERS_MOST ? cpu_count() : WORKERS_MOST;
     if (r->run.device == RUN_DEVICE_AUTO)
         r->run.device = RUN_DEVICE_CPU;
+    if (r->data.workers == RECIPE_AUTO)
+        r->data.workers = settle_workers(r, cpu_count());
     if (r->probe.every == RECIPE_AUTO)
         r->probe.every = settle_probe_every(r, total_steps);
     if (r->run.precision == RUN_PRECISION_AUTO) {

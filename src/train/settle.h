@@ -17,6 +17,9 @@ int settle_probe_every(const Recipe *recipe, int64_t total_steps);
 /* Whether the backbone is probed behind that many epochs: every probe.every epochs, counted from the last one backwards. */
 bool probe_is_due(const Recipe *recipe, int64_t epochs);
 
+/* data.workers when the recipe does not say so, on so many processors. No result depends on it. */
+int settle_workers(const Recipe *recipe, int processors);
+
 /* Settles micro-batch, accumulation, saving, probing, threads, workers, device and precision of a checked recipe for a schedule
  * of so many steps. */
 void settle_recipe(Recipe *recipe, int64_t total_steps);

@@ -36,6 +36,23 @@ static void auto_is_bf16_where_it_is_native(void **state)
     unsetenv("LACUNA_CPU");
 }
 
+static void workers_feed_what_computes(void **state)
+{
+    (void)state;
+    static const struct {
+        RunDevice device;
+        int devices, processors, expected;
+    } cases[] = {{RUN_DEVICE_CPU, 1, 2, 2},      {RUN_DEVICE_CPU, 1, 64, 4},   {RUN_DEVICE_CUDA, 1, 1, 1},
+                 {RUN_DEVICE_CUDA, 1, 12, 11},   {RUN_DEVICE_CUDA, 1, 64, 16}, {RUN_DEVICE_CUDA, 8, 96, 88},
+                 {RUN_DEVICE_CUDA, 8, 224, 128}, {RUN_DEVICE_CUDA, 4, 2, 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Recipe r = recipe_of(RUN_PRECISION_F32);
+        r.run.device = cases[i].device;
+        r.run.devices = cases[i].devices;
+        assert_int_equal(settle_workers(&r, cases[i].processors), cases[i].expected);
+    }
+}
+
 static void a_resumed_run_keeps_its_precision(void **state)
 {
     (void)state;
@@ -151,6 +168,7 @@ int main(void)
                                        cmocka_unit_test(saving_is_often_enough),
                                        cmocka_unit_test(auto_is_the_processor),
                                        cmocka_unit_test(auto_is_bf16_where_it_is_native),
+                                       cmocka_unit_test(workers_feed_what_computes),
                                        cmocka_unit_test(a_resumed_run_keeps_its_precision)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

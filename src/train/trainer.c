@@ -420,7 +420,12 @@ bool trainer_begin(Trainer *t, const TrainerBatch *batch)
 
 bool trainer_end(Trainer *t, TrainerMetrics *metrics)
 {
+    RankGroup *ranks = t->options.ranks;
+    if (ranks)
+        trainer_ranks_finish(t);
     const float *m = program_fetched(t->train.program, (int)(t->done++ % PROGRAM_FETCHES));
+    if (!m && ranks)
+        ranks_break(ranks);
     if (!m)
         return false;
     const float *status = m + status_place(t);

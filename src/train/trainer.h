@@ -85,6 +85,9 @@ void trainer_dismiss(RankGroup *ranks);
 /* Why the gradients of several GPUs go through the host instead of from GPU to GPU; NULL when they do not, or are none. */
 const char *trainer_host_sums(const Trainer *t);
 
+/* With ranks: what sums gradients, "NCCL 2.27.3" or "the host". */
+void trainer_sums_way(const Trainer *t, char *text, size_t size);
+
 /* With several GPUs: whether algorithms that rank 0 has timed are of no use to some, since these are of another kind. */
 bool trainer_has_other_gpus(const Trainer *t);
 

@@ -111,6 +111,9 @@ void trainer_ranks_ahead(Trainer *trainer, const TrainerBatch *batch, int64_t co
  * last one. */
 void trainer_ranks_begin(Trainer *trainer, const TrainerBatch *batch, int64_t counts);
 
+/* Lets the other ranks wait for the end of the step too, so that one whose device fails in it ends the run. */
+void trainer_ranks_finish(Trainer *trainer);
+
 /* Which gradients are complete when, for the program that was made, and whether GPUs can sum by themselves. False after
  * error_set(). */
 bool trainer_sums_plan(Trainer *trainer);

@@ -1,8 +1,8 @@
 /* A step over several processes. Rank 0 has the run: it takes the pictures, draws the masks, decides, logs and saves. The
  * others hold a trainer of the same kind and compute their share of each step; since all add up the same gradients, their
- * weights stay the same to the bit, and nothing but pictures and gradients travels. */
+ * weights stay the same to the bit. Rank 0 tells by messages what is to be done, with masks and the like; pictures are read
+ * where it keeps them, or come so too. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -16,7 +16,8 @@ typedef enum {
     COMMAND_JOIN,  /* GPUs that sum gradients by themselves */
     COMMAND_AHEAD, /* what the next step will take, while the present one is computed */
     COMMAND_STEP,
-    COMMAND_LEAVE /* the group of COMMAND_JOIN, and the trainer with it */
+    COMMAND_FINISH, /* the step: rank 0 waits for it now */
+    COMMAND_LEAVE   /* the group of COMMAND_JOIN, and the trainer with it */
 } CommandKind;
 
 /* What comes with a step, in this order. */
@@ -83,17 +84,19 @@ static void share_touched(Trainer *t, const bool touched[BUFFERS])
 
 /* ---- rank 0 */
 
-/* GPUs sum by themselves where all of them can. Who fails here ends all: the others may be waiting for it within NCCL. */
+/* GPUs sum by themselves where all of them can. Who fails in joining ends all, since the others may wait for it there. */
 static bool join(Trainer *t, bool all_can)
 {
     RankGroup *ranks = t->options.ranks;
     Command c = {.kind = COMMAND_JOIN, .joins = all_can && t->sums};
     if (t->sums && !all_can)
         snprintf(t->why_host_sums, sizeof t->why_host_sums, "another device has no NCCL");
-    bool ok = !c.joins || cuda_sums_name(t->sums, &c.group);
-    c.joins = c.joins && ok;
+    if (c.joins && !(c.joins = cuda_sums_name(t->sums, &c.group))) {
+        snprintf(t->why_host_sums, sizeof t->why_host_sums, "%s", error_text());
+        error_clear();
+    }
     ranks_broadcast(ranks, &c, sizeof c);
-    if (ok && trainer_sums_join(t, c.joins ? &c.group : NULL))
+    if (trainer_sums_join(t, c.joins ? &c.group : NULL))
         return true;
     ranks_break(ranks);
     return false;
@@ -204,6 +207,13 @@ void trainer_ranks_begin(Trainer *t, const TrainerBatch *batch, int64_t counts)
         send_shares(t, batch, &c);
 }
 
+void trainer_ranks_finish(Trainer *t)
+{
+    Command c = {.kind = COMMAND_FINISH};
+    if (ranks_rank(t->options.ranks) == 0)
+        ranks_broadcast(t->options.ranks, &c, sizeof c);
+}
+
 void trainer_dismiss(RankGroup *ranks)
 {
     Command c = {.kind = COMMAND_END};
@@ -221,7 +231,6 @@ typedef struct {
     Trainer *trainer;
     void *arrays[ARRAYS]; /* what is sent */
     TrainerBatch batch;   /* this rank's share */
-    bool under_way;       /* a step whose end nobody has waited for */
 } Served;
 
 static void close_served(Served *s)
@@ -234,7 +243,7 @@ static void close_served(Served *s)
     }
     device_close(&s->device);
     s->device = (Device){0};
-    s->under_way = false;
+    ranks_shared_leave(s->ranks);
 }
 
 static bool open_device(Served *s, int threads)
@@ -331,20 +340,17 @@ static bool serve_step(Served *s, const Command *c)
     }
     s->batch.lr = c->lr;
     s->batch.momentum = c->momentum;
-    return s->under_way = trainer_compute(t, &s->batch, c->counts);
+    return trainer_compute(t, &s->batch, c->counts);
 }
 
-/* What the step before left open is waited for as late as that can be, so that a GPU computes while the next share comes. */
 static bool serve(Served *s, const Command *c)
 {
     TrainerMetrics metrics;
-    if (c->kind == COMMAND_AHEAD)
-        return take_share(s, c) && trainer_feed_ahead(s->trainer, &s->batch, c->counts);
-    bool ok = !s->under_way || trainer_end(s->trainer, &metrics);
-    s->under_way = false;
-    if (!ok)
-        return false;
     switch (c->kind) {
+    case COMMAND_AHEAD:
+        return take_share(s, c) && trainer_feed_ahead(s->trainer, &s->batch, c->counts);
+    case COMMAND_FINISH:
+        return trainer_end(s->trainer, &metrics);
     case COMMAND_OPEN:
         return serve_open(s, c);
     case COMMAND_JOIN:

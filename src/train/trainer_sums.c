@@ -39,7 +39,7 @@ static bool cut_program(Trainer *t, Segment last)
 }
 
 /* Whether GPUs can sum by themselves; that they cannot is no error. */
-static bool open_sums(Trainer *t)
+static void open_sums(Trainer *t)
 {
     if (t->options.device.host_sums) {
         snprintf(t->why_host_sums, sizeof t->why_host_sums, "LACUNA_NCCL is 0");
@@ -47,7 +47,6 @@ static bool open_sums(Trainer *t)
         snprintf(t->why_host_sums, sizeof t->why_host_sums, "%s", error_text());
         error_clear();
     }
-    return true;
 }
 
 /* Backward gets to the end of the buffer first, so runs are cut from there. */
@@ -67,7 +66,10 @@ bool trainer_sums_plan(Trainer *t)
         end = p->offset;
     }
     qsort(t->runs, (size_t)t->run_count, sizeof *t->runs, compare_runs);
-    return buffer_on_host(&t->options.device) || (cut_program(t, last) && open_sums(t));
+    if (buffer_on_host(&t->options.device))
+        return true;
+    open_sums(t);
+    return cut_program(t, last);
 }
 
 /* Through the host: its copy of the gradients is pinned, so that copying is left to the GPU. */
@@ -91,6 +93,15 @@ bool trainer_sums_join(Trainer *t, const CudaSumsName *group)
     cuda_sums_close(t->sums, false);
     t->sums = NULL;
     return pin_gradients(t);
+}
+
+void trainer_sums_way(const Trainer *t, char *text, size_t size)
+{
+    int version = t->sums ? cuda_sums_version(t->sums) : 0;
+    if (version)
+        snprintf(text, size, "NCCL %d.%d.%d", version / 10000, version / 100 % 100, version % 100);
+    else
+        snprintf(text, size, "the host");
 }
 
 const char *trainer_host_sums(const Trainer *t)

@@ -101,7 +101,7 @@ CudaDevice *cuda_open(int index, bool tf32)
         ok = error_set("GPU %d (%s) has compute capability %d.%d; 8.0 or newer is needed (A100, RTX 30 and later)", index,
                        p->name, p->capability / 10, p->capability % 10);
     ok = ok && cuda_check(d, r->device_use(index), "opening the GPU") &&
-         cuda_check(d, r->stream_new(&d->stream.handle, true), "opening a stream") &&
+         cuda_check(d, r->stream_new(&d->stream.handle, CUDA_TURN_MIDDLE), "opening a stream") &&
          (d->products = cuda_products_open(d)) != NULL;
     if (!ok) {
         cuda_close(d);

@@ -42,7 +42,7 @@ static struct {
     Block *blocks; /* of the GPU */
     int64_t memory, used;
     int devices, count_error;
-    int things, calls, fail_at, error, launch_error, graph_launches, waits, slack, overtaking;
+    int things, calls, fail_at, error, launch_error, graph_launches, waits, slack, overtaking, rushed;
     FakeOrder order;
     double clock;
     FakeGraph *capturing;
@@ -103,7 +103,7 @@ const char *fake_log(void)
 void fake_log_clear(void)
 {
     text_free(&fake.log);
-    fake.graph_launches = fake.waits = fake.slack = fake.overtaking = 0;
+    fake.graph_launches = fake.waits = fake.slack = fake.overtaking = fake.rushed = 0;
 }
 
 int fake_waits(void)
@@ -121,6 +121,11 @@ int fake_overtaking(void)
     return fake.overtaking;
 }
 
+int fake_rushed(void)
+{
+    return fake.rushed;
+}
+
 int fake_unjoined(void)
 {
     return fake.sums - fake.sums_joined;
@@ -134,7 +139,11 @@ int fake_graph_launches(void)
 /* One more call: the error it is to fail with, or 0. */
 int fake_call(void)
 {
+    const char *fails = getenv("LACUNA_FAKE_FAILS"), *rank = getenv("OMPI_COMM_WORLD_RANK"); /* "RANK:CALL" */
+    int which, n;
     fake.calls++;
+    if (fails && rank && sscanf(fails, "%d:%d", &which, &n) == 2 && which == atoi(rank) && fake.calls >= n)
+        return FAKE_LOST;
     bool lost = fake.error == FAKE_LOST && fake.fail_at && fake.calls > fake.fail_at;
     return (fake.fail_at && fake.calls == fake.fail_at) || lost ? fake.error : 0;
 }
@@ -177,7 +186,7 @@ static int device_count(int *count)
 static int device_properties(int index, CudaProperties *properties)
 {
     *properties = (CudaProperties){.multiprocessors = 3, .shared_most = 96 << 10, .memory = fake.memory};
-    if (getenv("LACUNA_FAKE_GPUS")) /* all alike */
+    if (getenv("LACUNA_FAKE_GPUS") && !getenv("LACUNA_FAKE_MIXED")) /* all alike */
         snprintf(properties->name, sizeof properties->name, "lock-step");
     else
         snprintf(properties->name, sizeof properties->name, "lock-step %d", index);
@@ -322,9 +331,9 @@ static int event_new(void **event, bool timed)
     return fake_thing_new(event, sizeof(Event));
 }
 
-static int stream_new(void **stream, bool first)
+static int stream_new(void **stream, CudaTurn turn)
 {
-    (void)first;
+    (void)turn;
     return fake_thing_new(stream, sizeof(Stream));
 }
 
@@ -524,6 +533,7 @@ static int graph_launch(void *graph, void *stream)
         return error;
     ((Stream *)stream)->put++;
     fake.graph_launches++;
+    fake.rushed += fake.sums > fake.sums_joined;
     open_memory(true);
     fake.overtaking += fake_graph_run(graph, fake.order, run_open);
     open_memory(false);
@@ -568,6 +578,7 @@ const CudaRuntime *cuda_runtime(void)
                                         .product = fake_product,
                                         .sums_open = fake_sums_open,
                                         .sums_close = fake_sums_close,
+                                        .sums_version = fake_sums_version,
                                         .sums_name = fake_sums_name,
                                         .sums_join = fake_sums_join,
                                         .sum = fake_sum};

@@ -71,8 +71,10 @@ int fake_overtaking(void);
 int fake_waits(void);
 int fake_slack(void);
 
-/* Sums over GPUs, of all so far, for which no other stream waits yet. */
+/* Sums over GPUs, of all so far, for which no other stream waits yet; and graphs that were launched meanwhile, since the last
+ * fake_log_clear(). */
 int fake_unjoined(void);
+int fake_rushed(void);
 
 #ifdef __cplusplus
 }

@@ -164,6 +164,12 @@ void fake_sums_close(void *sums, bool together)
     fake_thing_free(sums);
 }
 
+int fake_sums_version(void *sums)
+{
+    (void)sums;
+    return 20102;
+}
+
 bool fake_sums_name(void *sums, unsigned char *name)
 {
     (void)sums;

@@ -35,6 +35,7 @@ bool fake_product_propose(void *products, void *described, const void *bias, int
 bool fake_product(void *products, void *described, const CudaAlgorithm *way, const CudaProduct *p, void *stream);
 bool fake_sums_open(void **sums);
 void fake_sums_close(void *sums, bool together);
+int fake_sums_version(void *sums);
 bool fake_sums_name(void *sums, unsigned char *name);
 bool fake_sums_join(void *sums, const unsigned char *name, int rank, int count);
 bool fake_sum(void *sums, float *data, size_t count, void *stream);

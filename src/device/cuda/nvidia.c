@@ -115,13 +115,14 @@ static int release_pinned(void *at)
 
 /* ---- streams and events */
 
-static int stream_new(void **stream, bool first)
+static int stream_new(void **stream, CudaTurn turn)
 {
     int least = 0, greatest = 0;
     int error = forgotten(cudaDeviceGetStreamPriorityRange(&least, &greatest));
     if (error)
         return error;
-    return forgotten(cudaStreamCreateWithPriority((cudaStream_t *)stream, cudaStreamNonBlocking, first ? greatest : least));
+    int priority = turn == CUDA_TURN_FIRST ? greatest : turn == CUDA_TURN_LAST ? least : (least + greatest) / 2;
+    return forgotten(cudaStreamCreateWithPriority((cudaStream_t *)stream, cudaStreamNonBlocking, priority));
 }
 
 static int stream_free(void *stream)
@@ -192,7 +193,8 @@ static int capture_end(void *stream, void **graph)
     *graph = NULL;
     int error = forgotten(cudaStreamEndCapture(stream, &captured));
     if (!error)
-        error = forgotten(cudaGraphInstantiateWithFlags((cudaGraphExec_t *)graph, captured, 0));
+        error = forgotten(
+            cudaGraphInstantiateWithFlags((cudaGraphExec_t *)graph, captured, cudaGraphInstantiateFlagUseNodePriority));
     if (captured)
         cudaGraphDestroy(captured);
     return error;
@@ -251,6 +253,7 @@ const CudaRuntime *cuda_runtime(void)
                                         .product = nvidia_product,
                                         .sums_open = nvidia_sums_open,
                                         .sums_close = nvidia_sums_close,
+                                        .sums_version = nvidia_sums_version,
                                         .sums_name = nvidia_sums_name,
                                         .sums_join = nvidia_sums_join,
                                         .sum = nvidia_sum};

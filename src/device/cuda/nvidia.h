@@ -15,6 +15,7 @@ bool nvidia_product(void *products, void *described, const CudaAlgorithm *way, c
 
 bool nvidia_sums_open(void **sums);
 void nvidia_sums_close(void *sums, bool together);
+int nvidia_sums_version(void *sums);
 bool nvidia_sums_name(void *sums, unsigned char *name);
 bool nvidia_sums_join(void *sums, const unsigned char *name, int rank, int count);
 bool nvidia_sum(void *sums, float *data, size_t count, void *stream);

@@ -1,6 +1,7 @@
 /* Sums over GPUs by NCCL, which is loaded where it is found. Its header is a package of its own, so the few things of it that
  * are called are declared here: they are the same in all of version 2. */
 #include <dlfcn.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -17,6 +18,7 @@ typedef struct {
     void *library, *group; /* group: a ncclComm_t; NULL until it is joined */
 
     const char *(*error_text)(int result);
+    int (*version)(int *version);
     int (*unique_id)(UniqueId *id);
     int (*join)(void **group, int count, UniqueId id, int rank);
     int (*all_reduce)(const void *from, void *to, size_t count, int type, int operation, void *group, void *stream);
@@ -29,22 +31,25 @@ static bool load_symbols(Sums *s)
     const struct {
         const char *name;
         void **to;
-    } symbols[] = {{"ncclGetErrorString", (void **)&s->error_text}, {"ncclGetUniqueId", (void **)&s->unique_id},
-                   {"ncclCommInitRank", (void **)&s->join},         {"ncclAllReduce", (void **)&s->all_reduce},
-                   {"ncclCommDestroy", (void **)&s->leave},         {"ncclCommAbort", (void **)&s->give_up}};
+    } symbols[] = {{"ncclGetErrorString", (void **)&s->error_text}, {"ncclGetVersion", (void **)&s->version},
+                   {"ncclGetUniqueId", (void **)&s->unique_id},     {"ncclCommInitRank", (void **)&s->join},
+                   {"ncclAllReduce", (void **)&s->all_reduce},      {"ncclCommDestroy", (void **)&s->leave},
+                   {"ncclCommAbort", (void **)&s->give_up}};
     for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++)
         if (!(*symbols[i].to = dlsym(s->library, symbols[i].name)))
             return error_set("NCCL has no %s", symbols[i].name);
     return true;
 }
 
-/* It stays loaded, as cuBLASLt does. */
+/* It stays loaded, as cuBLASLt does. Switches of NVLink that add up by themselves do so in an order that is another each time;
+ * who does without the same bits may ask for them. */
 bool nvidia_sums_open(void **sums)
 {
     static const char *const names[] = {"libnccl.so.2", LACUNA_CUDA_LIBRARIES "/libnccl.so.2"};
     Sums *s = memory_new(1, sizeof *s);
     if (!s)
         return false;
+    setenv("NCCL_NVLS_ENABLE", "0", 0);
     for (size_t i = 0; !s->library && i < sizeof names / sizeof *names; i++)
         s->library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     bool ok = s->library ? load_symbols(s)
@@ -70,6 +75,12 @@ void nvidia_sums_close(void *sums, bool together)
 static bool check(const Sums *s, int result)
 {
     return !result || error_set("NCCL: %s", s->error_text(result));
+}
+
+int nvidia_sums_version(void *sums)
+{
+    int version = 0;
+    return ((const Sums *)sums)->version(&version) ? 0 : version;
 }
 
 bool nvidia_sums_name(void *sums, unsigned char *name)

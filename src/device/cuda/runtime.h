@@ -37,6 +37,9 @@ typedef struct {
     uint64_t words[CUDA_ALGORITHM_WORDS];
 } CudaAlgorithm;
 
+/* Whose kernels begin first where those of several streams could. */
+typedef enum { CUDA_TURN_LAST, CUDA_TURN_MIDDLE, CUDA_TURN_FIRST } CudaTurn;
+
 enum { CUDA_SUMS_NAME = 128 }; /* bytes of the name of a group of GPUs */
 
 typedef struct {
@@ -54,7 +57,7 @@ typedef struct {
     int (*allocate_pinned)(void **at, size_t bytes); /* memory of the host that copies can read while the host goes on */
     int (*release_pinned)(void *at);
 
-    int (*stream_new)(void **stream, bool first); /* first: its kernels begin before those of others that could begin too */
+    int (*stream_new)(void **stream, CudaTurn turn);
     int (*stream_free)(void *stream);
     int (*stream_wait)(void *stream);                /* the host, until all of the stream is done */
     int (*stream_follow)(void *stream, void *event); /* what comes next waits for the event */
@@ -89,6 +92,7 @@ typedef struct {
      * False after error_set(). */
     bool (*sums_open)(void **sums);
     void (*sums_close)(void *sums, bool together);
+    int (*sums_version)(void *sums);
     bool (*sums_name)(void *sums, unsigned char *name);
     bool (*sums_join)(void *sums, const unsigned char *name, int rank, int count);
     bool (*sum)(void *sums, float *data, size_t count, void *stream);

@@ -28,6 +28,11 @@ void cuda_sums_close(CudaSums *s, bool together)
     memory_free(s);
 }
 
+int cuda_sums_version(const CudaSums *s)
+{
+    return s->runtime->sums_version(s->handle);
+}
+
 bool cuda_sums_name(CudaSums *s, CudaSumsName *name)
 {
     return s->runtime->sums_name(s->handle, name->bytes) || error_context("naming a group of GPUs");

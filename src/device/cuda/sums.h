@@ -16,6 +16,9 @@ CudaSums *cuda_sums_open(CudaDevice *d);
  * it put is given up. NULL is allowed. */
 void cuda_sums_close(CudaSums *sums, bool together);
 
+/* Of the library: 22703 is 2.27.3. */
+int cuda_sums_version(const CudaSums *sums);
+
 typedef struct {
     unsigned char bytes[CUDA_SUMS_NAME];
 } CudaSumsName;
