@@ -373,12 +373,15 @@ static void test_bench_ops(void **state)
     ran = run_program("bench ops --floors 0.001,0.001,1e12");
     assert_int_equal(ran.code, 0);
     assert_non_null(strstr(ran.out, "nothing was run"));
-    assert_non_null(strstr(ran.out, "100 % of the bf16 peak"));
+    assert_non_null(strstr(ran.out, "100 % of the f32 peak"));
     assert_non_null(strstr(ran.out, " compute\n"));
     ran_free(&ran);
     ran = run_program("bench ops --floors 1e12,1e12,1");
     assert_int_equal(ran.code, 0);
     assert_null(strstr(ran.out, " compute\n"));
+    ran_free(&ran);
+    ran = run_program("bench ops --floors 0.001,1000,1e12");
+    assert_non_null(strstr(ran.out, "100 % of the f32 peak"));
     ran_free(&ran);
     ran = run_program("bench ops --floors 67,989");
     assert_int_equal(ran.code, 2);

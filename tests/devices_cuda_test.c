@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "base/clock.h"
 #include "run_program.h"
 
 #define HOME "devices_cuda_test.tmp"
@@ -22,6 +23,12 @@ static const char tiny[] = "image: {size: 16, mean: auto, std: auto}\n"
                            "optimizer: {eps: 1e-4}\n"
                            "schedule: {batch_size: 4, epochs: 1, warmup_epochs: 0, lr: 1e-3}\n"
                            "run: {device: cuda, threads: 1, max_steps: 3, seed: 5, precision: f32}\n";
+
+static void make_home(void)
+{
+    assert_true(file_remove(HOME) && file_make_folder(HOME) && file_write(HOME "/tiny.yaml", tiny, strlen(tiny)));
+    unsetenv("LACUNA_FAKE_NCCL");
+}
 
 /* The numbers of the last step's line. */
 static void last_step(const char *run, int step, double *loss, double *norm)
@@ -89,7 +96,7 @@ static void two_come_to_what_one_does(void **state)
     static const char *const settings[] = {"", "schedule.epochs=2 run.max_steps=11 target.kind=features target.teacher=random "
                                                "\"stages=[{epochs: 1}, {epochs: 1}]\""};
     static const int steps[] = {3, 11};
-    assert_true(file_remove(HOME) && file_make_folder(HOME) && file_write(HOME "/tiny.yaml", tiny, strlen(tiny)));
+    make_home();
     setenv("ASAN_OPTIONS", "detect_leaks=0", 0); /* Open MPI leaves memory behind in plug-ins that are gone by then */
     setenv("LACUNA_FAKE_GPUS", "2", 1);
     for (int i = 0; i < 2; i++) {
@@ -117,6 +124,7 @@ static void two_come_to_what_one_does(void **state)
 static void algorithms_are_for_all(void **state)
 {
     (void)state;
+    make_home();
     setenv("LACUNA_FAKE_GPUS", "2", 1);
     for (int mixed = 0; mixed < 2; mixed++) {
         if (mixed)
@@ -129,6 +137,7 @@ static void algorithms_are_for_all(void **state)
             skip();
         assert_int_equal(ran.code, 0);
         assert_int_equal(strstr(ran.out, "not all GPUs are of one kind") != NULL, mixed);
+        assert_true(file_exists(mixed ? HOME "/kinds-1/algorithms.json" : HOME "/kinds-0/algorithms.json"));
         ran_free(&ran);
     }
 }
@@ -138,7 +147,12 @@ static void a_gpu_that_fails_ends_the_run(void **state)
 {
     (void)state;
     static const char *const fails[] = {"0:%d", "1:%d"};
+    double expect[2];
+    make_home();
     setenv("LACUNA_FAKE_GPUS", "2", 1);
+    if (!train("clean", 2, "", false))
+        skip();
+    last_step("clean", 3, &expect[0], &expect[1]);
     for (int i = 0; i < 4; i++) {
         int failed = 0, calls = 0;
         if (i % 2)
@@ -151,11 +165,20 @@ static void a_gpu_that_fails_ends_the_run(void **state)
             snprintf(value, sizeof value, fails[i / 2], calls);
             setenv("LACUNA_FAKE_FAILS", value, 1);
             file_remove(HOME "/lost");
+            double loss, norm, start = clock_seconds();
             Ran ran = run_program("pretrain " HOME "/tiny.yaml --out " HOME "/lost --devices 2 run.micro_batch=1");
             unsetenv("LACUNA_FAKE_FAILS");
             if (!has_mpi(&ran))
                 skip();
             bool ok = ran.code == 0;
+            if (ok) { /* the GPU had nothing left to do */
+                last_step("lost", 3, &loss, &norm);
+                assert_true(fabs(loss - expect[0]) < 1e-5 * loss && fabs(norm - expect[1]) < 1e-4 * norm);
+            }
+            if (!ok && i / 2 && !strstr(ran.err, "device 1 of 2"))
+                fail_msg("call %d: no word of the device: %s", calls, ran.err);
+            if (clock_seconds() - start > 30)
+                fail_msg("call %d: the run ended after %.0f s", calls, clock_seconds() - start);
             if (!ok && (ran.code != 1 || strncmp(ran.err, "lacuna: ", 8) != 0 || strstr(ran.err, "mpirun could not")))
                 fail_msg("call %d: exit %d: %s", calls, ran.code, ran.err);
             ran_free(&ran);
@@ -174,7 +197,7 @@ static void a_run_keeps_its_algorithms(void **state)
     (void)state;
     const char kept[] = HOME "/tuned/algorithms.json";
     size_t size;
-    assert_true(file_remove(HOME) && file_make_folder(HOME) && file_write(HOME "/tiny.yaml", tiny, strlen(tiny)));
+    make_home();
     setenv("LACUNA_FAKE_GPUS", "1", 1);
     Ran ran = run_program("pretrain " HOME "/tiny.yaml --out " HOME "/plain run.max_steps=1");
     assert_int_equal(ran.code, 0);

@@ -303,11 +303,15 @@ static int run(Bench *b, const Arguments *arguments)
     if (!(b->config = config_find(b->config_name)) || !device_open(b->device, b->threads, &b->opened))
         return cli_usage(arguments->verb);
     b->batch = b->batch ? b->batch : b->config->batch;
-    bool ok = b->floors ? count_floors(b) : measure(b);
-    OpReport report = ok && !b->floors ? report_of(b) : (OpReport){0};
-    if (b->floors)
-        ; /* printed */
-    else if (ok && b->ops && b->json)
+    if (b->floors) {
+        bool counted = count_floors(b);
+        op_lines_free(&b->lines);
+        device_close(&b->opened);
+        return counted ? EXIT_DONE : cli_failed();
+    }
+    bool ok = measure(b);
+    OpReport report = ok ? report_of(b) : (OpReport){0};
+    if (ok && b->ops && b->json)
         op_report_print_json(&report, &b->lines);
     else if (ok && b->ops)
         op_report_print(&report, &b->lines);
@@ -398,7 +402,10 @@ const Verb bench_ops_verb = {
         "Tells of each operation of a training step, and of each of its sizes, the time, GFLOP/s, GB/s, and the share of what "
         "the "
         "machine can do at most, measured before and after those steps: `limit` is what bounds the operation from below, "
-        "time/floor how far it is from there (small operations that caches hold may beat memory's floor).\n\n" CONFIGURATIONS,
+        "time/floor how far it is from there (small operations that caches hold may beat memory's floor). With --floors "
+        "nothing is run or measured: it counts what the "
+        "program for the device would take at least on a machine of those peaks; the device has to be here all the "
+        "same.\n\n" CONFIGURATIONS,
     .options = OPS_OPTIONS,
     .examples = "lacuna bench ops --config vit_s\n"
                 "lacuna bench ops --config vit_b --precision bf16 --floors 67,989,4800\n",

@@ -220,7 +220,7 @@ void op_report_print(const OpReport *r, const OpLines *lines)
 
 void op_report_print_floors(const OpReport *r, const OpLines *lines)
 {
-    double flops = flops_of(lines), whole = r->before.bf16_flops > 0 ? r->before.bf16_flops : r->before.flops;
+    double flops = flops_of(lines), whole = strcmp(r->precision, "bf16") ? r->before.flops : r->before.bf16_flops;
     printf("%s, %s, %s, %d pictures a step, by count: nothing was run\n", r->config, r->precision, op_report_device(r->device),
            r->batch);
     printf("a machine of %.1f TFLOP/s in f32, %.1f in bf16, %.0f GB/s needs at least\n\n", r->before.flops / 1e12,
@@ -234,7 +234,7 @@ void op_report_print_floors(const OpReport *r, const OpLines *lines)
                    l->bytes / 1e6, limit_of(l));
     printf("%-30s %6s %10.4f %6.1f%% %10.2f\n", "the step", "", 1e3 * lines->floor, 100.0, flops / 1e9);
     printf("\nat most %.0f pictures a second, %.0f %% of the %s peak\n", r->batch / lines->floor,
-           100 * flops / lines->floor / whole, r->before.bf16_flops > 0 ? "bf16" : "f32");
+           100 * flops / lines->floor / whole, r->precision);
 }
 
 static void print_json_line(const OpReport *r, const OpLine *l)

@@ -229,13 +229,26 @@ static int lead(Job *job, const Arguments *arguments)
     return code;
 }
 
+/* A device that has failed holds up the process: mpirun ends the others when it is gone. */
+static void end_at_last(void *context, const char *why)
+{
+    (void)context;
+    error_set("%s", why);
+    cli_failed();
+    _exit(launch_exit_code(EXIT_FAILED));
+}
+
 /* A process that mpirun has started. */
 static int join(Job *job, const Arguments *arguments)
 {
+    enum { CLEANING_SECONDS = 60 };
     int code = EXIT_DONE;
+    /* NVLink's switches may add up in another order each time, and the run would not be the same when it goes on. */
+    setenv("NCCL_NVLS_ENABLE", "0", 0);
     if (!(job->ranks = ranks_open()))
         return cli_failed();
     ranks_set_exit_code(job->ranks, launch_exit_code(EXIT_FAILED));
+    ranks_set_last_resort(job->ranks, CLEANING_SECONDS, end_at_last, NULL);
     if (ranks_rank(job->ranks) > 0) {
         launch_ignore_signals();
         code = trainer_serve(job->ranks) ? EXIT_DONE : cli_failed();

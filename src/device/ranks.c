@@ -12,8 +12,6 @@
 /* Numbers that are summed at once: MPI counts with int, and the room for all ranks' parts is that large. */
 enum { PIECE = 1 << 22 };
 
-enum { BROKEN_SECONDS = 60 };
-
 typedef struct {
     float *data;
     size_t count;
@@ -25,6 +23,14 @@ typedef struct {
     SharedName name;
 } Room;
 
+/* ranks_set_last_resort(); without `end` there is none. */
+typedef struct {
+    int seconds;
+    void (*end)(void *context, const char *why);
+    void *context;
+    char why[1024];
+} LastResort;
+
 struct RankGroup {
     const RankTransport *transport;
     int rank, count;
@@ -34,7 +40,8 @@ struct RankGroup {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool has_thread, ends, broken;
-    int exit_code;             /* when it is broken */
+    int exit_code; /* when it is broken */
+    LastResort last;
     Sum sums[RANKS_SUMS_MOST]; /* a ring */
     size_t begun, done;
     bool shares; /* the others can read memory of rank 0 */
@@ -236,33 +243,31 @@ void ranks_close(RankGroup *r)
     memory_free(r);
 }
 
-/* What ends a broken group in any case, which by then may not be there any more. */
-typedef struct {
-    const RankTransport *transport;
-    int exit_code;
-    char why[1024];
-} LastWord;
-
-static void *end_all(void *context)
+static void *resort(void *context)
 {
-    const LastWord *last = context;
-    sleep(BROKEN_SECONDS);
-    fprintf(stderr, "lacuna: %s\n", last->why);
-    last->transport->abort(last->exit_code);
+    LastResort *last = context;
+    sleep((unsigned)last->seconds);
+    last->end(last->context, last->why);
+    memory_free(last);
     return NULL;
 }
 
+void ranks_set_last_resort(RankGroup *r, int seconds, void (*end)(void *context, const char *why), void *context)
+{
+    r->last = (LastResort){.seconds = seconds, .end = end, .context = context};
+}
+
+/* The thread has a copy, since the group may be gone when it wakes. */
 void ranks_break(RankGroup *r)
 {
     pthread_t thread;
-    LastWord *last = r->broken ? NULL : memory_new(1, sizeof *last);
+    LastResort *last = r->broken || !r->last.end ? NULL : memory_new(1, sizeof *last);
     r->broken = true;
     if (!last)
         return;
-    last->transport = r->transport;
-    last->exit_code = r->exit_code;
+    *last = r->last;
     snprintf(last->why, sizeof last->why, "%s", error_text());
-    if (pthread_create(&thread, NULL, end_all, last))
+    if (pthread_create(&thread, NULL, resort, last))
         memory_free(last);
     else
         pthread_detach(thread);

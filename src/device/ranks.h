@@ -25,12 +25,14 @@ RankGroup *ranks_open(void);
 /* Leaves, together with the others; after ranks_break() it ends them, and this process. */
 void ranks_close(RankGroup *ranks);
 
-/* This rank has failed in the midst of what the others do with it, so they would wait for ever: after error_set(). If
- * ranks_close() does not come within a minute, since a device that failed holds up what cleans up, all end all the same, and
- * what went wrong is printed. */
+/* This rank has failed in the midst of what the others do with it, so they would wait for ever: after error_set(). */
 void ranks_break(RankGroup *ranks);
 
-/* What the process then ends with; 1 unless it is set. */
+/* So many seconds behind ranks_break(), end(context, what error_text() was) is called on a thread of its own: a device that has
+ * failed can hold up what cleans up. It may end the process, and if ranks_close() has done so before, does not come. */
+void ranks_set_last_resort(RankGroup *ranks, int seconds, void (*end)(void *context, const char *why), void *context);
+
+/* What a broken group's process ends with; 1 unless it is set. */
 void ranks_set_exit_code(RankGroup *ranks, int code);
 bool ranks_are_broken(const RankGroup *ranks);
 
@@ -58,6 +60,8 @@ bool ranks_shared_find(const RankGroup *ranks, const void *at, SharedPlace *plac
 
 /* On another rank: the place, good until the next call names other memory or ranks_shared_leave(). NULL after error_set(). */
 const void *ranks_shared_at(RankGroup *ranks, const SharedPlace *place);
+
+/* On another rank: gives the memory up, if there is any. */
 void ranks_shared_leave(RankGroup *ranks);
 
 /* Sums `count` numbers over all ranks, each number in the order of the ranks: the same bits on every rank and every time.

@@ -1,5 +1,6 @@
 /* Sums over ranks, with a transport that makes the other ranks' numbers up: the order of a sum, pieces, many at once. Memory of
  * rank 0 as another rank sees it. */
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -47,6 +48,11 @@ static void pretend_close(void)
 {
 }
 
+static void pretend_abort(int code)
+{
+    (void)code;
+}
+
 static void pretend_send(int to, const void *data, size_t bytes)
 {
     (void)to, (void)data, (void)bytes;
@@ -77,6 +83,7 @@ const RankTransport *ranks_mpi(void)
 {
     static const RankTransport pretends = {.open = pretend_open,
                                            .close = pretend_close,
+                                           .abort = pretend_abort,
                                            .send = pretend_send,
                                            .broadcast = pretend_broadcast,
                                            .collect = pretend_collect,
@@ -136,6 +143,28 @@ static void sums_can_be_waited_for_one_by_one(void **state)
     memory_free(data);
 }
 
+static void note_end(void *context, const char *why)
+{
+    sem_t *ended = context;
+    if (strstr(why, "a test failed"))
+        sem_post(ended);
+}
+
+static void who_breaks_has_a_last_resort(void **state)
+{
+    (void)state;
+    static sem_t ended;
+    RankGroup *ranks = ranks_open();
+    assert_true(ranks && sem_init(&ended, 0, 0) == 0);
+    ranks_set_last_resort(ranks, 0, note_end, &ended);
+    error_set("a test failed");
+    ranks_break(ranks);
+    error_clear();
+    assert_int_equal(sem_wait(&ended), 0);
+    ranks_break(ranks); /* once is enough */
+    ranks_close(ranks);
+}
+
 /* What rank 0 would tell of two memories, one behind the other; then of one that is gone. */
 static void memory_of_rank_0_is_seen(void **state)
 {
@@ -165,8 +194,8 @@ static void memory_of_rank_0_is_seen(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sums_are_in_the_order_of_ranks),
-                                       cmocka_unit_test(sums_can_be_waited_for_one_by_one),
-                                       cmocka_unit_test(memory_of_rank_0_is_seen)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sums_are_in_the_order_of_ranks), cmocka_unit_test(sums_can_be_waited_for_one_by_one),
+        cmocka_unit_test(who_breaks_has_a_last_resort), cmocka_unit_test(memory_of_rank_0_is_seen)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

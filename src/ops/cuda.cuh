@@ -162,7 +162,7 @@ static __device__ inline double partials_sum(const double *partial, int64_t coun
 
 /* Each warp of a block of BLOCK has summed other rows of the same columns, N a lane: `to` gets the sums of all, added in order.
  * The whole block comes here; a lane that has no columns says so. */
-template <int N> __device__ inline void warps_sum(Floats<N> sum, float *to, bool has_columns)
+template <int N> static __device__ inline void warps_sum(Floats<N> sum, float *to, bool has_columns)
 {
     SHARED(float, parts, WARPS *WARP *PACK);
     for (int k = 0; k < N; k++)

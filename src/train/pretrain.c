@@ -124,6 +124,9 @@ PretrainOutcome pretrain_run(const PretrainOptions *options)
         if (outcome != PRETRAIN_FAILED && run->saved >= 0)
             run_say(run, "%s/checkpoints/step-%08" PRId64 " is saved", run_folder_path(run->folder), run->saved);
     }
+    /* Its GPU may be what failed, and the others may wait for it. */
+    if (outcome == PRETRAIN_FAILED && options->ranks && run->device.kind == DEVICE_CUDA)
+        ranks_break(options->ranks);
     close_run(run);
     memory_free(run);
     return outcome;

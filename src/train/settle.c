@@ -169,10 +169,10 @@ bool settle_resumed(const Recipe *given, const Recipe *stored, Recipe *out)
         out->probe.every = stored->probe.every;
     if (given->run.threads == RECIPE_AUTO)
         out->run.threads = moves ? RECIPE_AUTO : fewer(stored->run.threads);
-    if (given->data.workers == RECIPE_AUTO)
-        out->data.workers = fewer(stored->data.workers);
     if (given->run.device == RUN_DEVICE_AUTO)
         out->run.device = stored->run.device;
+    if (given->data.workers == RECIPE_AUTO)
+        out->data.workers = moves || out->run.device != stored->run.device ? RECIPE_AUTO : fewer(stored->data.workers);
     if (given->run.precision == RUN_PRECISION_AUTO)
         out->run.precision = stored->run.precision;
     /* All else must be as it was. */

@@ -53,6 +53,21 @@ static void workers_feed_what_computes(void **state)
     }
 }
 
+/* Found anew with other devices, kept with the same ones. */
+static void a_resumed_run_finds_workers_anew(void **state)
+{
+    (void)state;
+    for (int moves = 0; moves < 2; moves++) {
+        Recipe stored = recipe_of(RUN_PRECISION_F32), given = stored, out;
+        settle_recipe(&stored, 100);
+        stored.data.workers = 1;
+        given.run.device = moves ? RUN_DEVICE_CUDA : RUN_DEVICE_AUTO;
+        if (!settle_resumed(&given, &stored, &out))
+            fail_msg("%s", error_text());
+        assert_int_equal(out.data.workers, moves ? RECIPE_AUTO : 1);
+    }
+}
+
 static void a_resumed_run_keeps_its_precision(void **state)
 {
     (void)state;
@@ -169,6 +184,7 @@ int main(void)
                                        cmocka_unit_test(auto_is_the_processor),
                                        cmocka_unit_test(auto_is_bf16_where_it_is_native),
                                        cmocka_unit_test(workers_feed_what_computes),
+                                       cmocka_unit_test(a_resumed_run_finds_workers_anew),
                                        cmocka_unit_test(a_resumed_run_keeps_its_precision)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

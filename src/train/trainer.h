@@ -78,14 +78,14 @@ bool trainer_retire(Trainer *t);
 bool trainer_step(Trainer *t, const TrainerBatch *batch, TrainerMetrics *metrics);
 
 /* What ranks 1 .. do in place of all else: a share of each step that a trainer of rank 0 begins, until trainer_dismiss(). They
- * open the same device, of a GPU's the one of their own number. False after error_set(); rank 0 waits then for ever. */
+ * open the same device, of a GPU's the one of their own number. False after error_set(), and then ranks_break(). */
 bool trainer_serve(RankGroup *ranks);
 void trainer_dismiss(RankGroup *ranks);
 
 /* Why the gradients of several GPUs go through the host instead of from GPU to GPU; NULL when they do not, or are none. */
 const char *trainer_host_sums(const Trainer *t);
 
-/* With ranks: what sums gradients, "NCCL 2.27.3" or "the host". */
+/* With ranks: what sums gradients: "NCCL 2.27.3", with ", NVLS" where its order may be another each time, or "the host". */
 void trainer_sums_way(const Trainer *t, char *text, size_t size);
 
 /* With several GPUs: whether algorithms that rank 0 has timed are of no use to some, since these are of another kind. */
@@ -94,7 +94,8 @@ bool trainer_has_other_gpus(const Trainer *t);
 /* A step in two parts, so that the host can make the next batch ready while a GPU works: trainer_begin() takes all it needs of
  * the batch, trainer_end() gives the metrics of the oldest step that was begun. At most two are under way; trainer_steps()
  * counts them as finite until they end, and one that is begun behind one that is not finite changes what it changes. On cpu and
- * ref all is done in trainer_begin(). */
+ * ref all is done in trainer_begin(). False after error_set(), and with ranks, for which one step at most is under way, after
+ * ranks_break(), unless the batch was refused. */
 bool trainer_begin(Trainer *t, const TrainerBatch *batch);
 bool trainer_end(Trainer *t, TrainerMetrics *metrics);
 

@@ -96,7 +96,11 @@ static void shares_travel_once(void **state)
         assert_int_equal(pretend_sent, each);
         assert_true(trainer_ahead(t, &batch));
         assert_int_equal(pretend_sent, 2 * each);
-        assert_true(trainer_step(t, &batch, &metrics));
+        pretend_told = 0;
+        assert_true(trainer_begin(t, &batch));
+        assert_int_equal(pretend_told, 1);
+        assert_true(trainer_end(t, &metrics)); /* of which the others are told, to wait for it as well */
+        assert_int_equal(pretend_told, 2);
         assert_int_equal(pretend_sent, 2 * each);
         assert_true(trainer_ahead(t, &batch) && trainer_ahead(t, NULL) && trainer_step(t, &batch, &metrics));
         assert_int_equal(pretend_sent, 4 * each);

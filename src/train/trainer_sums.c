@@ -3,6 +3,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -38,7 +39,7 @@ static bool cut_program(Trainer *t, Segment last)
     return program_cut(t->train.program, last, ends, count);
 }
 
-/* Whether GPUs can sum by themselves; that they cannot is no error. */
+/* Opens NCCL in t->sums, or says in t->why_host_sums why not: that is no error. */
 static void open_sums(Trainer *t)
 {
     if (t->options.device.host_sums) {
@@ -97,11 +98,15 @@ bool trainer_sums_join(Trainer *t, const CudaSumsName *group)
 
 void trainer_sums_way(const Trainer *t, char *text, size_t size)
 {
+    enum { HUNDREDS_FROM = 10000 }; /* before 2.9 versions were numbered otherwise */
+    const char *nvls = getenv("NCCL_NVLS_ENABLE"), *more = nvls && !strcmp(nvls, "0") ? "" : ", NVLS";
     int version = t->sums ? cuda_sums_version(t->sums) : 0;
-    if (version)
-        snprintf(text, size, "NCCL %d.%d.%d", version / 10000, version / 100 % 100, version % 100);
-    else
+    if (!t->sums)
         snprintf(text, size, "the host");
+    else if (version < HUNDREDS_FROM)
+        snprintf(text, size, "NCCL%s", more);
+    else
+        snprintf(text, size, "NCCL %d.%d.%d%s", version / 10000, version / 100 % 100, version % 100, more);
 }
 
 const char *trainer_host_sums(const Trainer *t)

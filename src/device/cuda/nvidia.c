@@ -121,7 +121,7 @@ static int stream_new(void **stream, CudaTurn turn)
     int error = forgotten(cudaDeviceGetStreamPriorityRange(&least, &greatest));
     if (error)
         return error;
-    int priority = turn == CUDA_TURN_FIRST ? greatest : turn == CUDA_TURN_LAST ? least : (least + greatest) / 2;
+    int priority = turn == CUDA_TURN_FIRST ? greatest : turn == CUDA_TURN_LAST ? least : (least + greatest - 1) / 2;
     return forgotten(cudaStreamCreateWithPriority((cudaStream_t *)stream, cudaStreamNonBlocking, priority));
 }
 

@@ -1,7 +1,6 @@
 /* Sums over GPUs by NCCL, which is loaded where it is found. Its header is a package of its own, so the few things of it that
  * are called are declared here: they are the same in all of version 2. */
 #include <dlfcn.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -41,15 +40,13 @@ static bool load_symbols(Sums *s)
     return true;
 }
 
-/* It stays loaded, as cuBLASLt does. Switches of NVLink that add up by themselves do so in an order that is another each time;
- * who does without the same bits may ask for them. */
+/* It stays loaded, as cuBLASLt does. */
 bool nvidia_sums_open(void **sums)
 {
     static const char *const names[] = {"libnccl.so.2", LACUNA_CUDA_LIBRARIES "/libnccl.so.2"};
     Sums *s = memory_new(1, sizeof *s);
     if (!s)
         return false;
-    setenv("NCCL_NVLS_ENABLE", "0", 0);
     for (size_t i = 0; !s->library && i < sizeof names / sizeof *names; i++)
         s->library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     bool ok = s->library ? load_symbols(s)

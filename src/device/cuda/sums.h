@@ -16,7 +16,7 @@ CudaSums *cuda_sums_open(CudaDevice *d);
  * it put is given up. NULL is allowed. */
 void cuda_sums_close(CudaSums *sums, bool together);
 
-/* Of the library: 22703 is 2.27.3. */
+/* Of the library: 22703 is 2.27.3 (from 2.9 on); 0 when it does not tell. */
 int cuda_sums_version(const CudaSums *sums);
 
 typedef struct {
@@ -29,8 +29,8 @@ bool cuda_sums_name(CudaSums *sums, CudaSumsName *name);
 /* Waits for all `count` of the group. False after error_set(); the others may then wait for ever. */
 bool cuda_sums_join(CudaSums *sums, const CudaSumsName *name, int rank, int count);
 
-/* Puts the sum of each of `count` numbers over the group into the stream, in place: the same bits for all of the group, and
- * again with the same GPUs and libraries. False after error_set(). */
+/* Puts the sum of each of `count` numbers over the group into the stream, in place: the same bits for all of the group, and,
+ * without NVLS (docs/decisions.md), again with the same GPUs and libraries. False after error_set(). */
 bool cuda_sums_put(CudaSums *sums, float *data, size_t count, void *stream);
 
 #endif
