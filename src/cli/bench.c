@@ -408,6 +408,6 @@ const Verb bench_ops_verb = {
         "same.\n\n" CONFIGURATIONS,
     .options = OPS_OPTIONS,
     .examples = "lacuna bench ops --config vit_s\n"
-                "lacuna bench ops --config vit_b --precision bf16 --floors 67,989,4800\n",
+                "lacuna bench ops --config vit_b --precision bf16 --floors 1.5,3,200\n",
     .size = sizeof(Bench),
     .run = run_ops};

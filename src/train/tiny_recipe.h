@@ -21,4 +21,13 @@ static inline bool tiny_recipe(Recipe *r)
     return recipe_parse(r, text, strlen(text), "the tiny recipe");
 }
 
+/* Pictures of so many numbers in all, and masks that hide three of four patches. */
+static inline void tiny_draw(float *images, int numbers, uint8_t *hidden, int patches)
+{
+    for (int i = 0; i < numbers; i++)
+        images[i] = (float)(i * 37 % 101) / 101 - 0.5F;
+    for (int i = 0; i < patches; i++)
+        hidden[i] = i % 4 != 0;
+}
+
 #endif

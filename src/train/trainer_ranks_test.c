@@ -130,10 +130,7 @@ static void shares_must_divide(void **state)
 static int draw(void **state)
 {
     (void)state;
-    for (int i = 0; i < BATCH * PICTURE; i++)
-        images[i] = (float)(i * 37 % 101) / 101 - 0.5F;
-    for (int i = 0; i < BATCH * PLACES; i++)
-        hidden[i] = i % 4 != 0;
+    tiny_draw(images, BATCH * PICTURE, hidden, BATCH * PLACES);
     return 0;
 }
 

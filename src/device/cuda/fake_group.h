@@ -1,4 +1,5 @@
-/* Groups of processes that add up numbers, for the fake runtime: through a file that all of them map. */
+/* Groups of processes that add up numbers, for the fake runtime: through memory that all of them
+ * map. */
 #ifndef LACUNA_DEVICE_CUDA_FAKE_GROUP_H
 #define LACUNA_DEVICE_CUDA_FAKE_GROUP_H
 
@@ -10,7 +11,7 @@ typedef struct {
     int rank, count, met;  /* met: times that all have waited for each other */
 } FakeGroup;
 
-/* Writes a name, as text, of a group that nobody has joined yet. False after error_set(). */
+/* Writes a name, as text, of a group that rank 0, which calls this, and others are to join. False after error_set(). */
 bool fake_group_name(char *name, size_t bytes);
 
 /* Waits for all of the group. False after error_set(). */
